@@ -1,0 +1,1 @@
+"""Plain frozen records: what subsystems hand to each other."""

@@ -1,0 +1,176 @@
+"""Containers: what was asked for, and what is."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from multios.model.mount import IdMap
+from multios.model.network import PortMapping
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Limits; ``None`` is: not limited. Sizes in bytes, ``cpu_limit`` in cores, ``io_limit`` in operations a second."""
+
+    cpu_limit: float | None = None
+    cpu_shares: int | None = None
+    cpuset: str | None = None
+    memory_limit: int | None = None
+    memory_swap: int | None = None
+    pids_limit: int | None = None
+    disk_limit: int | None = None
+    io_limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A mount that the user asked for.
+
+    ``source`` is an absolute host path (``kind`` ``bind``), a volume's name (``volume``) or a size in
+    bytes as text, empty for unlimited (``tmpfs``). ``mode`` is ``rw`` or ``ro``.
+    """
+
+    kind: str
+    source: str
+    target: str
+    mode: str = "rw"
+
+
+@dataclass(frozen=True, slots=True)
+class Networking:
+    """Which networks, by name; ``none`` and ``host`` stand alone."""
+
+    networks: tuple[str, ...] = ("default",)
+    aliases: tuple[str, ...] = ()
+    address: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """Confinement that differs from the default. Capability names are without ``CAP_``."""
+
+    capabilities: tuple[str, ...] = ()
+    drop_capabilities: tuple[str, ...] = ()
+    seccomp_profile: str = "default"
+    apparmor_profile: str = ""
+    read_only: bool = False
+    no_new_privileges: bool = True
+    privileged: bool = False
+    user_namespace: str = "auto"
+    """``auto`` (own id range) or ``host`` (administrators)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """``no``, ``on-failure`` (at most ``maximum_retries`` times; 0 is: without end), ``always``, ``unless-stopped``."""
+
+    name: str = "no"
+    maximum_retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """A checked request for a container: see :mod:`multios.model.container_document` for its JSON form."""
+
+    name: str
+    image: str = ""
+    template: str = ""
+    template_options: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    hostname: str = ""
+    terminal: bool = False
+    open_stdin: bool = False
+    init: bool = False
+    resources: Resources = Resources()
+    networking: Networking = Networking()
+    security: Security = Security()
+    volumes: tuple[Volume, ...] = ()
+    rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    restart_policy: RestartPolicy = RestartPolicy()
+    stop_signal: str = ""
+    stop_timeout: int = 10
+    auto_remove: bool = False
+    log_max_size: int = 10_000_000
+    log_max_files: int = 3
+    drivers: Mapping[str, str] = field(default_factory=dict)
+    """The backends that this container asked for: driver kind to driver name."""
+    driver_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+class Status(enum.StrEnum):
+    """Where a container is in its life (podman's words)."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverIdentity:
+    """Which backend serves a container: enough to remove it later, or to say what to install."""
+
+    kind: str
+    name: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A container as the engine records it. Times are seconds since the epoch; ``exit_code`` ``None`` is unknown or not yet."""
+
+    id: str
+    name: str
+    owner: int
+    config: ContainerConfig
+    image_id: str
+    drivers: Mapping[str, DriverIdentity]
+    created: float
+    status: Status = Status.CREATED
+    pid: int = 0
+    cgroup: str = ""
+    id_map: IdMap | None = None
+    started: float = 0.0
+    finished: float = 0.0
+    exit_code: int | None = None
+    restart_count: int = 0
+    stopped_by_user: bool = False
+    error: str = ""
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """What exec starts: the ``process`` section of an OCI runtime spec, and whether it has a terminal."""
+
+    process: Mapping[str, Any]
+    terminal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One reading of a container's use. CPU time in nanoseconds since it began; the rest as named; ``None`` where the host cannot tell."""
+
+    cpu_nanoseconds: int | None = None
+    memory_bytes: int | None = None
+    memory_limit: int | None = None
+    pids: int | None = None
+    pids_limit: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    received_bytes: int | None = None
+    sent_bytes: int | None = None

@@ -1,0 +1,36 @@
+"""A mount as a record: what storage emits and isolation consumes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount to make, in the sense of mount(2).
+
+    ``type`` is a filesystem type or ``bind``. ``options`` are fstab-style words. For ``overlay`` they
+    hold ``lowerdir=``, ``upperdir=`` and ``workdir=`` with absolute host paths (upper and work side by
+    side in one directory). For ``bind``, ``source`` is an absolute host path and ``ro`` may be given.
+    On disk all ids are the container's own (0 is its root): who makes the mount in a user namespace
+    idmaps every layer with mount_setattr(2).
+    """
+
+    type: str
+    source: str
+    options: tuple[str, ...] = ()
+
+    def option(self, name: str) -> str | None:
+        """The value of ``name=value`` among the options, or ``None``."""
+        for word in self.options:
+            if word.startswith(name + "="):
+                return word[len(name) + 1 :]
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """Container ids 0 … ``size`` − 1 are host ids ``start`` … ``start + size`` − 1 (users and groups)."""
+
+    start: int
+    size: int = 65536
