@@ -1,0 +1,72 @@
+"""Sizes and CPU shares as people write them: ``512M``, ``1GB``, ``1.5``, ``50%``."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from multios.errors import InvalidInput
+
+_FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
+# ASCII only: int() and \d would also take other scripts' digits.
+_SIZE = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?\s?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
+_CPUS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
+_LARGEST_SIZE = 2**63 - 1
+_LARGEST_CPUS = 65536.0
+_SMALLEST_CPUS = 0.01  # the kernel's shortest quota, 1 ms, in a period of 100 ms
+
+
+def parse_size(value: str | int, field: str = "size") -> int:
+    """Bytes. ``K``, ``M``, ``G``, ``T`` and ``P``, alone or with ``B`` or ``iB``, are powers of 1024, as docker's.
+
+    Raises ``InvalidInput`` that names ``field`` for anything else, for 0 and below, and for what 63 bits cannot hold.
+    """
+    bytes_: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        bytes_ = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        whole, fraction, unit = match.groups()
+        factor = _FACTORS[unit.lower()]
+        bytes_ = int(whole) * factor
+        if fraction:
+            bytes_ += int(fraction) * factor // 10 ** len(fraction)
+    if bytes_ is None:
+        raise InvalidInput(
+            f"{field}: {value!r} is not a size", "write bytes, or a number with K, M, G or T: 512M"
+        )
+    if not 0 < bytes_ <= _LARGEST_SIZE:
+        raise InvalidInput(
+            f"{field}: {value!r} is out of bounds", "a size is at least 1 byte and below 8 EiB"
+        )
+    return bytes_
+
+
+def parse_cpus(value: str | float, field: str = "cpu_limit") -> float:
+    """Cores: ``1.5`` is one and a half, ``50%`` is half of one core (as systemd's ``CPUQuota=``).
+
+    Raises ``InvalidInput`` that names ``field`` for anything else and below one hundredth of a core.
+    """
+    cores: float | None = None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        cores = float(value) if abs(value) <= _LARGEST_CPUS else _LARGEST_CPUS * 2
+    elif isinstance(value, str) and (match := _CPUS.fullmatch(value.strip())):
+        cores = float(match[1]) / (100 if match[2] else 1)
+    if cores is None or math.isnan(cores):
+        raise InvalidInput(
+            f"{field}: {value!r} is not a number of cores", "write cores or a percentage: 1.5 or 50%"
+        )
+    if not _SMALLEST_CPUS <= cores <= _LARGEST_CPUS:
+        raise InvalidInput(f"{field}: {value!r} is out of bounds", "at least 0.01 cores (1%), at most 65536")
+    return cores
+
+
+def format_size(size: int) -> str:
+    """``size`` bytes with the largest unit that leaves at least 1: ``1.5G``; one decimal, none where it is 0."""
+    amount = float(size)
+    for unit in ("B", "K", "M", "G", "T", "P"):
+        # 1023.95 and above would be printed as 1024 of the smaller unit.
+        if abs(amount) < 1023.95 or unit == "P":
+            break
+        amount /= 1024
+    text = f"{amount:.1f}".removesuffix(".0")
+    return text + unit
