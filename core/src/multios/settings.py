@@ -1,0 +1,307 @@
+"""The daemon's settings: built-in defaults, then its TOML file, then ``MULTIOS_*`` of its environment."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from multios import typed_table
+from multios.errors import InvalidInput
+from multios.model.container import Resources
+from multios.model.quantities import parse_cpus, parse_size
+
+DEFAULT_FILE = Path("/etc/multios/containers.conf")
+DRIVER_TABLES = {
+    "isolation": "isolation",
+    "storage": "storage",
+    "network": "network",
+    "security": "security",
+    "image": "image_source",
+    "template": "template",
+    "orchestrator": "orchestrator",
+}
+"""``[network.bridge]`` configures the driver ``bridge`` of the kind ``network``: table to kind."""
+
+_LARGEST_FILE = 2**20
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+_IDS_PER_CONTAINER = 65536
+
+
+def _name(value: Any, where: str) -> str:
+    if not isinstance(value, str) or (value and not _NAME.fullmatch(value)):
+        raise InvalidInput(
+            f"{where}: {value!r} is not a driver's name", "see 'multios-container plugin list'"
+        )
+    return value
+
+
+def _interface(value: Any, where: str) -> str:
+    """A network interface's name as the kernel takes it (dev_valid_name)."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", value) or value in (".", ".."):
+        raise InvalidInput(
+            f"{where}: {value!r} is not an interface name", "at most 15 letters, digits, '-', '_', '.'"
+        )
+    return value
+
+
+def _subnet(value: Any, where: str) -> str:
+    try:
+        network = ipaddress.IPv4Network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise InvalidInput(
+            f"{where}: {value!r} is not an IPv4 subnet", "for example 172.17.0.0/16"
+        ) from error
+    if network.prefixlen > 29:
+        raise InvalidInput(f"{where}: {value!r} has no room for containers", "use a prefix of /29 or shorter")
+    return str(network)
+
+
+def _cgroup(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        raise InvalidInput(
+            f"{where}: {value!r} is not a cgroup's name", "one path element: letters, digits, '-', '_'"
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """``[daemon]``. ``pid_file`` unset is ``exec_root/daemon.pid``."""
+
+    data_root: Path = Path("/var/lib/multios/containers")
+    exec_root: Path = Path("/run/multios/containers")
+    pid_file: Path | None = None
+    cgroup_parent: str = field(default="multios", metadata={"parse": _cgroup})
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingSettings:
+    """``[logging]``: the daemon's own log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    file: Path = Path("/var/log/multios/containers.log")
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySettings:
+    """``[security]``: what containers get that do not ask.
+
+    ``seccomp_profile`` is a profile's name or an absolute path to one. ``user_namespace`` is ``auto`` (own id
+    range) or ``host``; ``user_namespace_fallback`` is what happens where the kernel cannot idmap a container's layers:
+    ``refuse`` to start it, or start it in the ``host`` user namespace with a warning.
+    """
+
+    seccomp_profile: str = "default"
+    apparmor_profile: str = ""
+    user_namespace: Literal["auto", "host"] = "auto"
+    user_namespace_fallback: Literal["refuse", "host"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkingSettings:
+    """``[networking]``: the default network."""
+
+    bridge: str = field(default="multios0", metadata={"parse": _interface})
+    subnet: str = field(default="172.17.0.0/16", metadata={"parse": _subnet})
+
+
+@dataclass(frozen=True, slots=True)
+class DriverDefaults:
+    """``[defaults]``: the driver of each kind for containers that do not ask. Empty ``image_source``: ask every one."""
+
+    isolation: str = field(default="ns", metadata={"parse": _name})
+    storage: str = field(default="overlay", metadata={"parse": _name})
+    network: str = field(default="bridge", metadata={"parse": _name})
+    security: str = field(default="seccomp", metadata={"parse": _name})
+    image_source: str = field(default="", metadata={"parse": _name})
+    orchestrator: str = field(default="", metadata={"parse": _name})
+
+
+@dataclass(frozen=True, slots=True)
+class IdRanges:
+    """``[id_ranges]``: host ids for user namespaces, 65536 a running container.
+
+    The default lies above what subuid(5) gives to users and what systemd gives to nspawn, where systemd's
+    UIDS-GIDS.md says "unused".
+    """
+
+    start: int = 0x7000_0000
+    count: int = 0x0FFE_0000
+
+    def __post_init__(self) -> None:
+        if self.start < _IDS_PER_CONTAINER or self.start % _IDS_PER_CONTAINER:
+            raise ValueError("start must be a multiple of 65536 and not 0")
+        if self.count < _IDS_PER_CONTAINER or self.start + self.count > 2**32 - _IDS_PER_CONTAINER:
+            raise ValueError("count must hold at least one range of 65536 and end below 4294901760")
+
+
+@dataclass(frozen=True, slots=True)
+class _ResourceTable:
+    """``[default_resources]`` as written; :class:`Resources` once read."""
+
+    cpu_limit: float | None = field(default=None, metadata={"parse": parse_cpus})
+    cpu_shares: int | None = None
+    cpuset: str | None = None
+    memory_limit: int | None = field(default=None, metadata={"parse": parse_size})
+    memory_swap: int | None = field(default=None, metadata={"parse": parse_size})
+    pids_limit: int = 2048
+    disk_limit: int | None = field(default=None, metadata={"parse": parse_size})
+    io_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pids_limit <= 2**22:
+            raise ValueError("pids_limit must be 0 (not limited) to 4194304")
+        if self.cpu_shares is not None and not 2 <= self.cpu_shares <= 262144:
+            raise ValueError("cpu_shares must be 2 to 262144")
+        if self.io_limit is not None and self.io_limit < 1:
+            raise ValueError("io_limit must be at least 1")
+        if self.cpuset is not None and not re.fullmatch(r"[0-9]{1,5}([,-][0-9]{1,5}){0,127}", self.cpuset):
+            raise ValueError("cpuset must be like 0-3,8")
+
+    def resources(self) -> Resources:
+        values = {name: getattr(self, name) for name in _ResourceTable.__slots__}
+        return Resources(**{**values, "pids_limit": self.pids_limit or None})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All of it. ``drivers`` is kind to driver name to that driver's own table, which the catalog checks.
+
+    ``file`` is what was read, ``None`` for built-in defaults only.
+    """
+
+    daemon: DaemonSettings = DaemonSettings()
+    logging: LoggingSettings = LoggingSettings()
+    security: SecuritySettings = SecuritySettings()
+    default_resources: Resources = Resources(pids_limit=2048)
+    networking: NetworkingSettings = NetworkingSettings()
+    defaults: DriverDefaults = DriverDefaults()
+    id_ranges: IdRanges = IdRanges()
+    drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    file: Path | None = None
+
+    @property
+    def data_root(self) -> Path:
+        """Where everything that survives a reboot is kept."""
+        return self.daemon.data_root
+
+    @property
+    def exec_root(self) -> Path:
+        """Sockets, pid file and exit records."""
+        return self.daemon.exec_root
+
+    @property
+    def pid_file(self) -> Path:
+        """Where the daemon writes its process id."""
+        return self.daemon.pid_file or self.exec_root / "daemon.pid"
+
+    def default_driver(self, kind: str) -> str:
+        """The default driver's name, empty where the kind has none."""
+        return str(getattr(self.defaults, kind, ""))
+
+    def driver_values(self, kind: str, name: str) -> Mapping[str, Any]:
+        """The driver's own table, unchecked."""
+        return self.drivers.get(kind, {}).get(name, {})
+
+
+_SECTIONS: dict[str, type] = {
+    "daemon": DaemonSettings,
+    "logging": LoggingSettings,
+    "security": SecuritySettings,
+    "default_resources": _ResourceTable,
+    "networking": NetworkingSettings,
+    "defaults": DriverDefaults,
+    "id_ranges": IdRanges,
+}
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read ``path``, else the file that ``MULTIOS_CONFIG`` names, else the default one if it exists.
+
+    Raises ``InvalidInput`` that names file and key.
+    """
+    file = path or (Path(environ["MULTIOS_CONFIG"]) if environ.get("MULTIOS_CONFIG") else None)
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    settings = _from_table(_parse(file), file) if file else Settings()
+    return _with_environment(settings, environ)
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    import tomli  # deferred: many daemons have no file
+
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise InvalidInput(
+            f"{file}: {error.strerror}", "name a readable file, or none for the defaults"
+        ) from error
+    if len(data) > _LARGEST_FILE:
+        raise InvalidInput(f"{file}: larger than 1 MiB", "this is not a settings file")
+    try:
+        return tomli.loads(data.decode())
+    except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(
+            f"{file}: not TOML: {error}", "see docs/configuration.md for an example"
+        ) from error
+
+
+def _from_table(document: Mapping[str, Any], file: Path) -> Settings:
+    values: dict[str, Any] = {"file": file}
+    drivers: dict[str, Mapping[str, Mapping[str, Any]]] = {}
+    for section, table in document.items():
+        if section not in _SECTIONS and section not in DRIVER_TABLES:
+            raise typed_table.unknown_key(section, sorted({*_SECTIONS, *DRIVER_TABLES}), f"{file}: ")
+        if not isinstance(table, dict):
+            raise InvalidInput(
+                f"{file}: {section}: {table!r} is not a table", f"write [{section}] and keys below it"
+            )
+        own, named = _split(section, table, file)
+        if named:
+            drivers[DRIVER_TABLES[section]] = named
+        if section in _SECTIONS:
+            values[section] = typed_table.read(_SECTIONS[section], own, f"{file}: {section}.")
+    if "default_resources" in values:
+        values["default_resources"] = values["default_resources"].resources()
+    return Settings(**values, drivers=drivers)
+
+
+def _split(
+    section: str, table: dict[str, Any], file: Path
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """A section's own keys and its drivers' tables (``[security]`` has both)."""
+    if section not in DRIVER_TABLES:
+        return table, {}
+    named = {
+        _name(key, f"{file}: {section}"): value for key, value in table.items() if isinstance(value, dict)
+    }
+    own = {key: value for key, value in table.items() if key not in named}
+    if own and section not in _SECTIONS:
+        key = next(iter(own))
+        raise InvalidInput(
+            f"{file}: {section}.{key}: no such setting", f"write [{section}.DRIVER] and the key below it"
+        )
+    return own, named
+
+
+def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Settings:
+    daemon: dict[str, Any] = {}
+    for key in ("data_root", "exec_root", "cgroup_parent"):
+        if value := environ.get(f"MULTIOS_{key.upper()}"):
+            read = typed_table.read(
+                DaemonSettings, {key: value}, f"MULTIOS_{key.upper()} in the environment: "
+            )
+            daemon[key] = getattr(read, key)
+    chosen: dict[str, Any] = {}
+    for kind in DriverDefaults.__slots__:
+        if value := environ.get(f"MULTIOS_{kind.upper()}"):
+            chosen[kind] = _name(value, f"MULTIOS_{kind.upper()} in the environment")
+    return replace(
+        settings, daemon=replace(settings.daemon, **daemon), defaults=replace(settings.defaults, **chosen)
+    )
