@@ -1,0 +1,52 @@
+# MultiOS Container System. `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+unexport PYTHONDONTWRITEBYTECODE
+
+BIN := .venv/bin
+SOURCES := core plugins tests scripts/*.py benchmarks src
+
+.PHONY: help install demo test lint format types imports reference bench clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install:  ## make .venv and install everything into it
+	@scripts/install
+
+demo: install  ## a container from a template, from nothing to Python running in it
+	@scripts/demo
+
+test:  ## all tests; needs root
+	@scripts/install test
+	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+lint:  ## style
+	@scripts/install lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format:  ## put the style right
+	@scripts/install lint
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+types:  ## types, strictly
+	@scripts/install lint
+	@$(BIN)/mypy
+
+imports:  ## who may import whom
+	@scripts/install lint
+	@$(BIN)/lint-imports
+
+reference:  ## write docs/reference from the code
+	@scripts/install
+	@$(BIN)/python scripts/generate-reference
+
+bench: install  ## speed and memory beside podman, docker and runc
+	@$(BIN)/python benchmarks/run.py $(BENCH_ARGUMENTS)
+
+clean:  ## remove what was installed and cached in this checkout; containers stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
