@@ -1,0 +1,168 @@
+"""Which subnet a network gets and which address a container: pure arithmetic over IPv4 text.
+
+Nothing here remembers anything. Addresses may be given with or without a prefix length; what comes back
+is plain, as :mod:`ipaddress` writes it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from multios.errors import Conflict, InvalidInput
+
+SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Subnets of ``prefix`` bits are cut from ``base``, lowest first."""
+
+    base: str
+    prefix: int
+
+
+DEFAULT_POOLS = (
+    *(Pool(f"172.{second}.0.0/16", 16) for second in range(17, 32)),
+    Pool("10.88.0.0/13", 24),
+)
+
+
+def choose_subnet(pools: Iterable[Pool], used_subnets: Iterable[str], host_routes: Iterable[str]) -> str:
+    """The first subnet of the pools that overlaps neither a network nor a route of the host.
+
+    Raises ``Conflict`` when there is none.
+    """
+    taken = sorted(
+        ipaddress.collapse_addresses(
+            network
+            for text in (*used_subnets, *host_routes)
+            if isinstance(network := ipaddress.ip_network(text, strict=False), IPv4Network)
+        )
+    )
+    for pool in pools:
+        base = IPv4Network(pool.base)
+        size = 1 << (32 - pool.prefix)
+        start, end = int(base.network_address), int(base.broadcast_address)
+        while start + size - 1 <= end:
+            blocker = next((net for net in taken if _meets(net, start, start + size - 1)), None)
+            if blocker is None:
+                return f"{IPv4Address(start)}/{pool.prefix}"
+            # Jump over what is in the way: a /8 route must not be passed a /24 at a time.
+            start = (int(blocker.broadcast_address) // size + 1) * size
+    raise Conflict(
+        "no free subnet: the pools are used up by networks and the host's routes",
+        "name one with --subnet, or remove a network",
+    )
+
+
+def choose_address(
+    subnet: str,
+    gateway: str,
+    used: Iterable[str],
+    ip_range: str | None = None,
+    last: str = "",
+) -> str:
+    """A free address of the subnet, or of ``ip_range`` within it; never network, broadcast or gateway.
+
+    ``last`` is the address given out last: the search begins behind it and wraps round (next-fit), so
+    that a freed address rests as long as possible. Raises ``Conflict`` when none is free.
+    """
+    network = IPv4Network(subnet)
+    window = IPv4Network(ip_range) if ip_range else network
+    first = max(int(window.network_address), int(network.network_address) + 1)
+    final = min(int(window.broadcast_address), int(network.broadcast_address) - 1)
+    taken = {_number(text) for text in used} | {_number(gateway)}
+    start = first
+    if last and first <= _number(last) < final:
+        start = _number(last) + 1
+    for candidates in (range(start, final + 1), range(first, start)):
+        for candidate in candidates:
+            if candidate not in taken:
+                return str(IPv4Address(candidate))
+    raise Conflict(
+        f"no free address in {window}: all {max(final - first + 1, 0)} are in use",
+        "remove a container, or make a network with a larger subnet",
+    )
+
+
+def mac_for(address: str) -> str:
+    """The MAC that belongs to an address: locally administered, the same each time.
+
+    So neighbours' ARP entries stay true when an address passes to another container.
+    """
+    octets = IPv4Address(_number(address)).packed
+    return "02:6d:" + ":".join(f"{octet:02x}" for octet in octets)
+
+
+def host_routes() -> list[str]:
+    """The destinations of this network namespace's IPv4 routes, without the default (proc(5), net/route)."""
+    try:
+        with open("/proc/thread-self/net/route") as table:
+            rows = [line.split() for line in table.readlines()[1:]]
+    except OSError:
+        return []
+    found = []
+    for row in rows:
+        # Native byte order: inet_ntop of a host integer needs it packed the same way.
+        destination, mask = (struct.pack("=I", int(row[column], 16)) for column in (1, 7))
+        if any(mask):
+            found.append(str(IPv4Network((destination, socket.inet_ntoa(mask)))))
+    return list(dict.fromkeys(found))
+
+
+def validate(subnet: str, gateway: str = "", ip_range: str | None = None) -> None:
+    """Raise ``InvalidInput`` that names the field which cannot be right."""
+    network = _read_network("subnet", subnet)
+    if not SHORTEST_PREFIX <= network.prefixlen <= LONGEST_PREFIX:
+        raise InvalidInput(
+            f"subnet: {subnet!r} must be between /{SHORTEST_PREFIX} and /{LONGEST_PREFIX}",
+            "a /24 has room for 253 containers",
+        )
+    if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+        raise InvalidInput(f"subnet: {subnet!r} is reserved", "use a private one such as 172.20.0.0/16")
+    if gateway:
+        try:
+            address = IPv4Address(gateway)
+        except ValueError:
+            raise InvalidInput(
+                f"gateway: {gateway!r} is no IPv4 address", f"for example {network[1]}"
+            ) from None
+        if address not in network or address in (network.network_address, network.broadcast_address):
+            raise InvalidInput(f"gateway: {gateway!r} is no host of {subnet}", f"for example {network[1]}")
+    if ip_range:
+        window = _read_network("ip_range", ip_range)
+        if not window.subnet_of(network):
+            raise InvalidInput(
+                f"ip_range: {ip_range!r} is not within {subnet}", "choose a part of the subnet"
+            )
+
+
+def _read_network(field: str, text: str) -> IPv4Network:
+    try:
+        if "/" not in text:
+            raise ValueError
+        return IPv4Network(text)
+    except ValueError:
+        pass
+    try:
+        loose = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise InvalidInput(f"{field}: {text!r} is no IPv4 subnet", "write it as 172.20.0.0/16") from None
+    if loose.version == 6:
+        raise InvalidInput(f"{field}: {text!r} is IPv6", "networks are IPv4")
+    if "/" not in text:
+        raise InvalidInput(f"{field}: {text!r} has no prefix length", f"write it as {text}/24")
+    raise InvalidInput(f"{field}: {text!r} has host bits set", f"did you mean {loose}?")
+
+
+def _number(address: str) -> int:
+    return int(IPv4Address(address.partition("/")[0]))
+
+
+def _meets(network: IPv4Network, start: int, end: int) -> bool:
+    return int(network.network_address) <= end and start <= int(network.broadcast_address)
