@@ -31,9 +31,17 @@ class ImageSourceDriver(Driver):
 
     kind: ClassVar[str] = "image_source"
 
+    def offers(self) -> tuple[str, ...]:
+        """References that this source knows without asking anyone, for lists and for hints; need not be all."""
+        return ()
+
     @abstractmethod
     def resolve(self, reference: str) -> ResolvedImage | None:
-        """What ``reference`` (``debian:12``) is at this source, or ``None`` when it has no such image. No network."""
+        """What ``reference`` (``debian:12``) is at this source, or ``None`` when it has no such image. No network.
+
+        The answer's ``reference`` is the one name under which the image is kept (``debian:12`` for
+        ``debian:bookworm``). An image that is read from a path of the host has ``host_path`` in its ``data``.
+        """
 
     @abstractmethod
     def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:

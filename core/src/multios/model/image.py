@@ -44,6 +44,8 @@ class Image:
     created: float
     size: int
     platform: str = "linux/amd64"
+    source: str = ""
+    """The image source it came from, ``build``, ``import`` or empty."""
 
     @property
     def chain_id(self) -> str:

@@ -1,0 +1,242 @@
+"""Images as documents: OCI manifests and configs, to and from the records (image-spec, manifest.md and config.md)."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from multios.errors import InvalidInput, nearest
+from multios.model.image import Descriptor, Image, ImageConfig
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+SOURCE_ANNOTATION = "multios.source"
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+_MOST_LAYERS = 128
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_KEYS = {
+    "command": "Cmd",
+    "entrypoint": "Entrypoint",
+    "environment": "Env",
+    "working_directory": "WorkingDir",
+    "user": "User",
+    "stop_signal": "StopSignal",
+    "labels": "Labels",
+}
+
+
+class Blobs(Protocol):
+    """Where documents are read from."""
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A stored JSON object."""
+
+
+class Sink(Protocol):
+    """Where documents go."""
+
+    def put_bytes(self, media_type: str, data: bytes) -> Descriptor:
+        """Store ``data``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A stored layer: its blob and the digest of its uncompressed tar."""
+
+    blob: Descriptor
+    diff_id: str
+
+
+def architecture() -> str:
+    """This machine's architecture in the words of the image specification."""
+    return _ARCHITECTURES.get(platform.machine(), platform.machine())
+
+
+def write_image(
+    content: Sink,
+    config: ImageConfig,
+    layers: Sequence[Layer],
+    created_by: str,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> Descriptor:
+    """Store config and manifest of an image whose layers are stored; the manifest's descriptor.
+
+    ``history`` is that of the layers before the last one, which ``created_by`` explains. The time of
+    creation is ``SOURCE_DATE_EPOCH`` where the environment has it.
+    """
+    created = _time_text(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    document = {
+        "created": created,
+        "architecture": architecture(),
+        "os": "linux",
+        "config": config_json(config),
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [*history, {"created": created, "created_by": created_by}],
+    }
+    stored = content.put_bytes(CONFIG_TYPE, _bytes(document))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST_TYPE,
+        "config": descriptor_json(stored),
+        "layers": [descriptor_json(layer.blob) for layer in layers],
+    }
+    return content.put_bytes(MANIFEST_TYPE, _bytes(manifest))
+
+
+def read_image(content: Blobs, manifest: Descriptor, references: tuple[str, ...] = ()) -> Image:
+    """The record of a stored image; ``InvalidInput`` when its documents are not what they should be."""
+    try:
+        document = content.read_json(manifest.digest)
+        stored, blobs = document["config"], document["layers"]
+        details = content.read_json(stored["digest"])
+        diff_ids = tuple(str(item) for item in details["rootfs"]["diff_ids"])
+        if len(diff_ids) != len(blobs) or not 0 < len(blobs) <= _MOST_LAYERS:
+            raise ValueError(f"{len(blobs)} layers and {len(diff_ids)} diff IDs")
+        return Image(
+            id=stored["digest"].removeprefix("sha256:"),
+            references=references,
+            manifest=manifest,
+            config=_read_config(details.get("config") or {}),
+            layers=diff_ids,
+            created=_seconds(details.get("created")),
+            size=sum(int(item["size"]) for item in blobs),
+            platform=f"{details.get('os', 'linux')}/{details.get('architecture', architecture())}",
+            source=manifest.annotations.get(SOURCE_ANNOTATION, ""),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInput(
+            f"manifest {manifest.digest} is no usable image: {error}", "fetch the image again"
+        ) from error
+
+
+def read_layers(content: Blobs, image: Image) -> tuple[Layer, ...]:
+    """The image's layers, lowest first."""
+    blobs = content.read_json(image.manifest.digest)["layers"]
+    return tuple(
+        Layer(Descriptor(item["mediaType"], item["digest"], item["size"]), diff_id)
+        for item, diff_id in zip(blobs, image.layers, strict=True)
+    )
+
+
+def read_history(content: Blobs, image: Image) -> tuple[Mapping[str, Any], ...]:
+    """How the image came to be, as its config tells."""
+    history = content.read_json(f"sha256:{image.id}").get("history")
+    return tuple(item for item in history if isinstance(item, dict)) if isinstance(history, list) else ()
+
+
+def chain_ids(diff_ids: Sequence[str]) -> list[str]:
+    """The chain ID of every layer (image-spec, config.md, "Layer ChainID")."""
+    chains: list[str] = []
+    for diff_id in diff_ids:
+        joined = f"{chains[-1]} {diff_id}" if chains else ""
+        chains.append("sha256:" + hashlib.sha256(joined.encode()).hexdigest() if joined else diff_id)
+    return chains
+
+
+def changed(config: ImageConfig, changes: Mapping[str, Any]) -> ImageConfig:
+    """``config`` with ``changes``: its own field names to text, lists of text, or for ``labels`` a mapping.
+
+    ``environment`` may be a mapping too and is merged by name. Raises ``InvalidInput`` that names the field.
+    """
+    fields: dict[str, Any] = {}
+    for key, value in changes.items():
+        if key in ("command", "entrypoint", "exposed_ports", "volumes"):
+            fields[key] = _texts(key, value)
+        elif key == "environment":
+            items = (
+                [f"{name}={text}" for name, text in value.items()] if isinstance(value, Mapping) else value
+            )
+            fields[key] = _merged_environment(config.environment, _texts(key, items))
+        elif key == "labels":
+            if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
+                raise InvalidInput(f"changes.{key}: must be a mapping of text to text")
+            fields[key] = {**config.labels, **value}
+        elif key in ("working_directory", "user", "stop_signal"):
+            if not isinstance(value, str):
+                raise InvalidInput(f"changes.{key}: must be text, not {type(value).__name__}")
+            fields[key] = value
+        else:
+            valid = [*_KEYS, "exposed_ports", "volumes"]
+            guess = nearest(key, valid)
+            raise InvalidInput(
+                f"changes.{key}: no such field",
+                f"did you mean {guess!r}?" if guess else f"valid: {', '.join(valid)}",
+            )
+    return replace(config, **fields)
+
+
+def descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
+    """The OCI form of a descriptor."""
+    document: dict[str, Any] = {
+        "mediaType": descriptor.media_type,
+        "digest": descriptor.digest,
+        "size": descriptor.size,
+    }
+    if descriptor.annotations:
+        document["annotations"] = dict(descriptor.annotations)
+    return document
+
+
+def config_json(config: ImageConfig) -> dict[str, Any]:
+    """The OCI form of what an image says of its containers; empty parts are left out."""
+    values: dict[str, Any] = {_KEYS[name]: getattr(config, name) for name in _KEYS}
+    values["ExposedPorts"] = {port: {} for port in config.exposed_ports}
+    values["Volumes"] = {path: {} for path in config.volumes}
+    lists = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+    return {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in lists.items() if value
+    }
+
+
+def _read_config(section: Mapping[str, Any]) -> ImageConfig:
+    default = ImageConfig()
+    return ImageConfig(
+        command=tuple(map(str, section.get("Cmd") or ())),
+        entrypoint=tuple(map(str, section.get("Entrypoint") or ())),
+        environment=tuple(map(str, section.get("Env") or ())),
+        working_directory=str(section.get("WorkingDir") or default.working_directory),
+        user=str(section.get("User") or ""),
+        exposed_ports=tuple(map(str, section.get("ExposedPorts") or ())),
+        volumes=tuple(map(str, section.get("Volumes") or ())),
+        labels={str(key): str(value) for key, value in (section.get("Labels") or {}).items()},
+        stop_signal=str(section.get("StopSignal") or default.stop_signal),
+    )
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise InvalidInput(f"changes.{key}: must be a list of text")
+    return tuple(value)
+
+
+def _merged_environment(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
+    for item in new:
+        if not item.partition("=")[0] or "=" not in item:
+            raise InvalidInput(f"changes.environment: {item!r} is not NAME=value")
+    return tuple({item.partition("=")[0]: item for item in [*old, *new]}.values())
+
+
+def _bytes(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _time_text(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _seconds(text: object) -> float:
+    """Seconds since the epoch of an RFC 3339 time; 0 for none."""
+    if not isinstance(text, str) or not text:
+        return 0.0
+    whole, _, rest = text.partition(".")
+    zone = rest.lstrip("0123456789") if rest else ""
+    return datetime.datetime.fromisoformat(whole + zone).timestamp()
