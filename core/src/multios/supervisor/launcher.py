@@ -8,7 +8,11 @@ nothing left to import.
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Protocol
+TYPE_CHECKING = False  # typing itself is too heavy for the supervisor
+if TYPE_CHECKING:
+    from typing import Any, NoReturn, Protocol
+else:
+    Protocol = object
 
 
 class LaunchError(Exception):
@@ -26,8 +30,9 @@ class Launcher(Protocol):
     """What a launcher module offers, as module-level functions. All run in the child, single-threaded.
 
     ``plan`` is the driver's own JSON value; ``descriptors`` are those it passed along, in order. Standard
-    streams are in place (0, 1, 2), a terminal is the controlling one. Failures raise :class:`LaunchError`
-    or :class:`OSError`.
+    streams are in place (0, 1, 2); a terminal, which is best the container's own, replaces /dev/null as the
+    controlling one between ``create`` or ``enter`` and ``execute``. Failures raise :class:`LaunchError` or
+    :class:`OSError`.
     """
 
     def create(self, plan: dict[str, Any], descriptors: list[int]) -> None:

@@ -78,12 +78,8 @@ _NUMBERS = {
 _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_PIDFD_INFO = struct.Struct(
-    "=QQ11Ii"
-)  # struct pidfd_info: mask, cgroup, ids, exit code
-_PIDFD_GET_INFO = (
-    3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11
-)  # _IOWR(0xFF, 11, struct pidfd_info)
+_PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info: mask, cgroup, ids, exit code
+_PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
 
@@ -101,16 +97,11 @@ class Syscalls:
         return self._through(self._libc, name, arguments, about)
 
     @staticmethod
-    def _through(
-        library: ctypes.CDLL, name: str, arguments: tuple[Any, ...], about: object
-    ) -> int:
+    def _through(library: ctypes.CDLL, name: str, arguments: tuple[Any, ...], about: object) -> int:
         number = _NUMBERS.get(name)
         if not isinstance(number, int):
             raise OSError(38, f"{name}: no number known for this machine")  # ENOSYS
-        wide = [
-            ctypes.c_long(value) if isinstance(value, int) else value
-            for value in arguments
-        ]
+        wide = [ctypes.c_long(value) if isinstance(value, int) else value for value in arguments]
         result: int = library.syscall(ctypes.c_long(number), *wide)
         if result < 0:
             error = ctypes.get_errno()
@@ -119,9 +110,7 @@ class Syscalls:
 
     # --- processes and namespaces ---
 
-    def clone3(
-        self, namespaces: Iterable[str] = (), extra: int = 0, cgroup: int = -1
-    ) -> tuple[int, int]:
+    def clone3(self, namespaces: Iterable[str] = (), extra: int = 0, cgroup: int = -1) -> tuple[int, int]:
         """Fork into new namespaces, named as in the OCI spec; clone(2).
 
         Returns (pid, pidfd) to the parent and (0, -1) to the child. ``extra`` are further flags
@@ -151,9 +140,7 @@ class Syscalls:
         arguments = struct.pack("=11Q", *fields)
         ctypes.pythonapi.PyOS_BeforeFork()
         try:
-            pid = self._through(
-                self._locked, "clone3", (arguments, len(arguments)), None
-            )
+            pid = self._through(self._locked, "clone3", (arguments, len(arguments)), None)
         except BaseException:
             ctypes.pythonapi.PyOS_AfterFork_Parent()
             raise
@@ -192,17 +179,13 @@ class Syscalls:
         try:
             answer = fcntl.ioctl(pidfd, _PIDFD_GET_INFO, asked)
         except OSError as error:
-            raise OSError(
-                error.errno, f"ioctl PIDFD_GET_INFO: {error.strerror}"
-            ) from None
+            raise OSError(error.errno, f"ioctl PIDFD_GET_INFO: {error.strerror}") from None
         fields = _PIDFD_INFO.unpack(answer)
         return fields[-1] if fields[0] & flags.PIDFD_INFO_EXIT else None
 
     # --- mounts ---
 
-    def mount(
-        self, source: str, target: str, kind: str = "", options: int = 0, data: str = ""
-    ) -> None:
+    def mount(self, source: str, target: str, kind: str = "", options: int = 0, data: str = "") -> None:
         """mount(2): ``kind`` is the filesystem type, ``options`` MS_* flags; empty text is passed as NULL."""
         self._call(
             "mount",
@@ -220,19 +203,13 @@ class Syscalls:
 
     def pivot_root(self, new_root: str, put_old: str) -> None:
         """Change the root mount; pivot_root(2), which also tells why ``(".", ".")`` works."""
-        self._call(
-            "pivot_root", os.fsencode(new_root), os.fsencode(put_old), about=new_root
-        )
+        self._call("pivot_root", os.fsencode(new_root), os.fsencode(put_old), about=new_root)
 
     def open_tree(self, directory: int, path: str, options: int) -> int:
         """A descriptor of a mount, or of a detached copy of it; open_tree(2)."""
-        return self._call(
-            "open_tree", directory, os.fsencode(path), options, about=path
-        )
+        return self._call("open_tree", directory, os.fsencode(path), options, about=path)
 
-    def move_mount(
-        self, source: int, path: str, directory: int, target: str, options: int
-    ) -> None:
+    def move_mount(self, source: int, path: str, directory: int, target: str, options: int) -> None:
         """Attach a mount; move_mount(2)."""
         encoded = os.fsencode(path), os.fsencode(target)
         self._call(
@@ -285,9 +262,7 @@ class Syscalls:
                 raise OSError(error.errno, text, key or None) from None
             raise
 
-    def fsmount(
-        self, context: int, options: int = flags.FSMOUNT_CLOEXEC, attributes: int = 0
-    ) -> int:
+    def fsmount(self, context: int, options: int = flags.FSMOUNT_CLOEXEC, attributes: int = 0) -> int:
         """A detached mount of the filesystem of ``context``; fsmount(2)."""
         return self._call("fsmount", context, options, attributes)
 
@@ -302,9 +277,7 @@ class Syscalls:
         user_namespace: int = 0,
     ) -> None:
         """Change a mount's attributes (MOUNT_ATTR_*), propagation (MS_*) or id map; mount_setattr(2)."""
-        record = struct.pack(
-            "=4Q", set_attributes, clear_attributes, propagation, max(user_namespace, 0)
-        )
+        record = struct.pack("=4Q", set_attributes, clear_attributes, propagation, max(user_namespace, 0))
         self._call(
             "mount_setattr",
             directory,
@@ -340,22 +313,16 @@ class Syscalls:
         """Set the calling thread's capabilities, as bit sets; capset(2), capabilities(7)."""
         header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
         sets = effective, permitted, inheritable
-        data = struct.pack(
-            "=6I", *(one & 0xFFFFFFFF for one in sets), *(one >> 32 for one in sets)
-        )
+        data = struct.pack("=6I", *(one & 0xFFFFFFFF for one in sets), *(one >> 32 for one in sets))
         self._call("capset", header, data)
 
     def seccomp_filter(self, program: bytes, options: int = 0) -> int:
         """Install a BPF filter, given as the bytes of its instructions; seccomp(2), SECCOMP_SET_MODE_FILTER."""
         code = ctypes.create_string_buffer(program, len(program))
-        record = struct.pack(
-            "@HP", len(program) // 8, ctypes.addressof(code)
-        )  # struct sock_fprog
+        record = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
         return self._call("seccomp", _SECCOMP_SET_MODE_FILTER, options, record)
 
-    def prlimit(
-        self, pid: int, resource: int, limits: tuple[int, int] | None = None
-    ) -> tuple[int, int]:
+    def prlimit(self, pid: int, resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
         """Set, where given, and return the former (soft, hard) limit of a process (0: the caller); prlimit(2).
 
         -1 is "no limit", both ways.
@@ -369,9 +336,7 @@ class Syscalls:
     def setgroups(self, groups: Iterable[int]) -> None:
         """Set the calling thread's supplementary groups; setgroups(2)."""
         members = list(groups)
-        self._call(
-            "setgroups", len(members), struct.pack(f"={len(members)}I", *members)
-        )
+        self._call("setgroups", len(members), struct.pack(f"={len(members)}I", *members))
 
     def setresuid(self, real: int, effective: int, saved: int) -> None:
         """Set the calling thread's (not: process's) user ids, -1 keeps one; setresuid(2)."""
@@ -406,23 +371,19 @@ class Syscalls:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             record = struct.pack("16sH22x", os.fsencode(name), 0)
             try:
-                now = struct.unpack(
-                    "16sH22x", fcntl.ioctl(probe, _SIOCGIFFLAGS, record)
-                )[1]
+                now = struct.unpack("16sH22x", fcntl.ioctl(probe, _SIOCGIFFLAGS, record))[1]
                 fcntl.ioctl(
                     probe,
                     _SIOCSIFFLAGS,
                     struct.pack("16sH22x", os.fsencode(name), now | _IFF_UP),
                 )
             except OSError as error:
-                raise OSError(
-                    error.errno, f"ioctl SIOCSIFFLAGS: {error.strerror}", name
-                ) from None
+                raise OSError(error.errno, f"ioctl SIOCSIFFLAGS: {error.strerror}", name) from None
 
 
 def _filesystem_message(context: int) -> str:
     """What the kernel logged in a filesystem context, newest last, else empty text; fsopen(2)."""
-    said = []
+    said: list[str] = []
     try:
         while len(said) < 16:
             said.append(os.read(context, 1024).decode(errors="replace")[2:].strip())
