@@ -203,7 +203,7 @@ class Nursery:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             kernel.prctl(flags.PR_SET_NAME, ctypes.addressof(_NAME))
             kept = sorted({control.fileno(), container} - {-1})
-            for low, high in zip([2, *kept], [*kept, 1 << 30], strict=True):
+            for low, high in zip([2, *kept], [*kept, os.sysconf("SC_OPEN_MAX")], strict=True):
                 os.closerange(low + 1, high)
             self._deliver(control, new, container, kinds)
         except OSError as error:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 NAME = b"multios-slot"
-_TIOCGPTPEER = 0x5441
+_TIOCSPTLCK, _TIOCGPTPEER = 0x40045431, 0x5441  # ioctl_tty(2); Python has neither
 _RLIMIT_NOFILE = 7
 _STATUS_OF = {
     errno.ENOENT: NOT_FOUND,
@@ -140,7 +140,7 @@ def _take_terminal(spare: list[int]) -> list[int]:
     try:
         master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            fcntl.ioctl(master, termios.TIOCSPTLCK, struct.pack("i", 0))
+            fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
             slave = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError:
             os.close(master)

@@ -33,8 +33,8 @@ class Slots:
 
     @property
     def pids(self) -> list[int]:
-        """The waiting children."""
-        return [slot.pid for slot in self._ready]
+        """The waiting children; 0 for one that is on its way."""
+        return [slot.pid for slot in self._ready] + [0] * self._coming
 
     def take(self, namespaces: frozenset[str]) -> Child | None:
         """A waiting child with exactly these namespaces, the caller's from now on, else ``None``."""

@@ -1,0 +1,94 @@
+"""What a supervisor takes over from one that died: the daemon's copies of its processes' descriptors.
+
+The processes are not its children, so it cannot wait for them. Whoever is their parent now, as a rule the
+daemon, says how they ended; where the kernel tells anyone who asks (Linux 6.15), it asks itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from multios.supervisor import processes, wire
+from multios.supervisor.exits import is_process_id
+from multios.supervisor.logs import Log
+from multios.supervisor.loop import READ
+from multios.supervisor.processes import Process
+from multios.supervisor.streams import Streams
+from multios.supervisor.syscalls import kernel
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from multios.supervisor.supervision import Supervision
+
+ASK_SECONDS = 0.2
+SWEEP_SECONDS = (1.0, 10.0)
+
+
+def adopt(supervision: Supervision, described: dict[str, Any], names: list[str], copies: list[int]) -> None:
+    """Go on with a predecessor's process; ``described`` is its ``Process.describe()``. Owns ``copies``."""
+    process_id, container_id = described["id"], described["container_id"]
+    known = process_id in supervision.processes or process_id in supervision.exits.records
+    if known or not is_process_id(process_id) or len(names) != len(copies) or "pidfd" not in names:
+        wire.close_all(copies)
+        return
+    process = Process(process_id, container_id, str(described["launcher"]), str(described["status"]))
+    process.pid, process.owner = int(described["pid"]), int(described["owner"])
+    process.group = str(described["cgroup"])
+    ends = dict(zip(names, copies, strict=True))
+    process.pidfd = ends.pop("pidfd")
+    log = described["log"]
+    settings = Log(log["path"], log["max_size"], log["max_files"]) if log else None
+    process.streams = Streams(settings, bool(described["terminal"]))
+    process.streams.stdin = ends.pop("stdin", -1)
+    for name, descriptor in ends.items():
+        process.streams.add(supervision.loop, name, descriptor)
+    supervision.processes[process_id] = process
+    supervision.loop.watch(process.pidfd, READ, lambda events: _on_end(supervision, process))
+    supervision.tell_process(process)
+
+
+def _on_end(supervision: Supervision, process: Process) -> None:
+    supervision.loop.unwatch(process.pidfd)
+    _ask_kernel(supervision, process)
+
+
+def _ask_kernel(supervision: Supervision, process: Process) -> None:
+    """Ask until somebody has reaped it: the daemon's word may come first."""
+    if not process.alive:
+        return
+    try:
+        status = kernel.pidfd_exit_status(process.pidfd)
+    except OSError:
+        return  # an older kernel: only a parent knows
+    if status is None:
+        supervision.loop.later(ASK_SECONDS, lambda: _ask_kernel(supervision, process))
+    else:
+        supervision.end(process, *split_status(status))
+
+
+def split_status(status: int) -> tuple[int, int]:
+    """A wait status as (exit code, signal or 0): 128 + signal for a killed process; wait(2)."""
+    code = os.waitstatus_to_exitcode(status)
+    return (code, 0) if code >= 0 else (128 - code, -code)
+
+
+def ended(supervision: Supervision, process_id: str, exit_code: int | None, number: int, when: float) -> None:
+    """A parent's word on an adopted process; a second word on the same is ignored."""
+    process = supervision.processes.get(process_id)
+    if process is not None and process.alive and process.child is None:
+        if process.status != processes.FAILED:
+            supervision.loop.unwatch(process.pidfd)
+        supervision.end(process, exit_code, number, when)
+
+
+def sweep(supervision: Supervision) -> None:
+    """Remove the empty cgroups of predecessors, whose names start with the id of a process that is gone."""
+    ours = {process.group for process in supervision.processes.values()}
+    for name in supervision.hierarchy.names():
+        maker = name.partition("-")[0]
+        if name in ours or not maker.isdigit() or os.path.exists(f"/proc/{maker}"):
+            continue
+        if not supervision.hierarchy.processes(name):
+            supervision.hierarchy.remove(name)
