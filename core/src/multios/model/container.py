@@ -143,6 +143,8 @@ class Container:
     status: Status = Status.CREATED
     pid: int = 0
     cgroup: str = ""
+    ports: tuple[PortMapping, ...] = ()
+    """What is published while it runs, every host port set."""
     id_map: IdMap | None = None
     started: float = 0.0
     finished: float = 0.0
@@ -151,6 +153,8 @@ class Container:
     stopped_by_user: bool = False
     error: str = ""
     oom_killed: bool = False
+    removing: bool = False
+    """It is gone for its users; what is left of it is being cleaned up."""
 
 
 @dataclass(frozen=True, slots=True)

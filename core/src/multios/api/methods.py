@@ -1,0 +1,452 @@
+"""The methods of the API: each unpacks a call's parameters, asks the engine, and shapes the answer.
+
+The table is in ``docs/architecture.md``; nothing here decides anything about containers.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from multios import features
+from multios.api.protocol import close_all
+from multios.api.server import Call, Handler, WithDescriptors
+from multios.drivers.isolation import Launched
+from multios.engine import execution, files, inspection
+from multios.engine.engine import Engine
+from multios.errors import InvalidInput
+from multios.model import container_document
+from multios.model.container import Container, Status
+from multios.model.json import to_json
+
+STATS_SECONDS = 1.0
+
+
+def table(engine: Engine) -> dict[str, Handler]:
+    """Method name to handler: every public method of the classes below."""
+    handlers: dict[str, Handler] = {}
+    for kind in (System, Plugins, ContainerMethods, Images, Templates, Networks, Volumes):
+        part = kind(engine)
+        for name in dir(part):
+            handler = getattr(part, name)
+            if not name.startswith("_") and callable(handler):
+                handlers[f"{part.prefix}.{name.rstrip('_')}"] = handler
+    return handlers
+
+
+class System:
+    """``system.*``"""
+
+    prefix = "system"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def version(self, call: Call) -> Any:
+        return self._engine.version()
+
+    def info(self, call: Call) -> Any:
+        engine, settings = self._engine, self._engine.settings
+        return {
+            **engine.version(),
+            "data_root": str(settings.data_root),
+            "exec_root": str(settings.exec_root),
+            "config_file": str(settings.file or ""),
+            "hostname": os.uname().nodename,
+            "cpus": os.cpu_count(),
+            "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            "cgroup": engine.cgroup_mode,
+            "containers": engine.counts(),
+            "images": len(engine.images.list()),
+            "defaults": to_json(_plain(settings.defaults)),
+            "default_resources": to_json(settings.default_resources),
+        }
+
+    def features(self, call: Call) -> Any:
+        rows = self._engine.catalog.rows()
+        kinds = sorted({row["kind"] for row in rows})
+        return {
+            "kernel": features.probe(),
+            "cgroup": self._engine.cgroup_mode,
+            "drivers": {
+                kind: sorted(row["name"] for row in rows if row["kind"] == kind and row["status"] in ("ready", "default"))
+                for kind in kinds
+            },
+            "capabilities": list(container_document.CAPABILITIES),
+        }
+
+    def doctor(self, call: Call) -> Any:
+        return self._engine.diagnose()
+
+    def events(self, call: Call) -> Any:
+        since = float(call.params.get("since") or 0)
+        for event in self._engine.events.follow(since, call.mapping("filters"), call.flag("follow"), call.alive):
+            if call.caller.is_administrator or self._is_mine(call, event):
+                call.item(event)
+        return {}
+
+    def _is_mine(self, call: Call, event: dict[str, Any]) -> bool:
+        container = self._engine.registry.get(event["id"])
+        return container is not None and call.caller.may_see(container.owner)
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+class Plugins:
+    """``plugins.*``"""
+
+    prefix = "plugins"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def list(self, call: Call) -> Any:
+        return self._engine.catalog.rows(call.params.get("kind"))
+
+    def show(self, call: Call) -> Any:
+        return self._engine.catalog.show(call.text("name"), call.params.get("kind"))
+
+
+class ContainerMethods:
+    """``containers.*``"""
+
+    prefix = "containers"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._containers, self._registry = engine, engine.containers, engine.registry
+
+    def _find(self, call: Call) -> Container:
+        return self._registry.find(call.text("ref"), call.caller)
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    def create(self, call: Call) -> Any:
+        config = container_document.parse(call.params.get("config"))
+        container = self._containers.create(config, call.caller, call.progress)
+        return {"id": container.id, "name": container.name, "warnings": []}
+
+    def start(self, call: Call) -> Any:
+        container = self._find(call)
+        attach = call.flag("attach")
+        launched = self._containers.start(container, attach)
+        if attach:
+            self._hand_over(call, container, launched, call.flag("stdin"))
+        return {"id": container.id}
+
+    def run(self, call: Call) -> Any:
+        config = container_document.parse(call.params.get("config"))
+        attach = call.flag("attach")
+        container = self._containers.create(config, call.caller, call.progress)
+        try:
+            stdin = call.fds[0] if call.fds else None
+            launched = self._containers.start(container, attach, stdin)
+        except BaseException:
+            if config.auto_remove:
+                self._containers.delete(container, force=True)
+            raise
+        if not attach:
+            return {"id": container.id}
+        self._hand_over(call, container, launched, config.terminal)
+        ended = self._registry.wait(container.id, call.alive)
+        return {"id": container.id, "exit_code": ended.exit_code}
+
+    def _hand_over(self, call: Call, container: Container, launched: Launched | None, stdin: bool) -> None:
+        terminal = container.config.terminal
+        if launched is None:
+            terminal, ends = self._engine.supervisor.attach(container.id, stdin)
+        else:
+            ends = launched.attached
+        facts = {"id": container.id, "terminal": terminal}
+        if terminal:
+            close_all([ends[2]])
+            call.attached(facts, [ends[0], ends[1]])
+        else:
+            facts["stdin"] = ends[0] >= 0 and stdin
+            if not facts["stdin"]:
+                close_all([ends[0]])
+            call.attached(facts, [*([ends[0]] if facts["stdin"] else []), ends[1], ends[2]])
+
+    def attach(self, call: Call) -> Any:
+        container = self._containers.running(self._find(call))
+        self._hand_over(call, container, None, call.flag("stdin"))
+        ended = self._registry.wait(container.id, call.alive)
+        return {"exit_code": ended.exit_code}
+
+    def stop(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.stop(container, _timeout(call))
+        return {"id": container.id}
+
+    def restart(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.restart(container, _timeout(call))
+        return {"id": container.id}
+
+    def kill(self, call: Call) -> Any:
+        container = self._find(call)
+        name = container_document.signal_name(str(call.params.get("signal") or "KILL"))
+        self._containers.kill(container, signal.Signals[name])
+        return {"id": container.id}
+
+    def pause(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.pause(container)
+        return {"id": container.id}
+
+    def resume(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.resume(container)
+        return {"id": container.id}
+
+    def delete(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.delete(container, call.flag("force"), call.flag("volumes"))
+        return {"id": container.id}
+
+    def rename(self, call: Call) -> Any:
+        container = self._find(call)
+        self._containers.rename(container, container_document.check_name("container", call.text("name")))
+        return {"id": container.id}
+
+    def update(self, call: Call) -> Any:
+        container = self._find(call)
+        policy = call.params.get("restart_policy")
+        self._containers.update(
+            container,
+            container_document.parse_resources(call.mapping("resources")),
+            container_document.parse_restart_policy(policy) if policy else None,
+        )
+        return {"id": container.id}
+
+    def prune(self, call: Call) -> Any:
+        removed = []
+        for container in self._registry.visible(call.caller):
+            if container.status in (Status.CREATED, Status.EXITED):
+                self._containers.delete(container, force=False)
+                removed.append(container.id)
+        return {"removed": removed}
+
+    def wait(self, call: Call) -> Any:
+        ref = call.text("ref")
+        try:
+            container_id = self._registry.find(ref, call.caller).id
+        except InvalidInput:
+            raise
+        except Exception:
+            if self._registry.ended(ref) is None:
+                raise
+            container_id = ref
+        ended = self._registry.wait(container_id, call.alive)
+        return {"exit_code": ended.exit_code, "error": ended.error}
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def exec(self, call: Call) -> Any:
+        container = self._find(call)
+        request = execution.ExecRequest(
+            command=tuple(str(word) for word in call.params.get("command") or ()),
+            terminal=call.flag("terminal"),
+            environment={key: str(value) for key, value in call.mapping("environment").items()},
+            user=call.text("user", ""),
+            working_directory=call.text("working_directory", ""),
+            privileged=call.flag("privileged") and call.caller.is_administrator,
+        )
+        detach = call.flag("detach")
+        streams = () if request.terminal or detach else tuple(call.descriptors(3))
+        exec_id, launched = execution.execute(
+            self._containers, self._engine.drivers, container, request, streams
+        )
+        if detach:
+            close_all(launched.attached)
+            return {"exec_id": exec_id}
+        if request.terminal:
+            close_all(launched.attached[1:])
+            call.attached({"id": container.id, "terminal": True}, [launched.attached[0]])
+        return {"exit_code": self._engine.exits.wait_for_exec(exec_id, call.alive)}
+
+    def top(self, call: Call) -> Any:
+        container = self._containers.running(self._find(call))
+        return execution.top(self._engine.drivers.isolation(container), container)
+
+    def logs(self, call: Call) -> Any:
+        container = self._find(call)
+        path = self._containers.directory(container) / "log"
+        names = sorted(path.parent.glob("log.[0-9]*"), key=lambda name: -int(name.suffix[1:])) + [path]
+        opened = [os.open(name, os.O_RDONLY | os.O_CLOEXEC) for name in names if name.exists()][-16:]
+        return WithDescriptors({"path": str(path), "files": len(opened)}, opened)
+
+    def export(self, call: Call) -> Any:
+        container = self._find(call)
+        size = files.export(self._engine, container, call.descriptors(1)[0])
+        return {"size": size}
+
+    def copy_in(self, call: Call) -> Any:
+        container = self._find(call)
+        files.copy_in(self._engine, container, call.text("path"), call.descriptors(1)[0])
+        return {"id": container.id}
+
+    def copy_out(self, call: Call) -> Any:
+        container = self._find(call)
+        files.copy_out(self._engine, container, call.text("path"), call.descriptors(1)[0])
+        return {"id": container.id}
+
+    # --- looking --------------------------------------------------------------------------------------
+
+    def list(self, call: Call) -> Any:
+        filters = call.mapping("filters")
+        limit = int(call.params.get("limit") or 0)
+        wants_all = call.flag("all") or limit > 0 or "status" in filters
+        rows = [
+            inspection.row(container, self._engine.command_of(container))
+            for container in reversed(self._registry.visible(call.caller))
+            if (wants_all or container.status in (Status.RUNNING, Status.PAUSED))
+            and inspection.matches(container, filters)
+        ]
+        return rows[:limit] if limit else rows
+
+    def inspect(self, call: Call) -> Any:
+        container = self._find(call)
+        image = self._engine.images.find(container.image_id)
+        mounts = {row["name"]: row["path"] for row in self._engine.volumes.rows(call.caller)}
+        return inspection.inspect(
+            container, image.config if image else None, self._containers, self._engine.networks, mounts
+        )
+
+    def validate(self, call: Call) -> Any:
+        config = container_document.parse(call.params.get("config"))
+        self._containers.check(config, call.caller)
+        return {"valid": True, "name": config.name, "warnings": []}
+
+    def stats(self, call: Call) -> Any:
+        refs, stream = call.params.get("refs") or [], call.flag("stream")
+        meter = inspection.Meter()
+        while True:
+            chosen = [self._registry.find(ref, call.caller) for ref in refs] or self._registry.visible(call.caller)
+            call.item([row for container in chosen if (row := self._reading(meter, container))])
+            if not stream:
+                return {}
+            time.sleep(STATS_SECONDS)
+
+    def _reading(self, meter: inspection.Meter, container: Container) -> dict[str, Any] | None:
+        if container.status not in (Status.RUNNING, Status.PAUSED):
+            return None
+        return meter.row(container, self._engine.drivers.isolation(container).stats(container.id))
+
+
+def _timeout(call: Call) -> int | None:
+    value = call.params.get("timeout")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise InvalidInput(f"timeout: expected seconds, got {value!r}", "use a whole number")
+    return value
+
+
+class Images:
+    """``images.*``"""
+
+    prefix = "images"
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._images = engine, engine.images
+
+    def list(self, call: Call) -> Any:
+        return self._images.list()
+
+    def inspect(self, call: Call) -> Any:
+        return self._images.inspect(call.text("ref"))
+
+    def pull(self, call: Call) -> Any:
+        self._engine.require_administrator_for_paths(call.text("ref"), call.caller)
+        return {"id": self._images.ensure(call.text("ref"), call.progress).id}
+
+    def import_(self, call: Call) -> Any:
+        with os.fdopen(os.dup(call.descriptors(1)[0]), "rb") as stream:
+            image = self._images.import_tar(
+                call.text("reference"), stream, call.mapping("changes"), call.progress
+            )
+        return {"id": image.id}
+
+    def remove(self, call: Call) -> Any:
+        return {"removed": self._engine.remove_image(call.text("ref"), call.flag("force"), call.caller)}
+
+
+class Templates:
+    """``templates.*``"""
+
+    prefix = "templates"
+
+    def __init__(self, engine: Engine) -> None:
+        self._templates = engine.templates
+
+    def list(self, call: Call) -> Any:
+        return self._templates.list()
+
+    def show(self, call: Call) -> Any:
+        return {"lesson": self._templates.show(call.text("name"))}
+
+    def inspect(self, call: Call) -> Any:
+        return self._templates.inspect(call.text("name"), call.mapping("options"))
+
+    def build(self, call: Call) -> Any:
+        image = self._templates.image_for(call.text("name"), call.mapping("options"), call.progress)
+        return {"image": image.references[0], "id": image.id}
+
+
+class Networks:
+    """``networks.*``"""
+
+    prefix = "networks"
+
+    def __init__(self, engine: Engine) -> None:
+        self._networks = engine.networks
+
+    def list(self, call: Call) -> Any:
+        return self._networks.rows(call.caller)
+
+    def inspect(self, call: Call) -> Any:
+        return self._networks.inspect(call.text("name"), call.caller)
+
+    def create(self, call: Call) -> Any:
+        network = self._networks.create(
+            call.text("name"),
+            call.caller,
+            driver=call.text("driver", ""),
+            subnet=call.text("subnet", ""),
+            gateway=call.text("gateway", ""),
+            internal=call.flag("internal"),
+            options=call.mapping("options"),
+            labels=call.mapping("labels"),
+        )
+        return {"id": network.id, "name": network.name}
+
+    def remove(self, call: Call) -> Any:
+        self._networks.remove(call.text("name"), call.caller)
+        return {"name": call.text("name")}
+
+
+class Volumes:
+    """``volumes.*``"""
+
+    prefix = "volumes"
+
+    def __init__(self, engine: Engine) -> None:
+        self._volumes = engine.volumes
+
+    def list(self, call: Call) -> Any:
+        return self._volumes.rows(call.caller)
+
+    def create(self, call: Call) -> Any:
+        return self._volumes.create(call.text("name"), call.caller, call.mapping("labels"))
+
+    def inspect(self, call: Call) -> Any:
+        return self._volumes.inspect(call.text("name"), call.caller)
+
+    def remove(self, call: Call) -> Any:
+        self._volumes.remove(call.text("name"), call.caller)
+        return {"name": call.text("name")}
+
+    def prune(self, call: Call) -> Any:
+        return {"removed": self._volumes.prune(call.caller)}

@@ -1,0 +1,218 @@
+"""The daemon's door: a thread a connection, the caller known by ``SO_PEERCRED`` (unix(7))."""
+
+from __future__ import annotations
+
+import contextlib
+import grp
+import logging
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from multios.api.protocol import PeerGone, close_all, receive_frame, send_frame
+from multios.engine.caller import Caller
+from multios.errors import InvalidInput, MultiosError, Refused, nearest
+
+log = logging.getLogger(__name__)
+GROUP = "multios"
+PROGRESS_SECONDS = 0.05
+Handler = Callable[["Call"], Any]
+
+
+class Call:
+    """One request on one connection: its parameters, its caller, and the ways to answer before the result."""
+
+    def __init__(
+        self, connection: socket.socket, caller: Caller, method: str, params: dict[str, Any], fds: list[int]
+    ) -> None:
+        self._connection = connection
+        self._told = 0.0
+        self.caller, self.method, self.params, self.fds = caller, method, params, fds
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text parameter; one that is missing and has no default raises ``InvalidInput``."""
+        value = self.params.get(name, default)
+        if not isinstance(value, str):
+            raise InvalidInput(f"{self.method}: {name!r} must be text", "use a client of the same version")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """A boolean parameter, absent is false."""
+        return bool(self.params.get(name, False))
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        """An object parameter, absent is empty."""
+        value = self.params.get(name) or {}
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{self.method}: {name!r} must be an object", "use a client of the same version")
+        return value
+
+    def descriptors(self, count: int) -> list[int]:
+        """The request's descriptors, which must be so many."""
+        if len(self.fds) != count:
+            raise InvalidInput(
+                f"{self.method}: {count} descriptors are needed, {len(self.fds)} came", "use a client of the same version"
+            )
+        return self.fds
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell how far it is; too frequent news are left out, and a client that is gone is no error."""
+        now = time.monotonic()
+        if now - self._told >= PROGRESS_SECONDS or (total and done >= total):
+            self._told = now
+            with contextlib.suppress(PeerGone, OSError):
+                self._send({"progress": {"what": what, "done": done, "total": total}})
+
+    def item(self, value: Any) -> None:
+        """One item of a stream; a client that is gone raises ``PeerGone``."""
+        self._send({"item": value})
+
+    def attached(self, facts: dict[str, Any], descriptors: list[int]) -> None:
+        """Hand stream ends to the client and close them here."""
+        try:
+            self._send({"attached": facts}, descriptors)
+        finally:
+            close_all(descriptors)
+
+    def result(self, value: Any, descriptors: list[int] | None = None) -> None:
+        """The final answer."""
+        self._send({"result": value}, descriptors or [])
+
+    def error(self, error: MultiosError) -> None:
+        """The final answer when it failed."""
+        self._send({"error": error.to_wire()})
+
+    def alive(self) -> bool:
+        """Whether the client is still there."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLRDHUP)
+        return not poll.poll(0)
+
+    def _send(self, message: Mapping[str, Any], descriptors: list[int] | None = None) -> None:
+        send_frame(self._connection, dict(message), descriptors or [])
+
+
+class Server:
+    """Listens on a Unix socket and calls ``methods`` by name. ``authorize`` gives a reason to refuse, or ``None``."""
+
+    def __init__(
+        self,
+        path: Path,
+        methods: Mapping[str, Handler],
+        authorize: Callable[[int, str, dict[str, Any]], str | None],
+    ) -> None:
+        self._path, self._methods, self._authorize = path, methods, authorize
+        self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self.last_request = time.monotonic()
+
+    def open(self) -> None:
+        """Begin to listen: the socket appears whole, with its mode and group."""
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        self._listening.bind(str(temporary))
+        os.chmod(temporary, 0o660)
+        with contextlib.suppress(KeyError, PermissionError):
+            os.chown(temporary, -1, grp.getgrnam(GROUP).gr_gid)
+        self._listening.listen(512)
+        os.rename(temporary, self._path)
+
+    def serve(self) -> None:
+        """Accept until :meth:`close`."""
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._converse, args=(connection,), name="request", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and take the socket away."""
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._connections
+
+    def _converse(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._connections.add(connection)
+        try:
+            with connection:
+                caller = _peer(connection)
+                while True:
+                    self._answer(connection, caller)
+        except PeerGone:
+            pass
+        except MultiosError as error:
+            log.info("a connection ended: %s", error.cause)
+        except Exception:
+            log.exception("a connection failed")
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            self.last_request = time.monotonic()
+
+    def _answer(self, connection: socket.socket, caller: Caller) -> None:
+        message, fds = receive_frame(connection)
+        self.last_request = time.monotonic()
+        method, params = message.get("method"), message.get("params") or {}
+        try:
+            if not isinstance(method, str) or not isinstance(params, dict):
+                raise InvalidInput("a request needs a method and params", "see docs/architecture.md")
+            call = Call(connection, caller, method, params, fds)
+            try:
+                self._dispatch(call)
+            except MultiosError as error:
+                if isinstance(error, PeerGone):
+                    raise
+                call.error(error)
+            except Exception as error:
+                log.exception("%s failed", method)
+                name = type(error).__name__
+                call.error(
+                    MultiosError(f"{method} failed inside the engine ({name}: {error})", "see the daemon's log")
+                )
+        finally:
+            close_all(fds)
+
+    def _dispatch(self, call: Call) -> None:
+        handler = self._methods.get(call.method)
+        if handler is None:
+            guess = nearest(call.method, list(self._methods))
+            raise InvalidInput(f"no such method: {call.method!r}", f"did you mean {guess!r}?" if guess else "")
+        reason = self._authorize(call.caller.uid, call.method, call.params)
+        if reason is not None:
+            raise Refused(reason, "ask the administrator")
+        answer = handler(call)
+        if isinstance(answer, WithDescriptors):
+            try:
+                call.result(answer.value, answer.descriptors)
+            finally:
+                close_all(answer.descriptors)
+        else:
+            call.result(answer)
+
+
+class WithDescriptors:
+    """A handler's answer that carries descriptors; they are closed when it has been sent."""
+
+    def __init__(self, value: Any, descriptors: list[int]) -> None:
+        self.value, self.descriptors = value, descriptors
+
+
+def _peer(connection: socket.socket) -> Caller:
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, gid = struct.unpack("3i", packed)
+    return Caller(uid, gid, pid)

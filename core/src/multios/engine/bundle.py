@@ -1,0 +1,84 @@
+"""What a start hands to the isolation driver: the finished spec, the root's mounts, opened volumes, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from multios.drivers.isolation import Bundle, Stdio
+from multios.engine import runtime_spec, users
+from multios.engine.caller import Caller
+from multios.engine.volumes import Volumes, open_host_path
+from multios.model.container import Container
+from multios.model.image import ImageConfig
+from multios.model.mount import Mount
+
+ENGINE_FILES = {"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf"}
+LOG = "log"
+
+
+def draft(
+    container: Container, image: ImageConfig, rootfs: tuple[Mount, ...], directory: Path, time_namespace: bool
+) -> dict[str, Any]:
+    """The runtime spec before security drivers and amendments."""
+    account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
+    engine_files = {target: str(directory / name) for target, name in ENGINE_FILES.items()}
+    return runtime_spec.draft(container, image, account, engine_files, time_namespace)
+
+
+@contextmanager
+def opened(
+    container: Container,
+    spec: dict[str, Any],
+    rootfs: tuple[Mount, ...],
+    directory: Path,
+    volumes: Volumes,
+    stdio: Stdio,
+) -> Iterator[Bundle]:
+    """The bundle, written to ``directory/config.json``, with its volumes open; they are closed on leaving."""
+    (directory / "config.json").write_text(json.dumps(spec, indent=1))
+    owner = Caller(container.owner, container.owner)
+    descriptors: dict[str, int] = {}
+    try:
+        for target, name in ENGINE_FILES.items():
+            descriptors[target] = os.open(directory / name, os.O_PATH | os.O_CLOEXEC)
+        for volume in container.config.volumes:
+            if volume.kind == "bind":
+                descriptors[volume.target] = open_host_path(volume, owner)
+            elif volume.kind == "volume":
+                path = volumes.ensure(volume.source, owner)
+                descriptors[volume.target] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        yield Bundle(
+            container_id=container.id,
+            spec=spec,
+            rootfs=rootfs,
+            stdio=stdio,
+            id_map=container.id_map if any(item["type"] == "user" for item in spec["linux"]["namespaces"]) else None,
+            resources=container.config.resources,
+            volumes=descriptors,
+        )
+    finally:
+        for descriptor in descriptors.values():
+            os.close(descriptor)
+
+
+def stdio_for(container: Container, directory: Path, attach: bool, stdin: int | None) -> Stdio:
+    """The streams of a container's first process; ``stdin`` is a client's own descriptor."""
+    config = container.config
+    base = Stdio(
+        terminal=config.terminal,
+        log_path=str(directory / LOG),
+        log_max_size=config.log_max_size,
+        log_max_files=config.log_max_files,
+        attach=attach,
+    )
+    if config.terminal:
+        return base
+    if stdin is not None:
+        return replace(base, stdin="fd", descriptors=(stdin,))
+    return replace(base, stdin="pipe" if config.open_stdin else "null")

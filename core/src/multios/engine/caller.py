@@ -1,0 +1,58 @@
+"""Who asks: the user behind a connection, and what only an administrator may ask for."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from dataclasses import dataclass
+
+from multios.errors import Refused
+from multios.model.container import ContainerConfig
+
+LOWEST_FREE_PORT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A user on this host, as ``SO_PEERCRED`` tells."""
+
+    uid: int
+    gid: int
+    pid: int = 0
+
+    @property
+    def is_administrator(self) -> bool:
+        """Root, or the user whose own daemon this is."""
+        return self.uid in (0, os.geteuid())
+
+    @property
+    def groups(self) -> list[int]:
+        """The user's groups from the host's database, the connection's own group first."""
+        try:
+            return list(dict.fromkeys([self.gid, *os.getgrouplist(pwd.getpwuid(self.uid).pw_name, self.gid)]))
+        except KeyError:
+            return [self.gid]
+
+    def may_see(self, owner: int) -> bool:
+        """Whether a thing of ``owner`` exists as far as this caller is concerned."""
+        return self.is_administrator or owner == self.uid
+
+
+def check_request(config: ContainerConfig, caller: Caller) -> None:
+    """Raise ``Refused`` for what an ordinary user may not ask for (root-equivalence by another name)."""
+    if caller.is_administrator:
+        return
+    security, networking = config.security, config.networking
+    low_port = next((port.host for port in networking.ports if 0 < port.host < LOWEST_FREE_PORT), None)
+    refusals = (
+        (security.privileged, "a privileged container"),
+        (security.user_namespace == "host", "the host's user namespace"),
+        (networking.networks == ("host",), "the host's network"),
+        (bool(security.capabilities), "added capabilities"),
+        (not security.no_new_privileges, "running without no_new_privileges"),
+        (security.seccomp_profile not in ("", "default"), "another seccomp profile"),
+        (low_port is not None, f"host port {low_port}, below {LOWEST_FREE_PORT}"),
+    )
+    for asked, what in refusals:
+        if asked:
+            raise Refused(f"{what} is for administrators", "leave it out, or ask the administrator")

@@ -1,0 +1,455 @@
+"""The life of a container: create, start, stop and all between. Read :meth:`Containers.create` and ``_launch`` first.
+
+Every method takes a container's record, found by the door with its caller's eyes, and changes its state under
+the container's lock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from multios.drivers.isolation import IsolationDriver, Launched
+from multios.engine import bundle, networks
+from multios.engine.caller import Caller, check_request
+from multios.engine.drivers import Drivers
+from multios.engine.events import Events
+from multios.engine.id_ranges import IdRanges
+from multios.engine.images import Images
+from multios.engine.networks import Networks
+from multios.engine.registry import Registry
+from multios.engine.steps import Steps
+from multios.engine.templates import Templates
+from multios.engine.volumes import Volumes
+from multios.errors import Conflict, MultiosError, NotFound
+from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
+from multios.model.image import Image, ImageConfig
+from multios.model.network import Endpoint, Network
+from multios.plugins.hooks import Hooks
+
+log = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+SNAPSHOT_PREFIX = "container-"
+RUNNING = (Status.RUNNING, Status.PAUSED)
+
+
+def snapshot_key(container: Container) -> str:
+    """The key of a container's writable snapshot."""
+    return SNAPSHOT_PREFIX + container.id
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The engine's parts that the life of a container needs."""
+
+    registry: Registry
+    drivers: Drivers
+    hooks: Hooks
+    images: Images
+    templates: Templates
+    networks: Networks
+    volumes: Volumes
+    id_ranges: IdRanges
+    events: Events
+    directory: Path
+    default_resources: Resources
+    time_namespace: bool
+
+
+class Containers:
+    """Operations on containers."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._registry = parts.registry
+        self._hooks = parts.hooks
+
+    def directory(self, container: Container) -> Path:
+        """The bundle, the log and the network files of a container."""
+        return self._parts.directory / container.id
+
+    # --- create and delete ------------------------------------------------------------------------
+
+    def create(self, config: ContainerConfig, caller: Caller, progress: Progress) -> Container:
+        """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
+        self.check(config, caller)
+        self._registry.check_name_free(config.name)
+        config, image = self._resolve_image(config, progress)
+        identities = self._parts.drivers.identities(config)
+        storage = self._parts.drivers.storage_named(config)
+        chain = self._parts.images.unpack(image, storage, progress)
+        container = Container(
+            id=secrets.token_hex(32),
+            name=config.name,
+            owner=caller.uid,
+            config=config,
+            image_id=image.id,
+            drivers=identities,
+            created=time.time(),
+        )
+        with Steps() as steps:
+            if config.security.user_namespace == "auto" and not config.security.privileged:
+                id_map = steps.do(
+                    "take id range",
+                    lambda: self._parts.id_ranges.take(container.id),
+                    lambda: self._parts.id_ranges.free(container.id),
+                )
+                container = replace(container, id_map=id_map)
+            steps.do(
+                "prepare rootfs",
+                lambda: self._hooks.prepare_rootfs(driver=storage, container=container, parent=chain),
+                lambda: self._hooks.release_rootfs(driver=storage, container=container),
+            )
+            directory = self.directory(container)
+            steps.do(
+                "make directory",
+                lambda: directory.mkdir(mode=0o700),
+                lambda: shutil.rmtree(directory, ignore_errors=True),
+            )
+            steps.do("record", lambda: self._registry.add(container))
+        self._event("create", container, image=config.image)
+        return container
+
+    def check(self, config: ContainerConfig, caller: Caller) -> None:
+        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
+        check_request(config, caller)
+        self._parts.networks.check_known(config.networking.networks, caller)
+        self._parts.drivers.identities(config)
+        if config.template:
+            self._parts.templates.plan(config.template, config.template_options)
+
+    def _resolve_image(self, config: ContainerConfig, progress: Progress) -> tuple[ContainerConfig, Image]:
+        templates, images = self._parts.templates, self._parts.images
+        if not config.template and not images.find(config.image) and config.image in templates.names():
+            config = replace(config, template=config.image, image="")
+        if not config.template:
+            image = images.ensure(config.image, progress)
+            resources = _merged(config.resources, self._parts.default_resources)
+            return replace(config, resources=resources), image
+        plan = templates.plan(config.template, config.template_options)
+        image = templates.image_for(config.template, config.template_options, progress)
+        security = replace(
+            config.security,
+            capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
+        )
+        resources = _merged(_merged(config.resources, plan.resources), self._parts.default_resources)
+        return replace(config, resources=resources, security=security, image=image.references[0]), image
+
+    def delete(self, container: Container, force: bool, volumes: bool = False) -> None:
+        """Remove a container; a running one only with ``force``."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if container.status in RUNNING:
+                if not force:
+                    raise Conflict(
+                        f"container {container.name!r} is {container.status}",
+                        f"stop it first, or `multios-container delete --force {container.name}`",
+                    )
+                container = self._registry.change(container, stopped_by_user=True)
+                self._isolation(container).kill(container.id, signal.SIGKILL, everything=True)
+                container = self._ended_by_kill(container)
+            name = container.name
+            self._registry.hide(container)
+            self.discard(container)
+            if volumes:
+                self._remove_volumes(container)
+        self._event("delete", replace(container, name=name))
+
+    def _ended_by_kill(self, container: Container) -> Container:
+        self.clear_run(container)
+        return self._registry.change(
+            container, status=Status.EXITED, pid=0, exit_code=137, finished=time.time(), ports=()
+        )
+
+    def discard(self, container: Container) -> None:
+        """Remove all that is left of a hidden container: every inverse of create, each whether or not others fail."""
+        steps = Steps()
+        steps.do("record", lambda: None, lambda: self._registry.remove(container))
+        steps.do("id range", lambda: None, lambda: self._parts.id_ranges.free(container.id))
+        directory = self.directory(container)
+        steps.do("directory", lambda: None, lambda: shutil.rmtree(directory, ignore_errors=True))
+        steps.do("rootfs", lambda: None, lambda: self._release_rootfs(container))
+        steps.undo()
+
+    def _release_rootfs(self, container: Container) -> None:
+        storage = self._parts.drivers.storage(container)
+        self._hooks.release_rootfs(driver=storage, container=container)
+
+    def _remove_volumes(self, container: Container) -> None:
+        owner = Caller(container.owner, container.owner)
+        for volume in container.config.volumes:
+            if volume.kind == "volume":
+                try:
+                    self._parts.volumes.remove(volume.source, owner)
+                except MultiosError as error:
+                    log.info("volume %s stays: %s", volume.source, error.cause)
+
+    # --- start --------------------------------------------------------------------------------------
+
+    def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
+        """Start a created or exited container. ``None`` when it runs already.
+
+        With ``attach`` the caller owns the ends of its streams in the answer.
+        """
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if container.status == Status.PAUSED:
+                raise Conflict(f"container {container.name!r} is paused", "resume it")
+            if container.status == Status.RUNNING:
+                return None
+            launched = self._launch(container, attach, stdin)
+        self._event("start", container)
+        return launched
+
+    def _launch(self, container: Container, attach: bool, stdin: int | None) -> Launched:
+        directory = self.directory(container)
+        isolation = self._isolation(container)
+        rootfs = self._parts.drivers.storage(container).mounts(snapshot_key(container))
+        image = self.image_config(container)
+        with Steps() as steps:
+            attached = self._reserve_endpoints(container, steps)
+            networks.write_files(directory, container, [endpoint for _, endpoint in attached])
+            spec = bundle.draft(container, image, rootfs, directory, self._parts.time_namespace)
+            spec = steps.do("apply security", lambda: self._secured(container, spec))
+            stdio = bundle.stdio_for(container, directory, attach, stdin)
+            with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
+                launched = steps.do(
+                    "create container",
+                    lambda: self._hooks.create_container(driver=isolation, container=container, bundle=ready),
+                    lambda: self._hooks.delete_container(driver=isolation, container=container),
+                )
+            try:
+                self._attach_networks(container, attached, launched.netns, steps)
+                ports = self._publish(container, attached, steps)
+                started = steps.do(
+                    "record",
+                    lambda: self._registry.change(
+                        container,
+                        status=Status.RUNNING,
+                        pid=launched.pid,
+                        cgroup=launched.cgroup,
+                        ports=ports,
+                        started=time.time(),
+                        exit_code=None,
+                        error="",
+                        stopped_by_user=False,
+                        oom_killed=False,
+                    ),
+                    lambda: self._registry.change(container),
+                )
+                steps.do(
+                    "start", lambda: self._hooks.start_container(driver=isolation, container=started)
+                )
+            except BaseException:
+                _close(*launched.attached)
+                raise
+            finally:
+                _close(launched.netns)
+        return launched
+
+    def _secured(self, container: Container, spec: dict[str, Any]) -> dict[str, Any]:
+        security = container.config.security
+        driver = self._parts.drivers.security(container)
+        profile = "unconfined" if security.privileged else security.seccomp_profile
+        spec = self._hooks.apply_security(driver=driver, container=container, spec=spec, profile=profile)
+        self._hooks.amend_spec(container=container, spec=spec)
+        return spec
+
+    def _reserve_endpoints(self, container: Container, steps: Steps) -> list[tuple[Network, Endpoint]]:
+        owner = Caller(container.owner, container.owner)
+        attached = []
+        for number, name in enumerate(container.config.networking.networks):
+            if name in networks.BUILT_IN:
+                continue
+            network = steps.do("make network", lambda name=name: self._parts.networks.ensure(name, owner))  # type: ignore[misc]
+            endpoint = self._parts.networks.reserve(network, container, f"eth{number}")
+            steps.do("reserve address", lambda: None, lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
+            attached.append((network, endpoint))
+        return attached
+
+    def _attach_networks(
+        self, container: Container, attached: list[tuple[Network, Endpoint]], netns: int, steps: Steps
+    ) -> None:
+        for network, endpoint in attached:
+            words: dict[str, Any] = {
+                "driver": self._parts.networks.driver(network),
+                "container": container,
+                "network": network,
+                "endpoint": endpoint,
+            }
+            steps.do(
+                "attach network",
+                lambda words=words: self._hooks.attach_network(**words, netns=netns),  # type: ignore[misc]
+                lambda words=words: self._hooks.detach_network(**words),  # type: ignore[misc]
+            )
+
+    def _publish(
+        self, container: Container, attached: list[tuple[Network, Endpoint]], steps: Steps
+    ) -> tuple[Any, ...]:
+        wanted = container.config.networking.ports
+        if not wanted or not attached:
+            return ()
+        network, endpoint = attached[0]
+        in_use = {(port.protocol, port.host) for other in self._registry.all() for port in other.ports}
+        ports = networks.choose_ports(wanted, in_use)
+        driver = self._parts.networks.driver(network)
+        steps.do(
+            "publish ports",
+            lambda: driver.publish(network, endpoint, ports),
+            lambda: driver.unpublish(network, endpoint, ports),
+        )
+        return ports
+
+    def clear_run(self, container: Container) -> None:
+        """What a run leaves when it has ended: every inverse of start, each whether or not others fail."""
+        isolation = self._isolation(container)
+        steps = Steps()
+        steps.do(
+            "create container",
+            lambda: None,
+            lambda: self._hooks.delete_container(driver=isolation, container=container),
+        )
+        for network, endpoint in self._parts.networks.endpoints_of(container.id):
+            self._clear_endpoint(container, network, endpoint, steps)
+        steps.undo()
+
+    def _clear_endpoint(
+        self, container: Container, network: Network, endpoint: Endpoint, steps: Steps
+    ) -> None:
+        driver = self._parts.networks.driver(network)
+        steps.do("reserve address", lambda: None, lambda: self._parts.networks.release(endpoint))
+        steps.do(
+            "attach network",
+            lambda: None,
+            lambda: self._hooks.detach_network(
+                driver=driver, container=container, network=network, endpoint=endpoint
+            ),
+        )
+        if container.ports:
+            steps.do(
+                "publish ports", lambda: None, lambda: driver.unpublish(network, endpoint, container.ports)
+            )
+
+    # --- while it runs ------------------------------------------------------------------------------
+
+    def stop(self, container: Container, timeout: int | None = None) -> None:
+        """Ask it to end with its stop signal, kill it after ``timeout`` seconds. An ended one is no error."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            container = self._registry.change(container, stopped_by_user=True)
+            if container.status not in RUNNING:
+                return
+            if container.status == Status.PAUSED:
+                container = self._thaw(container)
+            isolation = self._isolation(container)
+            name = container.config.stop_signal or self.image_config(container).stop_signal or "SIGTERM"
+            isolation.kill(container.id, signal.Signals[name])
+        patience = container.config.stop_timeout if timeout is None else timeout
+        deadline = time.monotonic() + patience
+        if not self._registry.wait_until_ended(container.id, deadline):
+            isolation.kill(container.id, signal.SIGKILL, everything=True)
+            self._registry.wait_until_ended(container.id, time.monotonic() + 10)
+        self._event("stop", container)
+
+    def kill(self, container: Container, number: int) -> None:
+        """Send a signal to the first process of a running container."""
+        container = self.running(container)
+        if number == signal.SIGKILL:
+            self._registry.change(container, stopped_by_user=True)
+        self._isolation(container).kill(container.id, number)
+        self._event("kill", container, signal=signal.Signals(number).name)
+
+    def restart(self, container: Container, timeout: int | None = None) -> None:
+        """Stop it if it runs, then start it."""
+        self.stop(container, timeout)
+        self.start(container)
+
+    def pause(self, container: Container) -> None:
+        """Freeze every process."""
+        with self._registry.lock(container.id):
+            container = self.running(container)
+            if container.status == Status.PAUSED:
+                raise Conflict(f"container {container.name!r} is paused already", "")
+            self._isolation(container).pause(container.id)
+            self._registry.change(container, status=Status.PAUSED)
+        self._event("pause", container)
+
+    def resume(self, container: Container) -> None:
+        """Thaw it."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if container.status != Status.PAUSED:
+                raise Conflict(f"container {container.name!r} is not paused", f"it is {container.status}")
+            self._thaw(container)
+        self._event("resume", container)
+
+    def _thaw(self, container: Container) -> Container:
+        self._isolation(container).resume(container.id)
+        return self._registry.change(container, status=Status.RUNNING)
+
+    def update(self, container: Container, resources: Resources, policy: RestartPolicy | None) -> None:
+        """Change limits, on a running container at once, and the restart policy."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if container.status in RUNNING:
+                self._isolation(container).update(container.id, resources)
+            config = replace(container.config, resources=_merged(resources, container.config.resources))
+            if policy is not None:
+                config = replace(config, restart_policy=policy)
+            self._registry.change(container, config=config)
+        self._event("update", container)
+
+    def rename(self, container: Container, name: str) -> None:
+        """Give it another name."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            self._registry.check_name_free(name)
+            self._registry.change(container, name=name, config=replace(container.config, name=name))
+
+    def image_config(self, container: Container) -> ImageConfig:
+        """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""
+        image = self._parts.images.find(container.image_id)
+        if image is None:
+            raise NotFound(
+                f"the image of container {container.name!r} has been removed", f"pull {container.config.image!r}"
+            )
+        return image.config
+
+    def running(self, container: Container) -> Container:
+        """The record of a container that runs or is paused; ``Conflict`` otherwise."""
+        container = self._registry.current(container.id)
+        if container.status not in RUNNING:
+            raise Conflict(
+                f"container {container.name!r} is not running",
+                f"`multios-container start {container.name}` starts it",
+            )
+        return container
+
+    def _isolation(self, container: Container) -> IsolationDriver:
+        return self._parts.drivers.isolation(container)
+
+    def _event(self, action: str, container: Container, **attributes: Any) -> None:
+        self._parts.events.publish("container", action, container.id, container.name, **attributes)
+
+
+def _merged(over: Resources, under: Resources) -> Resources:
+    """``over``'s limits, and ``under``'s where it has none."""
+    chosen = {
+        item.name: getattr(under, item.name) if getattr(over, item.name) is None else getattr(over, item.name)
+        for item in fields(Resources)
+    }
+    return Resources(**chosen)
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)

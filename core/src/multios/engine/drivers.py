@@ -1,0 +1,105 @@
+"""The backends in use: chosen by container, daemon or environment, made once, found again by a container's record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from multios.drivers.base import Driver, DriverContext
+from multios.drivers.image_source import ImageSourceDriver
+from multios.drivers.isolation import IsolationDriver
+from multios.drivers.network import NetworkDriver
+from multios.drivers.security import SecurityDriver
+from multios.drivers.storage import StorageDriver
+from multios.model.container import Container, ContainerConfig, DriverIdentity
+from multios.plugins.catalog import Catalog
+from multios.settings import Settings
+from multios.supervisor.client import Supervisor
+
+CONTAINER_KINDS = ("isolation", "storage", "network", "security")
+STATE_DIRECTORIES = {"storage": "snapshots"}
+
+
+class Drivers:
+    """Makes each driver at its first use. An unknown or broken one raises what the catalog says."""
+
+    def __init__(self, catalog: Catalog, settings: Settings, supervisor: Supervisor) -> None:
+        self._catalog, self._settings, self._supervisor = catalog, settings, supervisor
+        self._lock = threading.RLock()
+        self._made: dict[tuple[Any, ...], Driver] = {}
+
+    def identities(self, config: ContainerConfig) -> dict[str, DriverIdentity]:
+        """Which backend serves a new container, by kind; all of them are made, so that a bad choice fails now."""
+        result = {}
+        for kind in CONTAINER_KINDS:
+            name = self._name(kind, config.drivers)
+            self._driver(kind, name, config.driver_options.get(kind, {}))
+            result[kind] = self._catalog.identity(kind, name)
+        return result
+
+    def storage_named(self, config: ContainerConfig) -> StorageDriver:
+        """The storage driver that a new container asked for."""
+        options = config.driver_options.get("storage", {})
+        return cast(StorageDriver, self._driver("storage", self._name("storage", config.drivers), options))
+
+    def storage(self, container: Container) -> StorageDriver:
+        """The storage driver that holds a container's snapshot."""
+        return cast(StorageDriver, self._of(container, "storage"))
+
+    def isolation(self, container: Container) -> IsolationDriver:
+        """The isolation driver that runs a container."""
+        return cast(IsolationDriver, self._of(container, "isolation"))
+
+    def security(self, container: Container) -> SecurityDriver:
+        """The security driver that confines a container."""
+        return cast(SecurityDriver, self._of(container, "security"))
+
+    def network(self, name: str) -> NetworkDriver:
+        """A network driver by name."""
+        return cast(NetworkDriver, self._driver("network", name, {}))
+
+    def default_storage(self) -> StorageDriver:
+        """The daemon's default storage driver."""
+        return cast(StorageDriver, self._driver("storage", self._name("storage", {}), {}))
+
+    def every_storage(self) -> list[StorageDriver]:
+        """The storage drivers made so far."""
+        return [driver for driver in self._made.values() if isinstance(driver, StorageDriver)]
+
+    def image_sources(self) -> list[ImageSourceDriver]:
+        """Every image source that works, the configured one alone when there is one."""
+        chosen = self._settings.defaults.image_source
+        names = [chosen] if chosen else [row["name"] for row in self._catalog.rows("image_source") if _usable(row)]
+        return [
+            cast(ImageSourceDriver, self._driver("image_source", name, {}))
+            for name in names
+            if chosen or name not in ("fake", "noop")
+        ]
+
+    def _of(self, container: Container, kind: str) -> Driver:
+        options = container.config.driver_options.get(kind, {})
+        return self._driver(kind, container.drivers[kind].name, options)
+
+    def _name(self, kind: str, chosen: Mapping[str, str]) -> str:
+        return chosen.get(kind) or str(getattr(self._settings.defaults, kind))
+
+    def _driver(self, kind: str, name: str, options: Mapping[str, str]) -> Driver:
+        key = (kind, name, *sorted(options.items()))
+        with self._lock:
+            if key not in self._made:
+                values = {**self._settings.drivers.get(kind, {}).get(name, {}), **options}
+                self._made[key] = self._catalog.create(kind, name, values, self._context(kind, name))
+            return self._made[key]
+
+    def _context(self, kind: str, name: str) -> DriverContext:
+        state = self._settings.data_root / STATE_DIRECTORIES.get(kind, f"drivers/{kind}") / name
+        runtime = self._settings.exec_root / "drivers" / kind / name
+        for directory in (state, runtime):
+            Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DriverContext(state=state, runtime=runtime, supervisor=self._supervisor)
+
+
+def _usable(row: Mapping[str, Any]) -> bool:
+    return row["status"] in ("ready", "default")

@@ -1,0 +1,169 @@
+"""The engine: every part made once, in the order in which they need each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import multios
+from multios import features
+from multios.engine.build import ContainerBuilds
+from multios.engine.caller import Caller
+from multios.engine.containers import Containers, Parts
+from multios.engine.drivers import Drivers
+from multios.engine.events import Events
+from multios.engine.exits import Exits
+from multios.engine.id_ranges import SIZE, IdRanges
+from multios.engine.images import Images
+from multios.engine.networks import Networks
+from multios.engine.registry import Registry
+from multios.engine.templates import Templates
+from multios.engine.volumes import Volumes
+from multios.model.container import Container, Status
+from multios.plugins.catalog import Catalog
+from multios.plugins.hooks import Hooks
+from multios.settings import Settings
+from multios.store.content import ContentStore
+from multios.store.database import Database
+from multios.supervisor.client import Supervisor
+
+log = logging.getLogger(__name__)
+DIRECTORIES = ("content", "snapshots", "containers", "volumes", "drivers")
+
+
+class Engine:
+    """All parts, wired. Made by the daemon; closing it leaves the containers running."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        data, run = settings.data_root, settings.exec_root
+        for directory in (data, run, *(data / name for name in DIRECTORIES)):
+            directory.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self.features = features.probe()
+        self.catalog = Catalog()
+        self.hooks = Hooks(self.catalog)
+        self.database = Database(data / "state.db")
+        self.supervisor = self._supervisor(run)
+        self.drivers = Drivers(self.catalog, settings, self.supervisor)
+        self.registry = Registry(self.database)
+        self.events = Events(self.hooks.event)
+        self.volumes = Volumes(self.database, data / "volumes", self._users_of_volume)
+        self.networks = Networks(
+            self.database,
+            self.drivers.network,
+            settings.defaults.network,
+            settings.networking.bridge,
+            settings.networking.subnet,
+        )
+        self.images = Images(
+            ContentStore(data / "content"), self.drivers.default_storage(), self.drivers.image_sources()
+        )
+        self.builds = ContainerBuilds()
+        self.templates = Templates(self.catalog, self.images, self.builds)
+        parts = Parts(
+            registry=self.registry,
+            drivers=self.drivers,
+            hooks=self.hooks,
+            images=self.images,
+            templates=self.templates,
+            networks=self.networks,
+            volumes=self.volumes,
+            id_ranges=IdRanges(
+                self.database, settings.id_ranges.start, settings.id_ranges.count // SIZE
+            ),
+            events=self.events,
+            directory=data / "containers",
+            default_resources=settings.default_resources,
+            time_namespace=self.features.get("time_namespace", False),
+        )
+        self.containers = Containers(parts)
+        self.exits = Exits(parts, self.containers, self.supervisor)
+        self.builds.connect(parts, self.containers, self.exits)
+
+    def _supervisor(self, run: Path) -> Supervisor:
+        name = self.settings.defaults.isolation
+        launchers = [self.catalog.load("isolation", name).driver.launcher]
+        return Supervisor(
+            run / "supervisor.sock",
+            run / "exits",
+            cgroup_parent=self.settings.daemon.cgroup_parent,
+            launchers=[launcher for launcher in launchers if launcher],
+        )
+
+    def begin(self) -> None:
+        """Agree with the kernel, then listen; from here on requests may come."""
+        self._warm()
+        self.exits.reconcile()
+        self.exits.listen()
+        self.exits.start_again()
+
+    def _warm(self) -> None:
+        """Make what the first start needs, so that it is as fast as the second."""
+        administrator = Caller(os.geteuid(), os.getegid())
+        for row in self.registry.all(removing=True):
+            for kind in row.drivers:
+                self.drivers.warm(row, kind)
+        try:
+            self.drivers.warm_defaults()
+            self.networks.ensure("default", administrator)
+        except Exception as error:
+            log.warning("the default network or a default driver is not usable yet: %s", error)
+
+    def close(self) -> None:
+        """Let go of everything; containers and supervisor go on."""
+        self.events.close()
+        self.exits.close()
+        self.supervisor.close()
+        self.database.close()
+
+    def _users_of_volume(self, name: str) -> list[str]:
+        return [
+            container.name
+            for container in self.registry.all()
+            if any(volume.kind == "volume" and volume.source == name for volume in container.config.volumes)
+        ]
+
+    def counts(self) -> dict[str, int]:
+        """How many containers are in which state."""
+        counts = {str(status): 0 for status in Status}
+        for container in self.registry.all():
+            counts[str(container.status)] += 1
+        return counts
+
+    def version(self) -> dict[str, Any]:
+        """What ``system.version`` answers."""
+        return {
+            "version": multios.__version__,
+            "api": 1,
+            "daemon_pid": os.getpid(),
+            "python": ".".join(str(part) for part in os.sys.version_info[:3]),  # type: ignore[attr-defined]
+            "kernel": os.uname().release,
+        }
+
+    @property
+    def cgroup_mode(self) -> str:
+        """``v1``, ``v2`` or ``hybrid``."""
+        return Cgroups(self.settings.daemon.cgroup_parent).mode
+
+    def diagnose(self) -> list[dict[str, Any]]:
+        """What ``system.doctor`` answers."""
+        known = {"containers": {container.id for container in self.registry.all(removing=True)}}
+        return [to_json(finding) for finding in doctor.run(self.settings, self.catalog, self.hooks, known)]
+
+    def remove_image(self, reference: str, force: bool, caller: Caller) -> list[str]:
+        """Remove an image that no container uses; administrators only, because images are everyone's."""
+        if not caller.is_administrator:
+            raise Refused("removing images is for administrators", "ask the administrator")
+        used = {container.image_id: container.name for container in self.registry.all(removing=True)}
+        return self.images.remove(reference, force, used)
+
+    def command_of(self, container: Container) -> tuple[str, ...]:
+        """What a container runs, as ``ps`` shows it."""
+        config = container.config
+        image = self.images.find(container.image_id)
+        entrypoint = config.entrypoint
+        if entrypoint is None:
+            entrypoint = image.config.entrypoint if image else ()
+        return (*entrypoint, *(config.command or (image.config.command if image else ())))

@@ -1,0 +1,116 @@
+"""Further processes in a running container: exec and top."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multios.drivers.isolation import IsolationDriver, Launched, Stdio
+from multios.engine import runtime_spec, users
+from multios.engine.containers import Containers, snapshot_key
+from multios.engine.drivers import Drivers
+from multios.errors import Conflict, InvalidInput
+from multios.model.container import Container, ProcessSpec, Security, Status
+
+TITLES = ("USER", "PID", "PPID", "ELAPSED", "TIME", "COMMAND")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRequest:
+    """What ``exec`` was asked: empty fields mean the container's own."""
+
+    command: tuple[str, ...]
+    terminal: bool = False
+    environment: Mapping[str, str] | None = None
+    user: str = ""
+    working_directory: str = ""
+    privileged: bool = False
+
+
+def execute(
+    containers: Containers, drivers: Drivers, container: Container, request: ExecRequest, descriptors: tuple[int, ...]
+) -> tuple[str, Launched]:
+    """Start a process inside; its exec id, and what was launched. Without terminal, ``descriptors`` are its streams."""
+    if not request.command:
+        raise InvalidInput("no command was given", "say what to run: exec NAME COMMAND")
+    if container.status != Status.RUNNING:
+        raise Conflict(
+            f"container {container.name!r} is {container.status}, not running",
+            f"`multios-container start {container.name}` starts it",
+        )
+    spec = json.loads((containers.directory(container) / "config.json").read_text())
+    process = _process(spec["process"], container, request, drivers)
+    exec_id = f"{container.id[:12]}-{secrets.token_hex(8)}"
+    stdio = Stdio(terminal=request.terminal, descriptors=() if request.terminal else descriptors)
+    isolation = drivers.isolation(container)
+    return exec_id, isolation.exec(container.id, exec_id, ProcessSpec(process, request.terminal), stdio)
+
+
+def _process(
+    base: dict[str, Any], container: Container, request: ExecRequest, drivers: Drivers
+) -> dict[str, Any]:
+    process = {**base, "args": list(request.command), "terminal": request.terminal}
+    environment = dict(word.partition("=")[::2] for word in base["env"])
+    if request.user:
+        mounts = drivers.storage(container).mounts(snapshot_key(container))
+        account = users.resolve(request.user, mounts)
+        process["user"] = {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)}
+        environment["HOME"] = account.home
+        process["capabilities"] = runtime_spec.capability_sets(container.config.security, account.uid)
+    if request.privileged:
+        security = Security(privileged=True)
+        process["capabilities"] = runtime_spec.capability_sets(security, process["user"]["uid"])
+    if request.terminal:
+        environment.setdefault("TERM", "xterm")
+    environment.update(request.environment or {})
+    process["env"] = [f"{name}={value}" for name, value in environment.items()]
+    process["cwd"] = request.working_directory or base["cwd"]
+    return process
+
+
+def top(isolation: IsolationDriver, container: Container) -> dict[str, Any]:
+    """Every process of a container, as the host sees it; ids are the container's own."""
+    rows = [row for pid in isolation.processes(container.id) if (row := _process_row(pid, container))]
+    return {"titles": list(TITLES), "processes": rows}
+
+
+def _process_row(pid: int, container: Container) -> list[str] | None:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        status = dict(
+            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
+        )
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except OSError:
+        return None  # it has ended meanwhile
+    name = stat[stat.index("(") + 1 : stat.rindex(")")]
+    words = stat[stat.rindex(")") + 2 :].split()
+    ticks = os.sysconf("SC_CLK_TCK")
+    elapsed = uptime - int(words[19]) / ticks
+    cpu = (int(words[11]) + int(words[12])) / ticks
+    uid = int(status["Uid"].split()[0])
+    inside = status.get("NSpid", str(pid)).split()[-1]
+    return [_user(uid, container), inside, words[1], _clock(elapsed), _clock(cpu), command or f"[{name}]"]
+
+
+def _user(uid: int, container: Container) -> str:
+    if container.id_map is not None and 0 <= uid - container.id_map.start < container.id_map.size:
+        uid -= container.id_map.start
+    if uid == 0:
+        return "root"
+    try:
+        return str(uid) if container.id_map is not None else pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

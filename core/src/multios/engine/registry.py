@@ -1,0 +1,146 @@
+"""The containers that exist: in memory for reading, in the database for keeping, with a lock each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from multios.engine.caller import Caller
+from multios.errors import Conflict, NotFound, unknown
+from multios.model.container import Container, Status
+from multios.store.database import Database
+
+ENDED_KEPT = 1000
+ALIVE_CHECK_SECONDS = 5.0
+
+
+class Registry:
+    """Lookups by name, id and id prefix, seen with a caller's eyes; state changes; waiting for an end."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._changed = threading.Condition()
+        self._containers = {container.id: container for container in database.all(Container)}
+        self._locks = {container_id: threading.RLock() for container_id in self._containers}
+        self._ended: OrderedDict[str, Container] = OrderedDict()
+
+    def add(self, container: Container) -> None:
+        """Record a new container; a name in use raises ``Conflict``."""
+        with self._changed:
+            self._database.save(container)
+            self._containers[container.id] = container
+            self._locks[container.id] = threading.RLock()
+
+    def check_name_free(self, name: str) -> None:
+        """Raise ``Conflict`` if the name is in use."""
+        if any(container.name == name for container in self.all(removing=True)):
+            raise Conflict(
+                f"the container name {name!r} is in use",
+                f"choose another name, or `multios-container delete {name}` first",
+            )
+
+    def change(self, container: Container, **fields: Any) -> Container:
+        """Record new values for some fields and wake who waits; the new record."""
+        changed = replace(container, **fields)
+        with self._changed:
+            self._database.save(changed)
+            self._containers[container.id] = changed
+            self._changed.notify_all()
+        return changed
+
+    def hide(self, container: Container) -> Container:
+        """Take a container out of sight and free its name; what is left of it is removed later."""
+        return self.change(container, **self.hidden(container))
+
+    @staticmethod
+    def hidden(container: Container) -> dict[str, Any]:
+        """The fields that change when a container is hidden."""
+        return {"removing": True, "name": f"removing-{container.id}"}
+
+    def remove(self, container: Container) -> None:
+        """Forget a container; who waits for it still gets its exit."""
+        with self._changed:
+            self._database.delete(Container, container.id)
+            last = self._containers.pop(container.id, container)
+            self._locks.pop(container.id, None)
+            self._ended[container.id] = last
+            while len(self._ended) > ENDED_KEPT:
+                self._ended.popitem(last=False)
+            self._changed.notify_all()
+
+    def lock(self, container_id: str) -> threading.RLock:
+        """The lock under which a container's state is changed."""
+        with self._changed:
+            return self._locks.setdefault(container_id, threading.RLock())
+
+    def get(self, container_id: str) -> Container | None:
+        """The record as it is now, by full id."""
+        return self._containers.get(container_id)
+
+    def current(self, container_id: str) -> Container:
+        """The record as it is now; ``NotFound`` when it has been removed."""
+        container = self._containers.get(container_id)
+        if container is None or container.removing:
+            raise NotFound(f"container {container_id[:12]} has been removed", "")
+        return container
+
+    def all(self, removing: bool = False) -> list[Container]:
+        """Every container; those being removed only when asked for."""
+        with self._changed:
+            rows = list(self._containers.values())
+        return [row for row in rows if removing or not row.removing]
+
+    def visible(self, caller: Caller) -> list[Container]:
+        """Every container that the caller may see."""
+        return [container for container in self.all() if caller.may_see(container.owner)]
+
+    def find(self, ref: str, caller: Caller) -> Container:
+        """By name, id or unambiguous id prefix. Others' containers do not exist for an ordinary caller."""
+        visible = self.visible(caller)
+        for container in visible:
+            if ref in (container.name, container.id):
+                return container
+        matches = [container for container in visible if ref and container.id.startswith(ref)]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise Conflict(f"{len(matches)} containers have an id that begins with {ref!r}", "give more of the id")
+        names = [container.name for container in visible]
+        raise unknown("container", ref, names, "see `multios-container ps --all`")
+
+    def ended(self, container_id: str) -> Container | None:
+        """A container that was removed not long ago, as it was last."""
+        return self._ended.get(container_id)
+
+    def wait_until_ended(self, container_id: str, deadline: float) -> bool:
+        """Block until a container has ended, or ``time.monotonic()`` reaches ``deadline``; whether it has ended."""
+        with self._changed:
+            while True:
+                container = self._containers.get(container_id)
+                if container is None or container.status not in (Status.RUNNING, Status.PAUSED):
+                    return True
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    return False
+                self._changed.wait(left)
+
+    def wait(self, container_id: str, alive: Callable[[], bool] = lambda: True) -> Container:
+        """Block until a container has ended or is removed; its record then.
+
+        ``alive`` is asked now and then whether anybody still wants to know.
+        """
+        with self._changed:
+            while True:
+                container = self._containers.get(container_id) or self._ended.get(container_id)
+                if container is None:
+                    raise NotFound(f"container {container_id[:12]} has been removed", "")
+                if container.status == Status.EXITED or container.id not in self._containers:
+                    return container
+                began = time.monotonic()
+                self._changed.wait(ALIVE_CHECK_SECONDS)
+                if time.monotonic() - began >= ALIVE_CHECK_SECONDS and not alive():
+                    return container

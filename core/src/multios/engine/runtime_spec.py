@@ -1,0 +1,178 @@
+"""The draft of a container's OCI runtime spec (runtime-spec, config.md and config-linux.md).
+
+Drafted from the image's config and the request; security drivers and ``multios_amend_spec`` complete it.
+Secure by default: a small capability set, no_new_privs, masked and read-only paths, a device allow-list, no
+host namespace.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from multios.engine.users import Account
+from multios.model.container import Container, ContainerConfig, Security, Volume
+from multios.model.container_document import CAPABILITIES
+from multios.model.image import ImageConfig
+
+OCI_VERSION = "1.2.0"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+DEFAULT_CAPABILITIES = (
+    "CHOWN DAC_OVERRIDE FOWNER FSETID KILL NET_BIND_SERVICE SETFCAP SETGID SETPCAP SETUID SYS_CHROOT".split()
+)
+MASKED_PATHS = (
+    "/proc/asound /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/latency_stats /proc/sched_debug "
+    "/proc/scsi /proc/timer_list /proc/timer_stats /sys/devices/virtual/powercap /sys/firmware".split()
+)
+READ_ONLY_PATHS = "/proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger".split()
+DEVICES = (  # path, major, minor: what every container may use
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
+    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+    {
+        "destination": "/dev",
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+    },
+    {
+        "destination": "/dev/pts",
+        "type": "devpts",
+        "source": "devpts",
+        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    },
+    {
+        "destination": "/dev/shm",
+        "type": "tmpfs",
+        "source": "shm",
+        "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+    },
+    {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
+    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {
+        "destination": "/sys/fs/cgroup",
+        "type": "cgroup",
+        "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    },
+)
+
+
+def draft(
+    container: Container,
+    image: ImageConfig,
+    account: Account,
+    engine_files: dict[str, str],
+    time_namespace: bool = False,
+) -> dict[str, Any]:
+    """The spec of ``container``; ``engine_files`` maps a path inside to the engine's file that is mounted there."""
+    config = container.config
+    hostname = config.hostname or container.id[:12]
+    spec: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "hostname": hostname,
+        "root": {"path": "rootfs", "readonly": config.security.read_only},
+        "process": process(config, image, account, hostname),
+        "mounts": [dict(mount) for mount in SYSTEM_MOUNTS]
+        + [_engine_mount(target, source) for target, source in engine_files.items()]
+        + [_volume_mount(volume) for volume in config.volumes],
+        "annotations": {"org.multios.name": container.name},
+        "linux": {
+            "namespaces": [{"type": name} for name in _namespaces(config, time_namespace)],
+            "resources": {"devices": _device_rules(config.security)},
+            "maskedPaths": [] if config.security.privileged else list(MASKED_PATHS),
+            "readonlyPaths": [] if config.security.privileged else list(READ_ONLY_PATHS),
+        },
+    }
+    if config.init:
+        spec["annotations"]["org.multios.init"] = "true"
+    if container.id_map is not None:
+        mapping = [{"containerID": 0, "hostID": container.id_map.start, "size": container.id_map.size}]
+        spec["linux"]["uidMappings"] = spec["linux"]["gidMappings"] = mapping
+    return spec
+
+
+def process(config: ContainerConfig, image: ImageConfig, account: Account, hostname: str) -> dict[str, Any]:
+    """The ``process`` section for the container's own command."""
+    entrypoint = image.entrypoint if config.entrypoint is None else config.entrypoint
+    command = config.command or (image.command if config.entrypoint is None else ())
+    environment = {"PATH": DEFAULT_PATH, "HOME": account.home, "HOSTNAME": hostname}
+    if config.terminal:
+        environment["TERM"] = "xterm"
+    environment.update(word.partition("=")[::2] for word in image.environment)
+    environment.update(config.environment)
+    return {
+        "terminal": config.terminal,
+        "args": [*entrypoint, *command],
+        "env": [f"{name}={value}" for name, value in environment.items()],
+        "cwd": config.working_directory or image.working_directory or "/",
+        "user": {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)},
+        "capabilities": capability_sets(config.security, account.uid),
+        "noNewPrivileges": config.security.no_new_privileges and not config.security.privileged,
+        "rlimits": [
+            {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
+            for name, (soft, hard) in config.rlimits.items()
+        ],
+    }
+
+
+def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
+    """The capability sets that the request comes to: default, plus added, minus dropped."""
+    names = set(CAPABILITIES if security.privileged or "ALL" in security.capabilities else DEFAULT_CAPABILITIES)
+    if "ALL" in security.drop_capabilities:
+        names = set()
+    names |= set(security.capabilities) - {"ALL"}
+    names -= set(security.drop_capabilities)
+    ordered = [f"CAP_{name}" for name in CAPABILITIES if name in names]
+    held = ordered if uid == 0 else [f"CAP_{name}" for name in security.capabilities if name in names]
+    return {
+        "bounding": ordered,
+        "permitted": held,
+        "effective": held,
+        "inheritable": held if uid else [],
+        "ambient": held if uid else [],
+    }
+
+
+def _namespaces(config: ContainerConfig, time_namespace: bool) -> list[str]:
+    names = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup"]
+    if time_namespace:
+        names.append("time")
+    if config.networking.networks == ("host",):
+        names.remove("network")
+    if config.security.user_namespace == "host" or config.security.privileged:
+        names.remove("user")
+    return names
+
+
+def _device_rules(security: Security) -> list[dict[str, Any]]:
+    if security.privileged:
+        return [{"allow": True, "access": "rwm"}]
+    rules: list[dict[str, Any]] = [{"allow": False, "access": "rwm"}]
+    for _, major, minor in (*DEVICES, ("/dev/ptmx", 5, 2), ("/dev/console", 5, 1)):
+        rules.append({"allow": True, "type": "c", "major": major, "minor": minor, "access": "rwm"})
+    rules.append({"allow": True, "type": "c", "major": 136, "access": "rwm"})  # /dev/pts/*
+    if "MKNOD" in security.capabilities:
+        rules += [{"allow": True, "type": kind, "access": "m"} for kind in ("c", "b")]
+    return rules
+
+
+def _engine_mount(target: str, source: str) -> dict[str, Any]:
+    return {"destination": target, "type": "bind", "source": source, "options": ["bind", "rw"]}
+
+
+def _volume_mount(volume: Volume) -> dict[str, Any]:
+    if volume.kind == "tmpfs":
+        options = ["nosuid", "nodev", "mode=1777"] + ([f"size={volume.source}"] if volume.source else [])
+        return {"destination": volume.target, "type": "tmpfs", "source": "tmpfs", "options": options}
+    return {
+        "destination": volume.target,
+        "type": "bind",
+        "source": volume.source,
+        "options": ["rbind", "nosuid", "nodev", volume.mode],
+    }

@@ -1,0 +1,115 @@
+"""Named volumes, and the opening of what is mounted from the host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from multios.engine.caller import Caller
+from multios.errors import Conflict, InvalidInput, NotFound, Refused, unknown
+from multios.model.container import Volume
+from multios.model.container_document import check_name
+from multios.model.volume import NamedVolume
+from multios.store.database import Database
+
+DATA = "_data"
+
+
+class Volumes:
+    """Volumes below ``directory`` and their rows. ``users_of`` gives the names of the containers that use one."""
+
+    def __init__(self, database: Database, directory: Path, users_of: Callable[[str], list[str]]) -> None:
+        self._database = database
+        self._directory = directory
+        self._users_of = users_of
+        self._lock = threading.Lock()
+        self._volumes = {volume.name: volume for volume in database.all(NamedVolume)}
+
+    def create(self, name: str, caller: Caller, labels: Mapping[str, str]) -> dict[str, Any]:
+        """Make a volume; a name in use raises ``Conflict``."""
+        check_name("volume", name)
+        with self._lock:
+            if name in self._volumes:
+                raise Conflict(f"the volume name {name!r} is in use", "choose another name")
+            return self._row(self._make(name, caller, labels))
+
+    def ensure(self, name: str, caller: Caller) -> Path:
+        """The data directory of a volume, made if it is absent; another user's raises ``NotFound``."""
+        with self._lock:
+            volume = self._volumes.get(name) or self._make(name, caller, {})
+        if not caller.may_see(volume.owner):
+            raise NotFound(f"no such volume: {name!r}", "choose another name")
+        return self._path(volume)
+
+    def rows(self, caller: Caller) -> list[dict[str, Any]]:
+        """Every volume that the caller may see."""
+        return [self._row(volume) for volume in self._volumes.values() if caller.may_see(volume.owner)]
+
+    def inspect(self, name: str, caller: Caller) -> dict[str, Any]:
+        """One volume's row."""
+        return self._row(self._find(name, caller))
+
+    def remove(self, name: str, caller: Caller) -> None:
+        """Remove a volume and its data; one in use raises ``Conflict``."""
+        volume = self._find(name, caller)
+        users = self._users_of(name)
+        if users:
+            raise Conflict(f"volume {name!r} is used by {', '.join(users)}", "delete these containers first")
+        self._database.delete(NamedVolume, volume.id)
+        del self._volumes[name]
+        shutil.rmtree(self._path(volume).parent, ignore_errors=True)
+
+    def prune(self, caller: Caller) -> list[str]:
+        """Remove every volume of the caller that no container uses; their names."""
+        unused = [row["name"] for row in self.rows(caller) if not row["containers"]]
+        for name in unused:
+            self.remove(name, caller)
+        return unused
+
+    def _make(self, name: str, caller: Caller, labels: Mapping[str, str]) -> NamedVolume:
+        volume = NamedVolume(os.urandom(16).hex(), name, caller.uid, time.time(), dict(labels))
+        self._path(volume).mkdir(parents=True, exist_ok=True)
+        self._path(volume).parent.chmod(0o700)
+        self._database.save(volume)
+        self._volumes[name] = volume
+        return volume
+
+    def _find(self, name: str, caller: Caller) -> NamedVolume:
+        volume = self._volumes.get(name)
+        if volume is None or not caller.may_see(volume.owner):
+            visible = [row["name"] for row in self.rows(caller)]
+            raise unknown("volume", name, visible, "see `multios-container volume ls`")
+        return volume
+
+    def _path(self, volume: NamedVolume) -> Path:
+        return self._directory / volume.name / DATA
+
+    def _row(self, volume: NamedVolume) -> dict[str, Any]:
+        return {
+            "name": volume.name,
+            "path": str(self._path(volume)),
+            "created": volume.created,
+            "labels": dict(volume.labels),
+            "containers": self._users_of(volume.name),
+            "owner": volume.owner,
+        }
+
+
+def open_host_path(volume: Volume, caller: Caller) -> int:
+    """An O_PATH descriptor of a bind mount's source; ``InvalidInput`` for a path that is not there.
+
+    Only for administrators: an ordinary user's bind mount would have to be opened and idmapped as that user.
+    """
+    if not caller.is_administrator:
+        raise Refused("bind mounts of host paths are for administrators", "use a named volume and `cp`")
+    try:
+        return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
+    except OSError as error:
+        raise InvalidInput(
+            f"volumes: {volume.source!r} on the host: {error.strerror}", "create it first, or correct the path"
+        ) from None

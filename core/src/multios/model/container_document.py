@@ -1,0 +1,414 @@
+"""The JSON document that describes a container, checked field by field at the door.
+
+The same document comes from a ``create --config`` file and from the command line. Every refusal names the
+field by its path (``resources.memory_limit``) and says what was expected.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from multios.errors import InvalidInput, nearest
+from multios.model.container import (
+    ContainerConfig,
+    Networking,
+    Resources,
+    RestartPolicy,
+    Security,
+    Volume,
+)
+from multios.model.network import PortMapping
+from multios.model.quantities import parse_cpus, parse_size
+
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
+DRIVER_KINDS = ("isolation", "storage", "network", "security")
+MEMORY_FLOOR = 6 * 1024 * 1024
+Value = TypeVar("Value")
+Reader = Callable[[str, Any], Any]
+
+
+def check_name(kind: str, name: str) -> str:
+    """``name`` if it may name a container, network or volume; else ``InvalidInput``."""
+    if not NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{kind} name {name!r} is not allowed",
+            "use letters, digits, '_', '.' and '-', starting with a letter or digit, at most 128",
+        )
+    return name
+
+
+def parse(document: Any) -> ContainerConfig:
+    """The checked configuration; ``InvalidInput`` names the field that is wrong. A missing name is invented."""
+    fields = _fields("", document, _TOP)
+    fields["volumes"] = fields.get("volumes", ()) + fields.pop("tmpfs", ())
+    fields.update({f"log_{key}": value for key, value in fields.pop("log", {}).items()})
+    if fields.get("image") and fields.get("template"):
+        raise InvalidInput("both 'image' and 'template' are given", "give one of them")
+    if not fields.get("image") and not fields.get("template"):
+        raise InvalidInput("neither 'image' nor 'template' is given", "name one of them")
+    fields["name"] = check_name("container", fields.get("name") or invent_name())
+    targets = [volume.target for volume in fields["volumes"]]
+    for target in targets:
+        if targets.count(target) > 1:
+            raise InvalidInput(f"volumes: {target!r} is mounted twice", "mount each path once")
+    return ContainerConfig(**fields)
+
+
+def parse_resources(document: Any) -> Resources:
+    """The ``resources`` section alone, as ``update`` sends it."""
+    return _resources("resources", document)
+
+
+def parse_restart_policy(text: Any) -> RestartPolicy:
+    """``no``, ``on-failure[:n]``, ``always`` or ``unless-stopped``."""
+    return _restart_policy("restart_policy", text)
+
+
+def invent_name() -> str:
+    """A name such as ``calm-otter-3f2a``."""
+    mood = secrets.choice("brave calm clever eager gentle happy keen kind lively lucky neat proud quick quiet sunny wise".split())
+    animal = secrets.choice("badger crane dolphin falcon finch fox heron ibis koala lynx marten newt otter panda robin seal".split())
+    return f"{mood}-{animal}-{secrets.token_hex(2)}"
+
+
+# --- readers: (path, value) to a checked value ------------------------------------------------------
+
+
+def _wrong(path: str, value: Any, expected: str) -> InvalidInput:
+    shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
+    return InvalidInput(f"{path}: expected {expected}, got {shown}", f"correct the field {path!r}")
+
+
+def _fields(path: str, document: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
+    if not isinstance(document, Mapping):
+        raise _wrong(path or "configuration", document, "an object")
+    result: dict[str, Any] = {}
+    for key, value in document.items():
+        where = f"{path}.{key}" if path else str(key)
+        if key not in readers:
+            guess = nearest(str(key), list(readers))
+            raise InvalidInput(
+                f"unknown field {where!r}",
+                f"did you mean {guess!r}?" if guess else f"valid fields: {', '.join(readers)}",
+            )
+        if value is not None:
+            result[key] = readers[key](where, value)
+    return result
+
+
+def _text(path: str, value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise _wrong(path, value, "text")
+    return value
+
+
+def _boolean(path: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(path, value, "true or false")
+    return value
+
+
+def _integer(least: int, most: int) -> Reader:
+    def read(path: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise _wrong(path, value, f"a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def _list(item: Reader) -> Reader:
+    def read(path: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(path, value, "a list")
+        return tuple(item(f"{path}[{number}]", entry) for number, entry in enumerate(value))
+
+    return read
+
+
+def _mapping(item: Reader) -> Reader:
+    def read(path: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _wrong(path, value, "an object")
+        return {_text(path, key): item(f"{path}.{key}", entry) for key, entry in value.items()}
+
+    return read
+
+
+def _option_text(path: str, value: Any) -> str:
+    if isinstance(value, (bool, int, float)):
+        return str(value).lower()
+    return _text(path, value)
+
+
+def _absolute(path: str, value: Any) -> str:
+    text = _text(path, value)
+    if not text.startswith("/"):
+        raise _wrong(path, value, "an absolute path")
+    if ".." in text.split("/"):
+        raise _wrong(path, value, "a path without '..'")
+    return text
+
+
+def _size(least: int) -> Reader:
+    def read(path: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            raise _wrong(path, value, "a size such as 512M or 1GB")
+        size = parse_size(value if not isinstance(value, float) else int(value), field=path)
+        if size < least:
+            raise _wrong(path, value, f"at least {least} bytes")
+        return size
+
+    return read
+
+
+def _cpus(path: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise _wrong(path, value, "cores such as 1.5 or a share such as '50%'")
+    return parse_cpus(value, field=path)
+
+
+def _swap(path: str, value: Any) -> int:
+    return -1 if value in (-1, "-1") else int(_size(0)(path, value))
+
+
+def _cpuset(path: str, value: Any) -> str:
+    text = _text(path, value)
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        raise _wrong(path, value, "processors such as 0-3 or 0,2")
+    return text
+
+
+def _hostname(path: str, value: Any) -> str:
+    text = _text(path, value)
+    if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", text) or len(text) > 64:
+        raise _wrong(path, value, "a host name of at most 64 letters, digits and '-'")
+    return text
+
+
+def _address(path: str, value: Any) -> str:
+    try:
+        return str(ipaddress.ip_address(_text(path, value)))
+    except ValueError:
+        raise _wrong(path, value, "an IP address") from None
+
+
+def _command(path: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return ("/bin/sh", "-c", value)
+    return tuple(_list(_text)(path, value))
+
+
+def _environment(path: str, value: Any) -> dict[str, str]:
+    result = _mapping(_option_text)(path, value)
+    for key in result:
+        if not key or "=" in key:
+            raise _wrong(path, key, "variable names without '='")
+    return dict(result)
+
+
+def _resources(path: str, value: Any) -> Resources:
+    return Resources(**_fields(path, value, _RESOURCES))
+
+
+def _port(path: str, value: Any) -> PortMapping:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = {"container": value}
+    fields = _fields(path, value, _PORT)
+    if "container" not in fields:
+        raise InvalidInput(f"{path}.container is missing", "say which port inside is meant")
+    return PortMapping(**fields)
+
+
+def _protocol(path: str, value: Any) -> str:
+    if value not in ("tcp", "udp", "sctp"):
+        raise _wrong(path, value, "tcp, udp or sctp")
+    return str(value)
+
+
+def _networking(path: str, value: Any) -> Networking:
+    fields = _fields(path, value, _NETWORKING)
+    single = fields.pop("network", None)
+    names = fields.get("networks", ()) or ((single,) if single else ("default",))
+    if len(names) > 1 and {"none", "host"} & set(names):
+        raise InvalidInput(f"{path}.networks: 'none' and 'host' stand alone", "name only one of them")
+    return Networking(**{**fields, "networks": tuple(dict.fromkeys(names))})
+
+
+def _network_name(path: str, value: Any) -> str:
+    return check_name("network", _text(path, value))
+
+
+def _capability(path: str, value: Any) -> str:
+    name = _text(path, value).upper().removeprefix("CAP_")
+    if name != "ALL" and name not in CAPABILITIES:
+        guess = nearest(name, list(CAPABILITIES))
+        raise InvalidInput(
+            f"{path}: no such capability: {value!r}", f"did you mean {guess!r}?" if guess else "see capabilities(7)"
+        )
+    return name
+
+
+def _user_namespace(path: str, value: Any) -> str:
+    if value not in ("auto", "host"):
+        raise _wrong(path, value, "auto or host")
+    return str(value)
+
+
+def _mode(path: str, value: Any) -> str:
+    if value not in ("rw", "ro"):
+        raise _wrong(path, value, "rw or ro")
+    return str(value)
+
+
+def _volume(path: str, value: Any) -> Volume:
+    fields = _fields(path, value, _VOLUME)
+    if ("host" in fields) == ("volume" in fields):
+        raise InvalidInput(f"{path}: give either 'host' or 'volume'", "a host path or a volume's name")
+    if "container" not in fields:
+        raise InvalidInput(f"{path}.container is missing", "say where it is mounted inside")
+    kind = "bind" if "host" in fields else "volume"
+    source = fields.get("host") or fields.get("volume") or ""
+    return Volume(kind, source, _target(f"{path}.container", fields["container"]), fields.get("mode", "rw"))
+
+
+def _target(path: str, value: str) -> str:
+    if value.rstrip("/") == "":
+        raise _wrong(path, value, "a path below /")
+    return value.rstrip("/")
+
+
+def _tmpfs(path: str, value: Any) -> Volume:
+    fields = _fields(path, value, {"container": _absolute, "size": _size(4096)})
+    if "container" not in fields:
+        raise InvalidInput(f"{path}.container is missing", "say where it is mounted inside")
+    return Volume("tmpfs", str(fields.get("size", "")), _target(path, fields["container"]))
+
+
+def _restart_policy(path: str, value: Any) -> RestartPolicy:
+    name, _, count = _text(path, value).partition(":")
+    if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
+        raise _wrong(path, value, "no, on-failure[:n], always or unless-stopped")
+    if count and not count.isdecimal():
+        raise _wrong(path, value, "a number behind on-failure:")
+    return RestartPolicy(name, int(count or 0))
+
+
+def _signal(path: str, value: Any) -> str:
+    return signal_name(str(_option_text(path, value)), path)
+
+
+def signal_name(text: str, field: str = "signal") -> str:
+    """``SIGTERM`` for ``TERM``, ``sigterm`` or ``15``; ``InvalidInput`` for no signal."""
+    if text.isdecimal():
+        try:
+            return signal.Signals(int(text)).name
+        except ValueError:
+            pass
+    name = "SIG" + text.upper().removeprefix("SIG")
+    if name not in signal.Signals.__members__:
+        raise InvalidInput(f"{field}: no such signal: {text!r}", "use a name such as TERM or a number: see signal(7)")
+    return name
+
+
+def _rlimit(path: str, value: Any) -> tuple[int, int]:
+    if path.rsplit(".", 1)[-1] not in RLIMITS:
+        raise InvalidInput(f"{path}: no such limit", f"valid limits: {', '.join(RLIMITS)}")
+    pair = (value, value) if isinstance(value, int) else value
+    if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+        raise _wrong(path, value, "a number or a pair [soft, hard]")
+    soft, hard = (_integer(-1, 2**63 - 1)(path, item) for item in pair)
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise _wrong(path, value, "a soft limit not above the hard one")
+    return soft, hard
+
+
+CAPABILITIES = tuple(
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
+    "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
+    "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF "
+    "CHECKPOINT_RESTORE".split()
+)
+RLIMITS = tuple(
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+_RESOURCES: dict[str, Reader] = {
+    "cpu_limit": _cpus,
+    "cpu_shares": _integer(2, 262144),
+    "cpuset": _cpuset,
+    "memory_limit": _size(MEMORY_FLOOR),
+    "memory_swap": _swap,
+    "pids_limit": _integer(-1, 4194304),
+    "disk_limit": _size(1024 * 1024),
+    "io_limit": _integer(1, 10**9),
+}
+_PORT: dict[str, Reader] = {
+    "container": _integer(1, 65535),
+    "host": _integer(0, 65535),
+    "protocol": _protocol,
+    "address": _address,
+}
+_NETWORKING: dict[str, Reader] = {
+    "network": _network_name,
+    "networks": _list(_network_name),
+    "aliases": _list(_hostname),
+    "address": _address,
+    "ports": _list(_port),
+    "dns": _list(_address),
+    "dns_search": _list(_hostname),
+    "extra_hosts": _mapping(_address),
+}
+_SECURITY: dict[str, Reader] = {
+    "capabilities": _list(_capability),
+    "drop_capabilities": _list(_capability),
+    "seccomp_profile": _text,
+    "apparmor_profile": _text,
+    "read_only": _boolean,
+    "no_new_privileges": _boolean,
+    "privileged": _boolean,
+    "user_namespace": _user_namespace,
+}
+_VOLUME: dict[str, Reader] = {
+    "host": _absolute,
+    "volume": lambda path, value: check_name("volume", _text(path, value)),
+    "container": _absolute,
+    "mode": _mode,
+}
+_TOP: dict[str, Reader] = {
+    "name": _text,
+    "image": _text,
+    "template": _text,
+    "template_options": _mapping(_option_text),
+    "command": _command,
+    "entrypoint": _command,
+    "environment": _environment,
+    "working_directory": _absolute,
+    "user": _text,
+    "groups": _list(_text),
+    "hostname": _hostname,
+    "terminal": _boolean,
+    "open_stdin": _boolean,
+    "init": _boolean,
+    "resources": _resources,
+    "networking": _networking,
+    "security": lambda path, value: Security(**_fields(path, value, _SECURITY)),
+    "volumes": _list(_volume),
+    "tmpfs": _list(_tmpfs),
+    "rlimits": _mapping(_rlimit),
+    "labels": _mapping(_option_text),
+    "restart_policy": _restart_policy,
+    "stop_signal": _signal,
+    "stop_timeout": _integer(0, 86400),
+    "auto_remove": _boolean,
+    "log": lambda path, value: _fields(path, value, {"max_size": _size(4096), "max_files": _integer(1, 100)}),
+    "drivers": lambda path, value: _fields(path, value, dict.fromkeys(DRIVER_KINDS, _text)),
+    "driver_options": lambda path, value: _fields(
+        path, value, dict.fromkeys(DRIVER_KINDS, _mapping(_option_text))
+    ),
+}
