@@ -1,0 +1,80 @@
+"""Starting the daemon when a client finds none."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import _socket
+from multios.api.client import try_connect
+from multios.errors import Unavailable
+
+PATIENCE = 10.0
+"""Seconds that a new daemon has until it must answer."""
+
+_AFTER_ITS_DEATH = 1.0
+"""Seconds more after our daemon has exited: another client may have started one at the same time."""
+
+
+def start_daemon(path: str) -> _socket.socket:
+    """Start a daemon whose socket is ``path`` and return a connection to it.
+
+    Raises ``Unavailable`` with the last line that it said.
+    """
+    exec_root = os.path.dirname(path)
+    log = os.path.join(exec_root, "start.log")
+    try:
+        os.makedirs(exec_root, mode=0o755, exist_ok=True)
+        offset = os.path.getsize(log) if os.path.exists(log) else 0
+        pid = _spawn(exec_root, log)
+    except OSError as error:
+        raise Unavailable(f"the daemon cannot be started: {error}", "run multios-container doctor") from None
+    deadline = time.monotonic() + PATIENCE
+    pause, exited = 0.002, False
+    while time.monotonic() < deadline:
+        try:
+            return try_connect(path)
+        except OSError:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        if not exited and _has_exited(pid):
+            exited, deadline = True, min(deadline, time.monotonic() + _AFTER_ITS_DEATH)
+    said = _last_line(log, offset) or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
+    raise Unavailable(
+        f"the daemon did not start: {said}", "see why with: sudo multios-containerd --foreground --log-level debug"
+    )
+
+
+def _spawn(exec_root: str, log: str) -> int:
+    environment = {**os.environ, "MULTIOS_EXEC_ROOT": exec_root}
+    actions: list[tuple[object, ...]] = [
+        (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    inherited = (int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2)
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inherited if _is_inheritable(fd)]
+    command = [sys.executable, "-m", "multios.daemon", "--on-demand"]
+    return os.posix_spawn(command[0], command, environment, file_actions=actions, setsid=True, setsigmask=[])
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # the listing's own descriptor
+        return False
+
+
+def _has_exited(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _last_line(path: str, offset: int) -> str:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        lines = file.read()[-65536:].decode(errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else ""

@@ -1,0 +1,99 @@
+"""Every built-in command: where it is declared, and its line in ``--help``, so that help imports none of them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multios.cli.grammar import Command
+
+GROUPS = {
+    "image": "Manage images",
+    "template": "See and build educational templates",
+    "network": "Manage networks",
+    "volume": "Manage volumes",
+    "plugin": "See, check and write plugins",
+}
+
+COMMANDS = {
+    "attach": ("execution", "Attach to a running container"),
+    "completion": ("completion", "Print a completion script for a shell"),
+    "cp": ("files", "Copy files between a container and the host"),
+    "create": ("creation", "Create a container"),
+    "delete": ("lifecycle", "Delete containers"),
+    "doctor": ("system", "Check whether this host is fit, and say what to do"),
+    "events": ("system", "Watch what happens"),
+    "exec": ("execution", "Run a command in a running container"),
+    "export": ("files", "Write a container's file system as a tar archive"),
+    "features": ("system", "Show what this host and the drivers can do"),
+    "images": ("images", "List images"),
+    "info": ("system", "Show the engine's settings and counts"),
+    "inspect": ("listing", "Show everything about containers"),
+    "kill": ("lifecycle", "Send a signal to containers"),
+    "logs": ("logs", "Show what a container has written"),
+    "pause": ("lifecycle", "Freeze containers"),
+    "prune": ("lifecycle", "Delete all stopped containers"),
+    "ps": ("listing", "List containers"),
+    "rename": ("lifecycle", "Give a container another name"),
+    "restart": ("lifecycle", "Stop and start containers"),
+    "resume": ("lifecycle", "Let frozen containers go on"),
+    "run": ("creation", "Create a container and run it"),
+    "shell": ("execution", "Open a shell in a running container"),
+    "start": ("lifecycle", "Start containers"),
+    "stats": ("usage", "Show what containers use"),
+    "stop": ("lifecycle", "Stop containers"),
+    "top": ("listing", "Show the processes of a container"),
+    "update": ("lifecycle", "Change a container's limits"),
+    "validate": ("creation", "Check a container's JSON configuration"),
+    "version": ("system", "Show the versions of client and daemon"),
+    "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
+    "image import": ("images", "Make an image from a root filesystem archive"),
+    "image inspect": ("images", "Show everything about images"),
+    "image list": ("images", "List images"),
+    "image pull": ("images", "Fetch an image"),
+    "image rm": ("images", "Remove images"),
+    "network create": ("networks", "Create a network"),
+    "network inspect": ("networks", "Show everything about networks"),
+    "network list": ("networks", "List networks"),
+    "network rm": ("networks", "Remove networks"),
+    "plugin doctor": ("plugins", "Check the installed plugins"),
+    "plugin list": ("plugins", "List the installed plugins"),
+    "plugin new": ("plugins", "Write the beginnings of a plugin"),
+    "plugin show": ("plugins", "Show a plugin, its settings and its health"),
+    "plugin test": ("plugins", "Run the conformance kit against a plugin"),
+    "template build": ("templates", "Build a template's image"),
+    "template inspect": ("templates", "Show a template's plan, options and checks"),
+    "template list": ("templates", "List the installed templates"),
+    "template show": ("templates", "Show a template's lesson"),
+    "volume create": ("volumes", "Create a volume"),
+    "volume inspect": ("volumes", "Show everything about volumes"),
+    "volume list": ("volumes", "List volumes"),
+    "volume prune": ("volumes", "Remove all volumes that no container uses"),
+    "volume rm": ("volumes", "Remove volumes"),
+}
+
+ALIASES = {
+    "rm": "delete",
+    "unpause": "resume",
+    "image ls": "image list",
+    "network ls": "network list",
+    "plugin ls": "plugin list",
+    "template ls": "template list",
+    "volume ls": "volume list",
+}
+
+
+def resolve(words: list[str]) -> tuple[str, list[str]] | None:
+    """The full name of the command that ``words`` begin with, and the words after it; ``None`` if there is none."""
+    if not words:
+        return None
+    count = 2 if words[0] in GROUPS else 1
+    name = " ".join(words[:count])
+    name = ALIASES.get(name, name)
+    return (name, words[count:]) if name in COMMANDS else None
+
+
+def load(name: str) -> Command:
+    """The declaration of a command by its full name."""
+    module = __import__(f"multios.cli.{COMMANDS[name][0]}", fromlist=["COMMANDS"])
+    command: Command = module.COMMANDS[name]
+    return command

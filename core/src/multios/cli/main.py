@@ -1,0 +1,109 @@
+"""The program ``multios-container``: global options, the fast way to a command, and what the user sees of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from multios.cli.commands import load, resolve
+from multios.cli.context import Context
+from multios.cli.grammar import parse
+from multios.errors import MultiosError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+UNEXPECTED = 125
+
+
+def main() -> int:
+    """``multios-container``; the exit status."""
+    return _run(sys.argv[1:])
+
+
+def template_main() -> int:
+    """``multios-container-template``: the same as ``multios-container template``."""
+    own: list[str] = []
+    rest = sys.argv[1:]
+    while rest and rest[0][:1] == "-" and rest[0] not in ("-h", "--help"):
+        count = 2 if rest[0] in ("--socket", "--host", "-H") else 1
+        own, rest = own + rest[:count], rest[count:]
+    return _run([*own, "template", *rest])
+
+
+def _run(words: list[str]) -> int:
+    context = Context(debug=bool(os.environ.get("MULTIOS_DEBUG")))
+    try:
+        status = _dispatch(words, context)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        _leave_stdout()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return INTERRUPTED
+    except MultiosError as error:
+        context.report(error)
+        return error.exit_status
+    except Exception as error:
+        if context.debug:
+            raise
+        context.report(_unexpected(error))
+        return UNEXPECTED
+
+
+def _dispatch(words: list[str], context: Context) -> int:
+    rest = _global_options(words, context)
+    if rest is not None:
+        if rest[:1] == ["__complete"]:
+            from multios.cli.completion import complete
+
+            return complete(rest[1:], context)
+        found = resolve(rest)
+        if found is not None:
+            name, arguments = found
+            command = load(name)
+            values = parse(command, arguments)
+            if values is not None:
+                return command.run(values, context) or 0
+    from multios.cli.click_group import run  # help, errors and plugins' commands
+
+    return run(words, context)
+
+
+def _global_options(words: list[str], context: Context) -> list[str] | None:
+    """Read what stands before the command; the words after it, or ``None`` for click to say what is wrong."""
+    position = 0
+    while position < len(words) and words[position][:1] == "-":
+        word, separator, value = words[position].partition("=")
+        position += 1
+        if word == "--debug" and not separator:
+            context.debug = True
+        elif word in ("--socket", "--host") or (word == "-H" and not separator):
+            if not separator:
+                if position >= len(words):
+                    return None
+                value = words[position]
+                position += 1
+            context.socket = value.removeprefix("unix://")
+        elif word in ("-v", "--version") and not separator and position == len(words):
+            return ["version", "--client"]
+        else:
+            return None
+    return words[position:]
+
+
+def _unexpected(error: Exception) -> MultiosError:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return MultiosError(f"{where}{error.strerror}")
+    return MultiosError(
+        f"unexpected {type(error).__name__}: {error}", "run again with --debug before the command to see where"
+    )
+
+
+def _leave_stdout() -> None:
+    """Whoever read us is gone: what is still buffered goes nowhere, quietly."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
