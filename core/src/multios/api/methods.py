@@ -281,17 +281,17 @@ class ContainerMethods:
 
     def export(self, call: Call) -> Any:
         container = self._find(call)
-        size = files.export(self._engine, container, call.descriptors(1)[0])
+        size = files.export(self._engine.drivers, container, call.descriptors(1)[0])
         return {"size": size}
 
     def copy_in(self, call: Call) -> Any:
         container = self._find(call)
-        files.copy_in(self._engine, container, call.text("path"), call.descriptors(1)[0])
+        files.copy_in(self._engine.drivers, container, call.text("path"), call.descriptors(1)[0])
         return {"id": container.id}
 
     def copy_out(self, call: Call) -> Any:
         container = self._find(call)
-        files.copy_out(self._engine, container, call.text("path"), call.descriptors(1)[0])
+        files.copy_out(self._engine.drivers, container, call.text("path"), call.descriptors(1)[0])
         return {"id": container.id}
 
     # --- looking --------------------------------------------------------------------------------------
@@ -353,19 +353,33 @@ class Images:
         self._engine, self._images = engine, engine.images
 
     def list(self, call: Call) -> Any:
-        return self._images.list()
+        return [
+            {
+                "id": image.id,
+                "references": list(image.references),
+                "created": image.created,
+                "size": image.size,
+                "source": image.source,
+                "labels": dict(image.config.labels),
+            }
+            for image in self._images.list()
+        ]
 
     def inspect(self, call: Call) -> Any:
         return self._images.inspect(call.text("ref"))
 
     def pull(self, call: Call) -> Any:
-        self._engine.require_administrator_for_paths(call.text("ref"), call.caller)
-        return {"id": self._images.ensure(call.text("ref"), call.progress).id}
+        image = self._images.ensure(call.text("ref"), call.progress, call.caller.is_administrator)
+        return {"id": image.id}
 
     def import_(self, call: Call) -> Any:
         with os.fdopen(os.dup(call.descriptors(1)[0]), "rb") as stream:
             image = self._images.import_tar(
-                call.text("reference"), stream, call.mapping("changes"), call.progress
+                call.text("reference"),
+                stream,
+                call.mapping("changes"),
+                self._engine.drivers.default_storage(),
+                call.progress,
             )
         return {"id": image.id}
 

@@ -58,7 +58,7 @@ def opened(
             spec=spec,
             rootfs=rootfs,
             stdio=stdio,
-            id_map=container.id_map if any(item["type"] == "user" for item in spec["linux"]["namespaces"]) else None,
+            id_map=container.id_map,
             resources=container.config.resources,
             volumes=descriptors,
         )

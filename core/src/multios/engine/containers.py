@@ -12,7 +12,7 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from multios.model.container import Container, ContainerConfig, Resources, Resta
 from multios.model.image import Image, ImageConfig
 from multios.model.network import Endpoint, Network
 from multios.plugins.hooks import Hooks
+from multios.settings import Settings
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -60,8 +61,8 @@ class Parts:
     id_ranges: IdRanges
     events: Events
     directory: Path
-    default_resources: Resources
-    time_namespace: bool
+    settings: Callable[[], Settings]
+    features: Mapping[str, bool]
 
 
 class Containers:
@@ -96,7 +97,7 @@ class Containers:
             created=time.time(),
         )
         with Steps() as steps:
-            if config.security.user_namespace == "auto" and not config.security.privileged:
+            if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
                     lambda: self._parts.id_ranges.take(container.id),
@@ -132,7 +133,7 @@ class Containers:
             config = replace(config, template=config.image, image="")
         if not config.template:
             image = images.ensure(config.image, progress)
-            resources = _merged(config.resources, self._parts.default_resources)
+            resources = _merged(config.resources, self._parts.settings().default_resources)
             return replace(config, resources=resources), image
         plan = templates.plan(config.template, config.template_options)
         image = templates.image_for(config.template, config.template_options, progress)
@@ -140,8 +141,18 @@ class Containers:
             config.security,
             capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
         )
-        resources = _merged(_merged(config.resources, plan.resources), self._parts.default_resources)
+        resources = _merged(_merged(config.resources, plan.resources), self._parts.settings().default_resources)
         return replace(config, resources=resources, security=security, image=image.references[0]), image
+
+    def _wants_own_ids(self, config: ContainerConfig) -> bool:
+        """Whether it gets a user namespace of its own: by default; never silently none."""
+        policy = self._parts.settings().security
+        if config.security.privileged or "host" in (config.security.user_namespace, policy.user_namespace):
+            return False
+        if self._parts.features.get("idmapped_overlay", True) or policy.user_namespace_fallback == "refuse":
+            return True
+        log.warning("container %s runs without a user namespace: the kernel cannot idmap layers", config.name)
+        return False
 
     def delete(self, container: Container, force: bool, volumes: bool = False) -> None:
         """Remove a container; a running one only with ``force``."""
@@ -217,7 +228,7 @@ class Containers:
         with Steps() as steps:
             attached = self._reserve_endpoints(container, steps)
             networks.write_files(directory, container, [endpoint for _, endpoint in attached])
-            spec = bundle.draft(container, image, rootfs, directory, self._parts.time_namespace)
+            spec = bundle.draft(container, image, rootfs, directory, self._parts.features.get("time_namespace", False))
             spec = steps.do("apply security", lambda: self._secured(container, spec))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
             with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
@@ -259,6 +270,8 @@ class Containers:
         security = container.config.security
         driver = self._parts.drivers.security(container)
         profile = "unconfined" if security.privileged else security.seccomp_profile
+        if profile == "default":
+            profile = self._parts.settings().security.seccomp_profile
         spec = self._hooks.apply_security(driver=driver, container=container, spec=spec, profile=profile)
         self._hooks.amend_spec(container=container, spec=spec)
         return spec

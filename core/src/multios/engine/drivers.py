@@ -29,6 +29,8 @@ class Drivers:
         self._catalog, self._settings, self._supervisor = catalog, settings, supervisor
         self._lock = threading.RLock()
         self._made: dict[tuple[Any, ...], Driver] = {}
+        self.storages: list[StorageDriver] = []
+        """The storage drivers made so far; it grows."""
 
     def identities(self, config: ContainerConfig) -> dict[str, DriverIdentity]:
         """Which backend serves a new container, by kind; all of them are made, so that a bad choice fails now."""
@@ -60,13 +62,19 @@ class Drivers:
         """A network driver by name."""
         return cast(NetworkDriver, self._driver("network", name, {}))
 
+    def of(self, container: Container) -> None:
+        """Make every driver of a container, so that what it needs is there."""
+        for kind in container.drivers:
+            self._of(container, kind)
+
+    def defaults(self) -> None:
+        """Make every default driver."""
+        for kind in CONTAINER_KINDS:
+            self._driver(kind, self._name(kind, {}), {})
+
     def default_storage(self) -> StorageDriver:
         """The daemon's default storage driver."""
         return cast(StorageDriver, self._driver("storage", self._name("storage", {}), {}))
-
-    def every_storage(self) -> list[StorageDriver]:
-        """The storage drivers made so far."""
-        return [driver for driver in self._made.values() if isinstance(driver, StorageDriver)]
 
     def image_sources(self) -> list[ImageSourceDriver]:
         """Every image source that works, the configured one alone when there is one."""
@@ -79,8 +87,9 @@ class Drivers:
         ]
 
     def _of(self, container: Container, kind: str) -> Driver:
-        options = container.config.driver_options.get(kind, {})
-        return self._driver(kind, container.drivers[kind].name, options)
+        recorded = container.drivers[kind]
+        self._catalog.load(kind, recorded.name, recorded)
+        return self._driver(kind, recorded.name, container.config.driver_options.get(kind, {}))
 
     def _name(self, kind: str, chosen: Mapping[str, str]) -> str:
         return chosen.get(kind) or str(getattr(self._settings.defaults, kind))
@@ -89,8 +98,11 @@ class Drivers:
         key = (kind, name, *sorted(options.items()))
         with self._lock:
             if key not in self._made:
-                values = {**self._settings.drivers.get(kind, {}).get(name, {}), **options}
-                self._made[key] = self._catalog.create(kind, name, values, self._context(kind, name))
+                values = {**self._settings.driver_values(kind, name), **options}
+                driver = self._catalog.create(kind, name, values, self._context(kind, name))
+                self._made[key] = driver
+                if isinstance(driver, StorageDriver):
+                    self.storages.append(driver)
             return self._made[key]
 
     def _context(self, kind: str, name: str) -> DriverContext:

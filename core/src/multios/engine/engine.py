@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import platform
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import multios
-from multios import features
+from multios import doctor, features
+from multios.cgroups import Cgroups
+from multios.drivers.isolation import IsolationDriver
 from multios.engine.build import ContainerBuilds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
@@ -21,7 +26,9 @@ from multios.engine.networks import Networks
 from multios.engine.registry import Registry
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
+from multios.errors import MultiosError, PluginError, Refused
 from multios.model.container import Container, Status
+from multios.model.json import to_json
 from multios.plugins.catalog import Catalog
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
@@ -42,7 +49,7 @@ class Engine:
         for directory in (data, run, *(data / name for name in DIRECTORIES)):
             directory.mkdir(mode=0o711, parents=True, exist_ok=True)
         self.features = features.probe()
-        self.catalog = Catalog()
+        self.catalog = Catalog(settings)
         self.hooks = Hooks(self.catalog)
         self.database = Database(data / "state.db")
         self.supervisor = self._supervisor(run)
@@ -58,11 +65,18 @@ class Engine:
             settings.networking.subnet,
         )
         self.images = Images(
-            ContentStore(data / "content"), self.drivers.default_storage(), self.drivers.image_sources()
+            ContentStore(data / "content"), self.drivers.storages, self.drivers.image_sources()
         )
-        self.builds = ContainerBuilds()
-        self.templates = Templates(self.catalog, self.images, self.builds)
-        parts = Parts(
+        self._builds = ContainerBuilds()
+        self.templates = Templates(self.catalog, self.images, self._builds)
+        parts = self._parts(data)
+        self.containers = Containers(parts)
+        self.exits = Exits(parts, self.containers, self.supervisor)
+        self._builds.connect(self.containers, self.registry, self.drivers)
+
+    def _parts(self, data: Path) -> Parts:
+        ranges = self.settings.id_ranges
+        return Parts(
             registry=self.registry,
             drivers=self.drivers,
             hooks=self.hooks,
@@ -70,21 +84,20 @@ class Engine:
             templates=self.templates,
             networks=self.networks,
             volumes=self.volumes,
-            id_ranges=IdRanges(
-                self.database, settings.id_ranges.start, settings.id_ranges.count // SIZE
-            ),
+            id_ranges=IdRanges(self.database, ranges.start, ranges.count // SIZE),
             events=self.events,
             directory=data / "containers",
-            default_resources=settings.default_resources,
-            time_namespace=self.features.get("time_namespace", False),
+            settings=lambda: self.settings,
+            features=self.features,
         )
-        self.containers = Containers(parts)
-        self.exits = Exits(parts, self.containers, self.supervisor)
-        self.builds.connect(parts, self.containers, self.exits)
 
     def _supervisor(self, run: Path) -> Supervisor:
-        name = self.settings.defaults.isolation
-        launchers = [self.catalog.load("isolation", name).driver.launcher]
+        names = {self.settings.defaults.isolation, *self.catalog.names("isolation")}
+        launchers = []
+        for name in sorted(names):
+            with suppress(PluginError):
+                driver = self.catalog.load("isolation", name).driver
+                launchers.append(cast(type[IsolationDriver], driver).launcher)
         return Supervisor(
             run / "supervisor.sock",
             run / "exits",
@@ -101,15 +114,27 @@ class Engine:
 
     def _warm(self) -> None:
         """Make what the first start needs, so that it is as fast as the second."""
-        administrator = Caller(os.geteuid(), os.getegid())
-        for row in self.registry.all(removing=True):
-            for kind in row.drivers:
-                self.drivers.warm(row, kind)
+        for container in self.registry.all(removing=True):
+            try:
+                self.drivers.of(container)
+            except MultiosError as error:
+                log.warning("container %s: %s", container.name, error.cause)
         try:
-            self.drivers.warm_defaults()
-            self.networks.ensure("default", administrator)
-        except Exception as error:
-            log.warning("the default network or a default driver is not usable yet: %s", error)
+            self.drivers.defaults()
+            self.networks.ensure("default", Caller(os.geteuid(), os.getegid()))
+        except MultiosError as error:
+            log.warning("not usable yet: %s", error.cause)
+
+    def reload(self, settings: Settings) -> None:
+        """Take new defaults for containers to come; roots, sockets and made drivers stay as they are."""
+        self.settings = replace(
+            settings, daemon=self.settings.daemon, networking=self.settings.networking, drivers=self.settings.drivers
+        )
+
+    def leave(self) -> None:
+        """Send the supervisor away too, unless it still has containers."""
+        with suppress(MultiosError):
+            self.supervisor.shutdown()
 
     def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
@@ -138,7 +163,7 @@ class Engine:
             "version": multios.__version__,
             "api": 1,
             "daemon_pid": os.getpid(),
-            "python": ".".join(str(part) for part in os.sys.version_info[:3]),  # type: ignore[attr-defined]
+            "python": platform.python_version(),
             "kernel": os.uname().release,
         }
 
@@ -156,8 +181,9 @@ class Engine:
         """Remove an image that no container uses; administrators only, because images are everyone's."""
         if not caller.is_administrator:
             raise Refused("removing images is for administrators", "ask the administrator")
-        used = {container.image_id: container.name for container in self.registry.all(removing=True)}
-        return self.images.remove(reference, force, used)
+        image = self.images.get(reference)
+        used = [item.name for item in self.registry.all(removing=True) if item.image_id == image.id]
+        return list(self.images.remove(reference, force, used))
 
     def command_of(self, container: Container) -> tuple[str, ...]:
         """What a container runs, as ``ps`` shows it."""

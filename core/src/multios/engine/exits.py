@@ -184,7 +184,7 @@ class Exits:
                 self._workers.submit(_logged, self._restart, container.id)
 
     def _sweep_snapshots(self, ids: set[str]) -> None:
-        for storage in self._parts.drivers.every_storage():
+        for storage in self._parts.drivers.storages:
             for snapshot in list(storage.walk()):
                 container_id = snapshot.key.removeprefix(SNAPSHOT_PREFIX)
                 if snapshot.key.startswith(SNAPSHOT_PREFIX) and container_id not in ids:

@@ -12,6 +12,7 @@ from multios.engine import runtime_spec
 from multios.engine.bundle import LOG
 from multios.engine.containers import Containers
 from multios.engine.networks import Networks
+from multios.engine.users import Account
 from multios.errors import InvalidInput, nearest
 from multios.model.container import Container, Stats, Status
 from multios.model.image import ImageConfig
@@ -96,12 +97,13 @@ def _ago(moment: float) -> str:
 
 
 def inspect(
-    container: Container, image: ImageConfig, containers: Containers, networks: Networks, mounts: Mapping[str, str]
+    container: Container, image: ImageConfig | None, containers: Containers, networks: Networks, mounts: Mapping[str, str]
 ) -> dict[str, Any]:
     """The whole record with podman's keys. ``mounts`` maps a volume's name to its path."""
     config, directory = container.config, containers.directory(container)
+    image = image or ImageConfig()  # it may have been removed by force
     hostname = config.hostname or container.id[:12]
-    account = runtime_spec.Account()
+    account = Account()
     process = runtime_spec.process(config, image, account, hostname)
     return {
         "Id": container.id,

@@ -107,9 +107,8 @@ class Networks:
 
     def _create_default(self) -> None:
         administrator = Caller(os.geteuid(), os.getegid())
-        taken = [
-            route for route in addresses.host_routes() if _overlap(self._default_subnet, route)
-        ] or [network for network in self._networks.values() if _overlap(self._default_subnet, network.subnet)]
+        in_use = [*addresses.host_routes(), *(network.subnet for network in self._networks.values())]
+        taken = any(_overlap(self._default_subnet, str(other)) for other in in_use)
         self.create(DEFAULT, administrator, subnet="" if taken else self._default_subnet)
 
     def remove(self, name: str, caller: Caller) -> None:

@@ -83,7 +83,7 @@ def draft(
         + [_volume_mount(volume) for volume in config.volumes],
         "annotations": {"org.multios.name": container.name},
         "linux": {
-            "namespaces": [{"type": name} for name in _namespaces(config, time_namespace)],
+            "namespaces": [{"type": name} for name in _namespaces(config, container.id_map is not None, time_namespace)],
             "resources": {"devices": _device_rules(config.security)},
             "maskedPaths": [] if config.security.privileged else list(MASKED_PATHS),
             "readonlyPaths": [] if config.security.privileged else list(READ_ONLY_PATHS),
@@ -139,13 +139,13 @@ def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
     }
 
 
-def _namespaces(config: ContainerConfig, time_namespace: bool) -> list[str]:
+def _namespaces(config: ContainerConfig, own_ids: bool, time_namespace: bool) -> list[str]:
     names = ["pid", "network", "mount", "ipc", "uts", "user", "cgroup"]
     if time_namespace:
         names.append("time")
     if config.networking.networks == ("host",):
         names.remove("network")
-    if config.security.user_namespace == "host" or config.security.privileged:
+    if not own_ids:
         names.remove("user")
     return names
 
