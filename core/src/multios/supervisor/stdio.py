@@ -22,13 +22,23 @@ class Wiring:
     ``keeps`` says whether a terminal's master stays with the supervisor, or goes to whoever asked.
     """
 
-    __slots__ = ("attached", "child", "keeps", "streams")
+    __slots__ = ("_attach", "attached", "child", "keeps", "streams")
 
-    def __init__(self, streams: Streams, keeps: bool) -> None:
+    def __init__(self, streams: Streams, keeps: bool, attach: bool) -> None:
+        self._attach = attach
         self.child: list[int] = []
         self.attached: list[int] = []
         self.streams = streams
         self.keeps = keeps
+
+    def take_master(self, loop: Loop, master: int) -> None:
+        """The child has made its terminal: keep the master and read it, or hand it on."""
+        if not self.keeps:
+            self.attached = [master, -1, -1]
+            return
+        self.streams.add(loop, "stdout", master)
+        if self._attach:
+            self.attached = self.streams.attach(True)
 
     def abandon(self) -> None:
         """Close everything: the process is not made after all."""
@@ -48,7 +58,7 @@ def make(loop: Loop, asked: Mapping[str, Any], given: list[int], owner: int, con
     log = None
     if path:
         log = Log(path, int(asked.get("log_max_size", 10_000_000)), int(asked.get("log_max_files", 3)))
-    made = Wiring(Streams(log, terminal), keeps=container or bool(path))
+    made = Wiring(Streams(log, terminal), container or bool(path), bool(asked.get("attach")))
     try:
         if terminal:
             made.child = [_null() for _ in range(3)]
@@ -64,18 +74,7 @@ def make(loop: Loop, asked: Mapping[str, Any], given: list[int], owner: int, con
     return made
 
 
-def adopt_terminal(loop: Loop, made: Wiring, master: int, attach: bool) -> None:
-    """The child has made its terminal: keep the master and read it, or hand it on."""
-    if not made.keeps:
-        made.attached = [master, -1, -1]
-        return
-    made.streams.add(loop, "stdout", master)
-    if attach:
-        made.attached = made.streams.attach(True)
-
-
 def _pipes(loop: Loop, made: Wiring, asked: Mapping[str, Any], given: list[int], owner: int) -> None:
-    attach = bool(asked.get("attach"))
     kind = asked.get("stdin", "null")
     if kind == "pipe":
         theirs, made.streams.stdin = os.pipe2(os.O_CLOEXEC)
@@ -85,7 +84,7 @@ def _pipes(loop: Loop, made: Wiring, asked: Mapping[str, Any], given: list[int],
         made.child.append(os.dup(given[0]))
     else:
         made.child.append(_null())
-    if not (made.keeps or attach):
+    if not (made.keeps or asked.get("attach")):
         made.child += [_null(), _null()]
         return
     for name in ("stdout", "stderr"):
@@ -93,7 +92,7 @@ def _pipes(loop: Loop, made: Wiring, asked: Mapping[str, Any], given: list[int],
         made.child.append(theirs)
         _give(theirs, owner)
         made.streams.add(loop, name, ours)
-    if attach:
+    if asked.get("attach"):
         made.attached = made.streams.attach(kind == "pipe")
 
 

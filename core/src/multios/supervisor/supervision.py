@@ -203,7 +203,11 @@ class Supervision:
         order = {"do": verb, "launcher": process.launcher, "terminal": made.streams.terminal}
 
         def listen(message: dict[str, Any] | None, received: list[int]) -> None:
-            heard(process, made, message, received)
+            try:
+                heard(process, made, message, received)
+            except Exception as error:  # whoever waits for an answer gets one
+                self._give_up(process, _account(verb, error))
+                raise
 
         def born(child: Child, error: dict[str, Any] | None) -> None:
             if error is not None:
@@ -232,7 +236,7 @@ class Supervision:
     def _take_streams(self, process: Process, made: stdio.Wiring, received: list[int]) -> None:
         process.streams = made.streams
         if made.streams.terminal and received:
-            stdio.adopt_terminal(self.loop, made, received[0])
+            made.take_master(self.loop, received[0])
         else:
             wire.close_all(received)
 
@@ -342,6 +346,8 @@ class Supervision:
     def _fail(self, process: Process, error: dict[str, Any]) -> None:
         """A step failed: the process is about to end, or has."""
         process.status = processes.FAILED
+        if process.child is not None:
+            process.child.heard = lambda message, received: wire.close_all(received)
         if process.reply is not None:
             process.reply.failed(error)
             process.reply = None
