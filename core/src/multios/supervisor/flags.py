@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 # clone(2), setns(2), unshare(2), namespaces(7)
+CLONE_FS = 0x200
 CLONE_PIDFD = 0x1000
 CLONE_PARENT = 0x8000
 CLONE_INTO_CGROUP = 0x2_0000_0000

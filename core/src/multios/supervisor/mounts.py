@@ -53,25 +53,25 @@ def make_rootfs(mounts: Sequence[Mount], user_namespace: int | None = None) -> i
         if mount.type == "bind":
             with _opened(mount.source) as source:
                 recursive = "rbind" in mount.options
-                return make_bind(source, "ro" in mount.options, recursive, user_namespace)
+                attributes = sum(_WORDS.get(word, 0) for word in set(mount.options))
+                return make_bind(source, attributes, recursive, user_namespace)
         return _filesystem(mount, user_namespace)
 
 
 def make_bind(
-    source: int, read_only: bool, recursive: bool = False, user_namespace: int | None = None
+    source: int, attributes: int = 0, recursive: bool = False, user_namespace: int | None = None
 ) -> int:
     """A detached bind mount of what the O_PATH descriptor ``source`` names; the descriptor is the caller's.
 
-    ``user_namespace`` maps the ids on disk: inside a namespace with the map ``0 → 100000`` a file of uid 0 on disk
-    is root's. Raises ``Unsupported`` where the filesystem cannot idmap.
+    ``attributes`` are MOUNT_ATTR_*. ``user_namespace`` maps the ids on disk: inside a namespace with the map
+    ``0 → 100000`` a file of uid 0 on disk is root's. Raises ``Unsupported`` where the filesystem cannot idmap.
     """
     recursion = flags.AT_RECURSIVE if recursive else 0
     options = flags.OPEN_TREE_CLONE | flags.OPEN_TREE_CLOEXEC | flags.AT_EMPTY_PATH | recursion
     with _told("bind mount"):
         clone = kernel.open_tree(source, "", options)
     with _kept(clone):
-        if read_only:
-            attributes = flags.MOUNT_ATTR_RDONLY
+        if attributes:
             with _told("bind mount"):
                 kernel.mount_setattr(clone, "", flags.AT_EMPTY_PATH | recursion, set_attributes=attributes)
         if user_namespace is not None:

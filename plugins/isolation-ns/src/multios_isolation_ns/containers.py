@@ -1,0 +1,247 @@
+"""The driver's verbs. What has been done is undone in reverse when a later step fails."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multios.drivers.base import DriverContext
+from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
+from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable
+from multios.model.container import ProcessSpec, Resources, Stats
+from multios.supervisor import mounts
+from multios.supervisor.syscalls import kernel
+from multios_isolation_ns import limits, plan, seccomp
+from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
+from multios_isolation_ns.mount_options import parse
+from multios_isolation_ns.records import Record, Records
+from multios_isolation_ns.traffic import network_bytes
+
+if TYPE_CHECKING:
+    from multios.supervisor.client import Reservation, Supervisor
+
+log = logging.getLogger(__name__)
+_KILL_SECONDS = 10.0
+
+
+class Containers:
+    """Thread-safe; what must survive a restart of the daemon stands in :class:`Records`."""
+
+    def __init__(self, settings: Any, context: DriverContext, launcher: str) -> None:
+        self._settings = settings
+        self._context = context
+        self._launcher = launcher
+        self._records = Records(context.runtime)
+        self._groups = Groups(str(context.state))
+
+    # --- life ---
+
+    def create(self, bundle: Bundle) -> Launched:
+        """All that can be checked is checked before anything is made."""
+        spec = bundle.spec
+        own = plan.namespaces(spec)
+        if ("user" in own) != (bundle.id_map is not None):
+            raise InvalidInput("a user namespace and an id map come together or not at all")
+        program, program_flags, program_path = self._filter(spec["linux"].get("seccomp"))
+        binds = [entry for entry in spec.get("mounts") or () if entry["destination"] in bundle.volumes]
+        made = plan.container(
+            self._with_cgroup_mounts(spec),
+            v1_hierarchies(self._groups.of("").hierarchy),
+            [entry["destination"] for entry in binds],
+            program,
+            program_flags,
+        )
+        resources, devices = limits.of_spec(spec["linux"].get("resources") or {}, bundle.resources)
+        supervisor = self._supervisor
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as closing:
+            reservation = supervisor.reserve(bundle.container_id, self._launcher, own, bundle.id_map)
+            undo.callback(_quietly, supervisor.forget, bundle.container_id)
+            undo.callback(_close, reservation.network_namespace)
+            closing.callback(_close, reservation.user_namespace)
+            closing.callback(_close, reservation.pidfd)
+            group = self._groups.group(reservation.cgroup)
+            group.cgroups.limit(group.name, resources)
+            group.cgroups.allow_devices(group.name, devices)
+            descriptors = list(_mounts(bundle, binds, reservation, closing))
+            held = made["process"]
+            held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
+            held["capabilities"] = limits.available(held["capabilities"], "user" in own)
+            record = Record(reservation.cgroup, str(program_path or ""), program_flags, "user" in own)
+            self._records.write(bundle.container_id, record)
+            undo.callback(self._records.remove, bundle.container_id)
+            attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio)
+            undo.pop_all()
+        return Launched(reservation.pid, reservation.cgroup, reservation.network_namespace, attached)
+
+    def start(self, container_id: str) -> None:
+        """Let it exec."""
+        self._supervisor.start(container_id)
+
+    def kill(self, container_id: str, number: int, everything: bool) -> None:
+        """By descriptor, or by cgroup."""
+        group = self._group(container_id)
+        if not everything:
+            self._supervisor.signal(container_id, number)
+        elif number == signal.SIGKILL:
+            group.cgroups.kill(group.name)
+        else:
+            for pid in group.cgroups.processes(group.name):
+                _signal(pid, number)
+
+    def delete(self, container_id: str) -> None:
+        """The supervisor removes the cgroup when the first process has ended."""
+        try:
+            group, status = self._group(container_id), self.state(container_id).status
+        except NotFound:
+            self._records.remove(container_id)
+            return
+        if status == "created":
+            self._supervisor.forget(container_id)
+        elif status != "stopped":
+            group.cgroups.kill(group.name)
+            self._wait_for_end(container_id)
+        self._records.remove(container_id)
+
+    def state(self, container_id: str) -> ProcessState:
+        """What the supervisor knows, and whether it is frozen."""
+        ended = self._supervisor.exit_of(container_id)
+        if ended is not None:
+            return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]))
+        for row in self._supervisor.processes():
+            if row["id"] == container_id:
+                if row["status"] == "running" and self._cgroups.frozen(
+                    self._records.read(container_id).group
+                ):
+                    return ProcessState("paused", row["pid"])
+                stopped = row["status"] not in ("created", "running")
+                status = "stopped" if stopped else str(row["status"])
+                return ProcessState(status, row["pid"], row["exit_code"], float(row["finished"] or 0))
+        raise NotFound(f"isolation driver ns has no container {container_id}")
+
+    # --- while it runs ---
+
+    def exec(self, container_id: str, exec_id: str, process: ProcessSpec, stdio: Stdio) -> Launched:
+        """Confined as the first process is, but for what ``process`` itself says."""
+        record = self._records.read(container_id)
+        state = self.state(container_id)
+        if state.status != "running":
+            raise Conflict(f"container {container_id} is {state.status}", "start or resume it first")
+        program = Path(record.program).read_bytes() if record.program else b""
+        made = plan.process({**process.process, "terminal": process.terminal}, program, record.program_flags)
+        held = made["process"]
+        held["rlimits"] = limits.permitted(held["rlimits"], state.pid, raising=False)
+        held["capabilities"] = limits.available(held["capabilities"], record.user_namespace)
+        pid, attached = self._supervisor.exec(container_id, exec_id, self._launcher, made, (), stdio)
+        return Launched(pid, record.cgroup, -1, attached)
+
+    def pause(self, container_id: str) -> None:
+        """Freeze the cgroup."""
+        self._require(container_id, "running")
+        group = self._group(container_id)
+        group.cgroups.freeze(group.name)
+
+    def resume(self, container_id: str) -> None:
+        """Thaw the cgroup."""
+        self._require(container_id, "paused")
+        group = self._group(container_id)
+        group.cgroups.thaw(group.name)
+
+    def update(self, container_id: str, resources: Resources) -> None:
+        """Write the new limits."""
+        group = self._group(container_id)
+        group.cgroups.limit(group.name, resources)
+
+    def stats(self, container_id: str) -> Stats:
+        """The cgroup's reading, and the traffic of the first process's network namespace."""
+        state = self._require(container_id, "running", "paused")
+        group = self._group(container_id)
+        return network_bytes(state.pid, group.cgroups.stats(group.name))
+
+    def processes(self, container_id: str) -> tuple[int, ...]:
+        """All in the cgroup."""
+        group = self._group(container_id)
+        return tuple(group.cgroups.processes(group.name))
+
+    # --- parts ---
+
+    def _group(self, container_id: str) -> Group:
+        return self._groups.group(self._records.read(container_id).cgroup)
+
+    @property
+    def _supervisor(self) -> Supervisor:
+        if self._context.supervisor is None:
+            raise Unavailable("no supervisor here", "isolation drivers work in the daemon")
+        return self._context.supervisor
+
+    def _filter(self, section: Mapping[str, Any] | None) -> tuple[bytes, int, str]:
+        if not section:
+            return b"", 0, ""
+        path = seccomp.program_file(section, self._context.state / "seccomp")
+        return path.read_bytes(), seccomp.installation_flags(section), str(path)
+
+    def _with_cgroup_mounts(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._settings.cgroup_mount:
+            return spec
+        kept = [entry for entry in spec.get("mounts") or () if entry.get("type") not in ("cgroup", "cgroup2")]
+        return {**spec, "mounts": kept}
+
+    def _require(self, container_id: str, *statuses: str) -> ProcessState:
+        state = self.state(container_id)
+        if state.status not in statuses:
+            raise Conflict(f"container {container_id} is {state.status}, not {' or '.join(statuses)}")
+        return state
+
+    def _wait_for_end(self, container_id: str) -> None:
+        end = time.monotonic() + _KILL_SECONDS
+        while self._supervisor.exit_of(container_id) is None:
+            if time.monotonic() > end:
+                raise StepFailed("delete", f"container {container_id} does not die", "see the kernel's log")
+            time.sleep(0.002)
+
+
+def _mounts(
+    bundle: Bundle, binds: list[Any], reservation: Reservation, closing: contextlib.ExitStack
+) -> Iterator[int]:
+    """The root and the bind mounts, detached; they live on in the container when ours are closed."""
+    space = reservation.user_namespace if bundle.id_map is not None else None
+    root = mounts.make_rootfs(bundle.rootfs, space)
+    closing.callback(os.close, root)
+    yield root
+    for entry in binds:
+        options = parse(entry["destination"], entry.get("options") or ())
+        source = bundle.volumes[entry["destination"]]
+        bind = mounts.make_bind(source, options.attributes, options.recursive, space)
+        closing.callback(os.close, bind)
+        yield bind
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        kernel.pidfd_send_signal(process, number)
+    except ProcessLookupError:
+        pass
+    finally:
+        os.close(process)
+
+
+def _quietly(action: Any, *arguments: Any) -> None:
+    """An inverse that fails must not hide why it was needed."""
+    try:
+        action(*arguments)
+    except Exception:
+        log.exception("undoing a create")
+
+
+def _close(descriptor: int) -> None:
+    if descriptor >= 0:
+        os.close(descriptor)

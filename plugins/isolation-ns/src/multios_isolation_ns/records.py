@@ -1,0 +1,50 @@
+"""What the driver must remember of a container beyond its own life: a small file each."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from multios.errors import InvalidInput, NotFound
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none)."""
+
+    cgroup: str
+    program: str
+    program_flags: int
+    user_namespace: bool
+
+
+class Records:
+    """Records as files of ``directory``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, container_id: str, record: Record) -> None:
+        """Whole or not at all."""
+        path = self._path(container_id)
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(record)))
+        os.replace(temporary, path)
+
+    def read(self, container_id: str) -> Record:
+        """``NotFound`` if there is none."""
+        try:
+            return Record(**json.loads(self._path(container_id).read_bytes()))
+        except FileNotFoundError:
+            raise NotFound(f"isolation driver ns has no container {container_id}") from None
+
+    def remove(self, container_id: str) -> None:
+        """Absent: no error."""
+        self._path(container_id).unlink(missing_ok=True)
+
+    def _path(self, container_id: str) -> Path:
+        if not container_id.replace("-", "").replace("_", "").isalnum() or len(container_id) > 128:
+            raise InvalidInput(f"bad container id {container_id[:40]!r}")
+        return self._directory / f"{container_id}.json"
