@@ -128,7 +128,9 @@ def _begin_logging(settings: Settings, level: str | None, to_terminal: bool) -> 
             logging.handlers.RotatingFileHandler(settings.logging.file, maxBytes=10_000_000, backupCount=3)
         )
         # What a library or the supervisor writes to stderr belongs in the log too.
-        descriptor = os.open(settings.logging.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(
+            settings.logging.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640
+        )
         os.dup2(descriptor, 2)
         os.close(descriptor)
     logging.basicConfig(

@@ -71,7 +71,11 @@ class System:
             "kernel": features.probe(),
             "cgroup": self._engine.cgroup_mode,
             "drivers": {
-                kind: sorted(row["name"] for row in rows if row["kind"] == kind and row["status"] in ("ready", "default"))
+                kind: sorted(
+                    row["name"]
+                    for row in rows
+                    if row["kind"] == kind and row["status"] in ("ready", "default")
+                )
                 for kind in kinds
             },
             "capabilities": list(container_document.CAPABILITIES),
@@ -82,7 +86,9 @@ class System:
 
     def events(self, call: Call) -> Any:
         since = float(call.params.get("since") or 0)
-        for event in self._engine.events.follow(since, call.mapping("filters"), call.flag("follow"), call.alive):
+        for event in self._engine.events.follow(
+            since, call.mapping("filters"), call.flag("follow"), call.alive
+        ):
             if call.caller.is_administrator or self._is_mine(call, event):
                 call.item(event)
         return {}
@@ -325,7 +331,9 @@ class ContainerMethods:
         refs, stream = call.params.get("refs") or [], call.flag("stream")
         meter = inspection.Meter()
         while True:
-            chosen = [self._registry.find(ref, call.caller) for ref in refs] or self._registry.visible(call.caller)
+            chosen = [self._registry.find(ref, call.caller) for ref in refs] or self._registry.visible(
+                call.caller
+            )
             call.item([row for container in chosen if (row := self._reading(meter, container))])
             if not stream:
                 return {}

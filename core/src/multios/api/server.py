@@ -50,14 +50,17 @@ class Call:
         """An object parameter, absent is empty."""
         value = self.params.get(name) or {}
         if not isinstance(value, dict):
-            raise InvalidInput(f"{self.method}: {name!r} must be an object", "use a client of the same version")
+            raise InvalidInput(
+                f"{self.method}: {name!r} must be an object", "use a client of the same version"
+            )
         return value
 
     def descriptors(self, count: int) -> list[int]:
         """The request's descriptors, which must be so many."""
         if len(self.fds) != count:
             raise InvalidInput(
-                f"{self.method}: {count} descriptors are needed, {len(self.fds)} came", "use a client of the same version"
+                f"{self.method}: {count} descriptors are needed, {len(self.fds)} came",
+                "use a client of the same version",
             )
         return self.fds
 
@@ -182,7 +185,9 @@ class Server:
                 log.exception("%s failed", method)
                 name = type(error).__name__
                 call.error(
-                    MultiosError(f"{method} failed inside the engine ({name}: {error})", "see the daemon's log")
+                    MultiosError(
+                        f"{method} failed inside the engine ({name}: {error})", "see the daemon's log"
+                    )
                 )
         finally:
             close_all(fds)
@@ -191,7 +196,9 @@ class Server:
         handler = self._methods.get(call.method)
         if handler is None:
             guess = nearest(call.method, list(self._methods))
-            raise InvalidInput(f"no such method: {call.method!r}", f"did you mean {guess!r}?" if guess else "")
+            raise InvalidInput(
+                f"no such method: {call.method!r}", f"did you mean {guess!r}?" if guess else ""
+            )
         reason = self._authorize(call.caller.uid, call.method, call.params)
         if reason is not None:
             raise Refused(reason, "ask the administrator")

@@ -141,7 +141,9 @@ class Containers:
             config.security,
             capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
         )
-        resources = _merged(_merged(config.resources, plan.resources), self._parts.settings().default_resources)
+        resources = _merged(
+            _merged(config.resources, plan.resources), self._parts.settings().default_resources
+        )
         return replace(config, resources=resources, security=security, image=image.references[0]), image
 
     def _wants_own_ids(self, config: ContainerConfig) -> bool:
@@ -228,7 +230,9 @@ class Containers:
         with Steps() as steps:
             attached = self._reserve_endpoints(container, steps)
             networks.write_files(directory, container, [endpoint for _, endpoint in attached])
-            spec = bundle.draft(container, image, rootfs, directory, self._parts.features.get("time_namespace", False))
+            spec = bundle.draft(
+                container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
+            )
             spec = steps.do("apply security", lambda: self._secured(container, spec))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
             with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
@@ -256,9 +260,7 @@ class Containers:
                     ),
                     lambda: self._registry.change(container),
                 )
-                steps.do(
-                    "start", lambda: self._hooks.start_container(driver=isolation, container=started)
-                )
+                steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
             except BaseException:
                 _close(*launched.attached)
                 raise
@@ -284,7 +286,9 @@ class Containers:
                 continue
             network = steps.do("make network", lambda name=name: self._parts.networks.ensure(name, owner))  # type: ignore[misc]
             endpoint = self._parts.networks.reserve(network, container, f"eth{number}")
-            steps.do("reserve address", lambda: None, lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
+            steps.do(
+                "reserve address", lambda: None, lambda item=endpoint: self._parts.networks.release(item)
+            )  # type: ignore[misc]
             attached.append((network, endpoint))
         return attached
 
@@ -432,7 +436,8 @@ class Containers:
         image = self._parts.images.find(container.image_id)
         if image is None:
             raise NotFound(
-                f"the image of container {container.name!r} has been removed", f"pull {container.config.image!r}"
+                f"the image of container {container.name!r} has been removed",
+                f"pull {container.config.image!r}",
             )
         return image.config
 

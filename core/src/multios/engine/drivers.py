@@ -79,7 +79,11 @@ class Drivers:
     def image_sources(self) -> list[ImageSourceDriver]:
         """Every image source that works, the configured one alone when there is one."""
         chosen = self._settings.defaults.image_source
-        names = [chosen] if chosen else [row["name"] for row in self._catalog.rows("image_source") if _usable(row)]
+        names = (
+            [chosen]
+            if chosen
+            else [row["name"] for row in self._catalog.rows("image_source") if _usable(row)]
+        )
         return [
             cast(ImageSourceDriver, self._driver("image_source", name, {}))
             for name in names

@@ -128,7 +128,10 @@ class Engine:
     def reload(self, settings: Settings) -> None:
         """Take new defaults for containers to come; roots, sockets and made drivers stay as they are."""
         self.settings = replace(
-            settings, daemon=self.settings.daemon, networking=self.settings.networking, drivers=self.settings.drivers
+            settings,
+            daemon=self.settings.daemon,
+            networking=self.settings.networking,
+            drivers=self.settings.drivers,
         )
 
     def leave(self) -> None:

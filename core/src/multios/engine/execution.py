@@ -34,7 +34,11 @@ class ExecRequest:
 
 
 def execute(
-    containers: Containers, drivers: Drivers, container: Container, request: ExecRequest, descriptors: tuple[int, ...]
+    containers: Containers,
+    drivers: Drivers,
+    container: Container,
+    request: ExecRequest,
+    descriptors: tuple[int, ...],
 ) -> tuple[str, Launched]:
     """Start a process inside; its exec id, and what was launched. Without terminal, ``descriptors`` are its streams."""
     if not request.command:
@@ -86,7 +90,9 @@ def _process_row(pid: int, container: Container) -> list[str] | None:
         status = dict(
             line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
         )
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        command = (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+        )
         uptime = float(Path("/proc/uptime").read_text().split()[0])
     except OSError:
         return None  # it has ended meanwhile

@@ -83,15 +83,15 @@ class Exits:
             ended = self._registry.change(self._registry.get(container_id) or ended, ports=())
             if ended.removing:
                 self._containers.discard(ended)
-        self._parts.events.publish(
-            "container", "die", container.id, container.name, exit_code=exit_code
-        )
+        self._parts.events.publish("container", "die", container.id, container.name, exit_code=exit_code)
         if not ended.removing:
             self._restart_if_due(ended)
 
     def _fresh_count(self, container: Container) -> dict[str, Any]:
         settled = time.time() - container.started >= SETTLED_SECONDS
-        return {"restart_count": 0} if settled and container.config.restart_policy.name != "on-failure" else {}
+        return (
+            {"restart_count": 0} if settled and container.config.restart_policy.name != "on-failure" else {}
+        )
 
     # --- restart policies -----------------------------------------------------------------------------
 

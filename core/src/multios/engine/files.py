@@ -20,7 +20,6 @@ from multios.model.container import Container
 from multios.supervisor.mounts import mounted
 
 
-
 def export(drivers: Drivers, container: Container, target: int) -> int:
     """Write the whole root filesystem as a tar to the descriptor ``target``; the bytes written."""
     before = _position(target)

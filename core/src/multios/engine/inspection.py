@@ -49,7 +49,8 @@ def matches(container: Container, filters: Mapping[str, Any]) -> bool:
         if key not in FILTERS:
             guess = nearest(key, list(FILTERS))
             raise InvalidInput(
-                f"no such filter: {key!r}", f"did you mean {guess!r}?" if guess else f"valid: {', '.join(FILTERS)}"
+                f"no such filter: {key!r}",
+                f"did you mean {guess!r}?" if guess else f"valid: {', '.join(FILTERS)}",
             )
         choices = wanted if isinstance(wanted, list) else [wanted]
         if not any(_passes(container, key, str(choice)) for choice in choices):
@@ -97,7 +98,11 @@ def _ago(moment: float) -> str:
 
 
 def inspect(
-    container: Container, image: ImageConfig | None, containers: Containers, networks: Networks, mounts: Mapping[str, str]
+    container: Container,
+    image: ImageConfig | None,
+    containers: Containers,
+    networks: Networks,
+    mounts: Mapping[str, str],
 ) -> dict[str, Any]:
     """The whole record with podman's keys. ``mounts`` maps a volume's name to its path."""
     config, directory = container.config, containers.directory(container)

@@ -84,7 +84,8 @@ class Networks:
             clash = next((other for other in self._networks.values() if _overlap(subnet, other.subnet)), None)
             if clash:
                 raise Conflict(
-                    f"subnet {subnet} overlaps {clash.subnet} of network {clash.name!r}", "choose another subnet"
+                    f"subnet {subnet} overlaps {clash.subnet} of network {clash.name!r}",
+                    "choose another subnet",
                 )
             network_id = os.urandom(32).hex()
             network = Network(
@@ -116,7 +117,9 @@ class Networks:
         with self._lock:
             network = self.find(name, caller)
             if not caller.may_see(network.owner):
-                raise Refused(f"network {name!r} belongs to another user", "ask its owner or the administrator")
+                raise Refused(
+                    f"network {name!r} belongs to another user", "ask its owner or the administrator"
+                )
             users = self._database.endpoints(network_id=network.id)
             if users:
                 raise Conflict(f"network {name!r} has {len(users)} running containers", "stop them first")
@@ -167,7 +170,8 @@ class Networks:
             "labels": dict(network.labels),
             "containers": len(endpoints),
             "endpoints": [
-                {"container": item.container_id, "address": item.address, "mac": item.mac} for item in endpoints
+                {"container": item.container_id, "address": item.address, "mac": item.mac}
+                for item in endpoints
             ],
         }
 
@@ -296,7 +300,9 @@ def _resolver_text(container: Container) -> str:
         for words in host
         if words[:1] == ["nameserver"] and len(words) > 1 and (on_host or not _is_loopback(words[1]))
     ]
-    search = list(networking.dns_search) or [name for words in host if words[:1] == ["search"] for name in words[1:]]
+    search = list(networking.dns_search) or [
+        name for words in host if words[:1] == ["search"] for name in words[1:]
+    ]
     lines = [f"nameserver {server}" for server in servers or FALLBACK_RESOLVERS]
     if search:
         lines.append("search " + " ".join(search))

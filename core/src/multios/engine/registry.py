@@ -108,7 +108,9 @@ class Registry:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise Conflict(f"{len(matches)} containers have an id that begins with {ref!r}", "give more of the id")
+            raise Conflict(
+                f"{len(matches)} containers have an id that begins with {ref!r}", "give more of the id"
+            )
         names = [container.name for container in visible]
         raise unknown("container", ref, names, "see `multios-container ps --all`")
 

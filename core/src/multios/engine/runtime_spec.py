@@ -52,8 +52,18 @@ SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
         "source": "shm",
         "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
     },
-    {"destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue", "options": ["nosuid", "noexec", "nodev"]},
-    {"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": ["nosuid", "noexec", "nodev", "ro"]},
+    {
+        "destination": "/dev/mqueue",
+        "type": "mqueue",
+        "source": "mqueue",
+        "options": ["nosuid", "noexec", "nodev"],
+    },
+    {
+        "destination": "/sys",
+        "type": "sysfs",
+        "source": "sysfs",
+        "options": ["nosuid", "noexec", "nodev", "ro"],
+    },
     {
         "destination": "/sys/fs/cgroup",
         "type": "cgroup",
@@ -83,7 +93,9 @@ def draft(
         + [_volume_mount(volume) for volume in config.volumes],
         "annotations": {"org.multios.name": container.name},
         "linux": {
-            "namespaces": [{"type": name} for name in _namespaces(config, container.id_map is not None, time_namespace)],
+            "namespaces": [
+                {"type": name} for name in _namespaces(config, container.id_map is not None, time_namespace)
+            ],
             "resources": {"devices": _device_rules(config.security)},
             "maskedPaths": [] if config.security.privileged else list(MASKED_PATHS),
             "readonlyPaths": [] if config.security.privileged else list(READ_ONLY_PATHS),
@@ -123,7 +135,9 @@ def process(config: ContainerConfig, image: ImageConfig, account: Account, hostn
 
 def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
     """The capability sets that the request comes to: default, plus added, minus dropped."""
-    names = set(CAPABILITIES if security.privileged or "ALL" in security.capabilities else DEFAULT_CAPABILITIES)
+    names = set(
+        CAPABILITIES if security.privileged or "ALL" in security.capabilities else DEFAULT_CAPABILITIES
+    )
     if "ALL" in security.drop_capabilities:
         names = set()
     names |= set(security.capabilities) - {"ALL"}

@@ -44,7 +44,9 @@ class Steps:
             raise
         except Exception as error:
             log.exception("step %r failed", name)
-            raise StepFailed(name, str(error) or type(error).__name__, "the daemon's log has the details") from error
+            raise StepFailed(
+                name, str(error) or type(error).__name__, "the daemon's log has the details"
+            ) from error
 
     def undo(self) -> None:
         """Run the inverses of what was done, last first."""

@@ -46,19 +46,25 @@ def resolve(user: str, rootfs: Sequence[Mount], extra_groups: Sequence[str] = ()
     gid = _group_id(group, groups) if group else _number(entry[3]) if entry else 0
     member_of = [_number(row[2]) for row in groups if entry and not group and entry[0] in row[3].split(",")]
     named = [_group_id(extra, groups) for extra in extra_groups]
-    return Account(uid, gid, tuple(dict.fromkeys(number for number in member_of + named if number != gid)), home)
+    return Account(
+        uid, gid, tuple(dict.fromkeys(number for number in member_of + named if number != gid)), home
+    )
 
 
 def _group_id(name: str, groups: list[list[str]]) -> int:
     row = next((row for row in groups if name in (row[0], row[2])), None)
     if row is None and not name.isdecimal():
-        raise NotFound(f"no such group in the container: {name!r}", "use a group of the image, or a numeric id")
+        raise NotFound(
+            f"no such group in the container: {name!r}", "use a group of the image, or a numeric id"
+        )
     return _number(row[2] if row else name)
 
 
 def _number(text: str) -> int:
     if not text.isdecimal() or int(text) > LARGEST_ID:
-        raise InvalidInput(f"user or group id {text!r} is out of range", f"use a number from 0 to {LARGEST_ID}")
+        raise InvalidInput(
+            f"user or group id {text!r} is out of range", f"use a number from 0 to {LARGEST_ID}"
+        )
     return int(text)
 
 

@@ -111,5 +111,6 @@ def open_host_path(volume: Volume, caller: Caller) -> int:
         return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
         raise InvalidInput(
-            f"volumes: {volume.source!r} on the host: {error.strerror}", "create it first, or correct the path"
+            f"volumes: {volume.source!r} on the host: {error.strerror}",
+            "create it first, or correct the path",
         ) from None

@@ -71,8 +71,12 @@ def parse_restart_policy(text: Any) -> RestartPolicy:
 
 def invent_name() -> str:
     """A name such as ``calm-otter-3f2a``."""
-    mood = secrets.choice("brave calm clever eager gentle happy keen kind lively lucky neat proud quick quiet sunny wise".split())
-    animal = secrets.choice("badger crane dolphin falcon finch fox heron ibis koala lynx marten newt otter panda robin seal".split())
+    mood = secrets.choice(
+        "brave calm clever eager gentle happy keen kind lively lucky neat proud quick quiet sunny wise".split()
+    )
+    animal = secrets.choice(
+        "badger crane dolphin falcon finch fox heron ibis koala lynx marten newt otter panda robin seal".split()
+    )
     return f"{mood}-{animal}-{secrets.token_hex(2)}"
 
 
@@ -249,7 +253,8 @@ def _capability(path: str, value: Any) -> str:
     if name != "ALL" and name not in CAPABILITIES:
         guess = nearest(name, list(CAPABILITIES))
         raise InvalidInput(
-            f"{path}: no such capability: {value!r}", f"did you mean {guess!r}?" if guess else "see capabilities(7)"
+            f"{path}: no such capability: {value!r}",
+            f"did you mean {guess!r}?" if guess else "see capabilities(7)",
         )
     return name
 
@@ -312,7 +317,9 @@ def signal_name(text: str, field: str = "signal") -> str:
             pass
     name = "SIG" + text.upper().removeprefix("SIG")
     if name not in signal.Signals.__members__:
-        raise InvalidInput(f"{field}: no such signal: {text!r}", "use a name such as TERM or a number: see signal(7)")
+        raise InvalidInput(
+            f"{field}: no such signal: {text!r}", "use a name such as TERM or a number: see signal(7)"
+        )
     return name
 
 

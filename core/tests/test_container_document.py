@@ -1,0 +1,145 @@
+"""The door: container documents are read field by field, and every refusal names the field."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multios.errors import InvalidInput
+from multios.model.container import RestartPolicy, Volume
+from multios.model.container_document import check_name, parse, signal_name
+from multios.model.network import PortMapping
+
+REQUESTED = {
+    "name": "my-app",
+    "image": "python-learning",
+    "resources": {
+        "cpu_limit": 2.0,
+        "memory_limit": "1GB",
+        "disk_limit": "10GB",
+        "cpu_shares": 512,
+        "io_limit": 1000,
+    },
+    "networking": {
+        "network": "default",
+        "ports": [{"container": 8080, "host": 8080}, {"container": 3000, "host": 3000}],
+    },
+    "security": {
+        "capabilities": ["CHOWN", "SETGID", "SETUID"],
+        "seccomp_profile": "default",
+        "read_only": False,
+    },
+    "volumes": [
+        {"host": "/host/data", "container": "/data", "mode": "rw"},
+        {"host": "/host/config", "container": "/config", "mode": "ro"},
+    ],
+    "environment": {"PYTHONPATH": "/app", "DEBUG": "true"},
+    "restart_policy": "unless-stopped",
+}
+
+
+def test_the_documented_configuration_is_read_whole() -> None:
+    config = parse(REQUESTED)
+    assert config.name == "my-app"
+    assert config.resources.memory_limit == 1024**3
+    assert config.networking.ports[0] == PortMapping(8080, 8080)
+    assert config.security.capabilities == ("CHOWN", "SETGID", "SETUID")
+    assert config.volumes[1] == Volume("bind", "/host/config", "/config", "ro")
+    assert config.environment["DEBUG"] == "true"
+    assert config.restart_policy == RestartPolicy("unless-stopped")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"resources": {"memory_limit": "lots"}}, "resources.memory_limit"),
+        ({"resources": {"memory_limit": 1}}, "resources.memory_limit"),
+        ({"resources": {"cpu_limit": True}}, "resources.cpu_limit"),
+        ({"resources": {"memori_limit": "1G"}}, "resources.memori_limit"),
+        ({"networking": {"ports": [{"container": 0}]}}, "networking.ports[0].container"),
+        ({"networking": {"ports": [{"host": 80}]}}, "networking.ports[0].container"),
+        ({"networking": {"networks": ["none", "default"]}}, "networking.networks"),
+        ({"security": {"capabilities": ["CHOWM"]}}, "security.capabilities[0]"),
+        ({"security": {"read_only": "yes"}}, "security.read_only"),
+        ({"volumes": [{"host": "relative", "container": "/data"}]}, "volumes[0].host"),
+        ({"volumes": [{"host": "/a", "container": "/../b"}]}, "volumes[0].container"),
+        ({"volumes": [{"host": "/a", "container": "/"}]}, "volumes[0].container"),
+        ({"restart_policy": "sometimes"}, "restart_policy"),
+        ({"restart_policy": "always:3"}, "restart_policy"),
+        ({"name": "../../x"}, "../../x"),
+        ({"hostname": "-a"}, "hostname"),
+        ({"environment": ["A=1"]}, "environment"),
+        ({"rlimits": {"nofiles": 1}}, "rlimits.nofiles"),
+        ({"rlimits": {"nofile": [10, 5]}}, "rlimits.nofile"),
+        ({"stop_signal": "SIGNONE"}, "stop_signal"),
+        ({"command": [1]}, "command[0]"),
+        ({"drivers": {"storag": "vfs"}}, "drivers.storag"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        parse({"name": "a", "image": "b", **change})
+    assert named in refusal.value.cause
+    assert refusal.value.remedy
+
+
+def test_an_unknown_field_gets_the_nearest_valid_one() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        parse({"image": "a", "enviroment": {}})
+    assert "environment" in refusal.value.remedy
+
+
+def test_one_of_image_and_template_is_needed() -> None:
+    with pytest.raises(InvalidInput):
+        parse({"name": "a"})
+    with pytest.raises(InvalidInput):
+        parse({"name": "a", "image": "b", "template": "c"})
+
+
+def test_a_path_is_mounted_once() -> None:
+    volumes = [{"volume": "a", "container": "/data"}, {"volume": "b", "container": "/data/"}]
+    with pytest.raises(InvalidInput, match="twice"):
+        parse({"image": "a", "volumes": volumes})
+
+
+def test_a_missing_name_is_invented_and_allowed() -> None:
+    names = {parse({"image": "a"}).name for _ in range(20)}
+    assert len(names) == 20
+    assert all(check_name("container", name) for name in names)
+
+
+@given(st.text(max_size=200))
+def test_a_name_never_leaves_its_directory(name: str) -> None:
+    try:
+        check_name("container", name)
+    except InvalidInput:
+        return
+    assert "/" not in name and name not in (".", "..") and "\0" not in name and 0 < len(name) <= 128
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(string.printable, max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*REQUESTED, "command", "rlimits", "tmpfs", "log", "user"]), JSON))
+def test_any_document_is_read_or_refused_with_a_cause(document: dict[str, Any]) -> None:
+    try:
+        parse(document)
+    except InvalidInput as refusal:
+        assert refusal.cause
+
+
+@pytest.mark.parametrize("text", ["TERM", "term", "SIGTERM", "15"])
+def test_a_signal_has_one_name(text: str) -> None:
+    assert signal_name(text) == "SIGTERM"
