@@ -30,7 +30,10 @@ class PeerGone(Unavailable):
     """The other side closed the connection, between frames or in the middle of one."""
 
     def __init__(self, middle: bool = False) -> None:
-        super().__init__("the connection was closed" + (" in the middle of a frame" if middle else ""))
+        super().__init__(
+            "the connection was closed" + (" in the middle of a frame" if middle else ""),
+            "the daemon may have been stopped or replaced: run the command again",
+        )
 
 
 def send_frame(sock: _socket.socket, message: dict[str, Any], fds: Iterable[int] = ()) -> None:

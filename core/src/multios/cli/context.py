@@ -55,12 +55,14 @@ class Context:
 
     def each(self, names: Sequence[str], act: Callable[[str], object]) -> int:
         """Do ``act`` for every name, saying what fails; the exit status is the first failure's."""
-        from multios.errors import MultiosError
+        from multios.errors import MultiosError, Unavailable
 
         status = 0
         for name in names:
             try:
                 act(name)
+            except Unavailable:
+                raise
             except MultiosError as error:
                 self.report(error)
                 status = status or error.exit_status

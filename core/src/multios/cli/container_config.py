@@ -1,0 +1,228 @@
+"""From parsed options to the container document that the daemon checks."""
+
+from __future__ import annotations
+
+import os
+
+from multios.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_WHOLE_FIELDS = (
+    "name template image user working_directory hostname groups init open_stdin terminal auto_remove "
+    "restart_policy stop_signal stop_timeout template_options"
+).split()
+_LOG_OPTIONS = {"max-size": "max_size", "max-file": "max_files", "max-files": "max_files"}
+
+
+def document(values: dict[str, Any]) -> dict[str, Any]:
+    """The document of a ``create`` or ``run``. Raises ``InvalidInput``."""
+    result: dict[str, Any] = read_json(values["config"]) if values["config"] else {}
+    for key, value in values.items():
+        given = value not in (None, False, [], {})
+        if given and key in _WHOLE_FIELDS:
+            _set(result, [key], value)
+        elif given and "." in key:
+            _set(result, key.split("."), value)
+    if values["template"] and not values["image"]:
+        result.pop("image", None)
+    if values["image"] and not values["template"]:
+        result.pop("template", None)
+    _special(values, result)
+    _positionals(values["words"], values, result)
+    return result
+
+
+def _set(into: dict[str, Any], path: list[str], value: Any) -> None:
+    """Put an option where it belongs: texts replace, lists and mappings add to what the file has."""
+    for name in path[:-1]:
+        into = _section(into, name)
+    name = path[-1]
+    if isinstance(value, list):
+        into[name] = [*into.get(name, ()), *value]
+    elif isinstance(value, dict):
+        into[name] = {**into.get(name, {}), **value}
+    else:
+        into[name] = value
+
+
+def _section(into: dict[str, Any], name: str) -> dict[str, Any]:
+    section = into.setdefault(name, {})
+    if not isinstance(section, dict):
+        raise InvalidInput(f"{name}: expected an object", "see 'The container document' in the documentation")
+    return section
+
+
+def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
+    """The options whose text is more than a field's value."""
+    environment = environment_of(values)
+    if environment:
+        _set(result, ["environment"], environment)
+    if values["labels"]:
+        _set(result, ["labels"], dict(_pair(text) for text in values["labels"]))
+    if values["entrypoint"] is not None:
+        result["entrypoint"] = values["entrypoint"].split()
+    if values["networks"]:
+        networking = _section(result, "networking")
+        networking.pop("network", None)
+        networking["networks"] = values["networks"]
+    for text in values["ports"]:
+        _set(result, ["networking", "ports"], ports(text))
+    for text in values["add_host"]:
+        name, separator, address = text.partition(":")
+        _refuse_unless(bool(separator and name), "--add-host", text, "NAME:ADDRESS")
+        _set(result, ["networking", "extra_hosts"], {name: address})
+    for text in values["volumes"]:
+        _set(result, ["volumes"], [volume(text)])
+    for text in values["tmpfs"]:
+        _set(result, ["tmpfs"], [_tmpfs(text)])
+    for text in values["ulimit"]:
+        _set(result, ["rlimits"], _ulimit(text))
+    for text in values["security_opt"]:
+        _set(result, ["security"], _security_option(text))
+    for key, text in values["log_opt"].items():
+        _refuse_unless(key in _LOG_OPTIONS, "--log-opt", key, "max-size or max-files")
+        value = int(text) if key != "max-size" and text.isdecimal() else text
+        _set(result, ["log"], {_LOG_OPTIONS[key]: value})
+
+
+def _positionals(words: list[str], values: dict[str, Any], result: dict[str, Any]) -> None:
+    """Give the words after the options their meaning: the name where ``--template``, ``--image`` or the file says
+    of what the container is made, else what it is made of; the rest is the command."""
+    source = result.get("template") or result.get("image")
+    if not source and not words:
+        raise InvalidInput("no image or template is given", "name one: multios-container create IMAGE [COMMAND]")
+    if words and not source:
+        result["image"], words = words[0], words[1:]
+    elif words and (values["name"] or (values["config"] and result.get("name"))):
+        words = words[1:] if words[0] == source else words
+    elif words:
+        result["name"], words = words[0], words[1:]
+    if words:
+        result["command"] = words
+
+
+def environment_of(values: dict[str, Any]) -> dict[str, str]:
+    """What ``--env-file`` and ``--env`` say together; a bare name takes the caller's value, if there is one."""
+    lines: list[str] = []
+    for path in values["env_file"]:
+        lines += [line for line in _read(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    result: dict[str, str] = {}
+    for text in [*lines, *values["environment"]]:
+        name, separator, value = text.partition("=")
+        _refuse_unless(bool(name.strip()), "--env", text, "KEY=VALUE")
+        if separator:
+            result[name.strip()] = value
+        elif name in os.environ:
+            result[name] = os.environ[name]
+    return result
+
+
+def ports(text: str) -> list[dict[str, Any]]:
+    """``[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]``, ports or ranges of them, as port mappings."""
+    wanted = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"
+    numbers, _, protocol = text.partition("/")
+    rest, _, inside = numbers.rpartition(":")
+    address, separator, outside = rest.rpartition(":") if ":" in rest else ("", "", rest)
+    if not separator and rest.count(".") == 3:
+        address, outside = rest, ""
+    inner = _range(inside)
+    outer = _range(outside) if outside else [0] * len(inner)
+    _refuse_unless(bool(inner) and len(inner) == len(outer), "--publish", text, wanted)
+    result: list[dict[str, Any]] = []
+    for container, host in zip(inner, outer, strict=True):
+        mapping: dict[str, Any] = {"container": container}
+        mapping.update({"host": host} if host else {})
+        mapping.update({"protocol": protocol} if protocol else {})
+        mapping.update({"address": address.strip("[]")} if address else {})
+        result.append(mapping)
+    return result
+
+
+def _range(text: str) -> list[int]:
+    first, separator, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not separator)) or len(first) > 5 or len(last) > 5:
+        return []
+    return list(range(int(first), int(last or first) + 1))
+
+
+def volume(text: str) -> dict[str, str]:
+    """``SOURCE:CONTAINER[:MODE]``; a source with a slash or a leading dot is a host path, else a volume."""
+    source, separator, rest = text.partition(":")
+    target, _, mode = rest.partition(":")
+    if not separator and text.startswith("/"):
+        raise InvalidInput(f"--volume: {text!r} has no source", "write --volume SOURCE:CONTAINER")
+    _refuse_unless(bool(source and target), "--volume", text, "SOURCE:CONTAINER[:ro]")
+    result = {"container": target, "mode": "rw"}
+    for word in mode.split(",") if mode else ():
+        _refuse_unless(word in ("ro", "rw", "z", "Z", "U"), "--volume", text, "SOURCE:CONTAINER[:ro|:rw]")
+        result["mode"] = word if word in ("ro", "rw") else result["mode"]
+    is_path = "/" in source or source.startswith((".", "~"))
+    return {("host" if is_path else "volume"): os.path.abspath(os.path.expanduser(source)) if is_path else source, **result}
+
+
+def _tmpfs(text: str) -> dict[str, str]:
+    target, _, options = text.partition(":")
+    result = {"container": target}
+    for option in options.split(",") if options else ():
+        name, _, value = option.partition("=")
+        _refuse_unless(name == "size" and bool(value), "--tmpfs", text, "CONTAINER[:size=SIZE]")
+        result["size"] = value
+    return result
+
+
+def _ulimit(text: str) -> dict[str, list[int]]:
+    name, _, limits = text.partition("=")
+    soft, _, hard = limits.partition(":")
+    try:
+        return {name: [int(soft), int(hard or soft)]}
+    except ValueError:
+        raise InvalidInput(f"--ulimit: {text!r} cannot be read", "write it as NAME=SOFT[:HARD]") from None
+
+
+def _security_option(text: str) -> dict[str, Any]:
+    name, separator, value = text.partition("=" if "=" in text else ":")
+    if name == "seccomp" and value:
+        return {"seccomp_profile": _read(value) if "/" in value or value.endswith(".json") else value}
+    if name == "apparmor" and value:
+        return {"apparmor_profile": value}
+    if name == "no-new-privileges" and (not separator or value in ("true", "false")):
+        return {"no_new_privileges": value != "false"}
+    expected = "seccomp=PROFILE, apparmor=PROFILE or no-new-privileges[=true|false]"
+    raise InvalidInput(f"--security-opt: {text!r} is not known", f"use {expected}")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    _refuse_unless(bool(name), "--label", text, "KEY[=VALUE]")
+    return name, value
+
+
+def _refuse_unless(right: bool, option: str, text: str, expected: str) -> None:
+    if not right:
+        raise InvalidInput(f"{option}: {text!r} cannot be read", f"write it as {expected}")
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """The JSON object in the file ``path`` (``-``: stdin), read with the caller's own rights."""
+    from json import JSONDecodeError, loads  # deferred: only --config and validate need its error positions
+
+    try:
+        value = loads(_read(path))
+    except (JSONDecodeError, RecursionError) as error:
+        raise InvalidInput(f"{path}: not JSON: {error}", "correct the file") from None
+    if not isinstance(value, dict):
+        raise InvalidInput(f"{path}: not a JSON object", "see 'The container document' in the documentation")
+    return value
+
+
+def _read(path: str) -> str:
+    try:
+        with open(0 if path == "-" else path, encoding="utf-8", closefd=path != "-") as file:
+            return file.read(4 * 1024 * 1024)
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}", "give a file that you may read") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path}: not UTF-8 text", "give a text file") from None

@@ -1,0 +1,83 @@
+"""``create``, ``run`` and ``validate``."""
+
+from __future__ import annotations
+
+import sys
+
+from multios.cli.container_config import document, read_json
+from multios.cli.container_options import CONTAINER, DETACH
+from multios.cli.grammar import Argument, Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multios.cli.context import Context
+    from multios.cli.grammar import Values
+
+_FORMS = (
+    "With --template, --image or --config the first word is the container's name; without, it is the image or "
+    "template that the container is made from. What follows is the command to run inside instead of the usual one."
+)
+
+
+def _create(values: Values, context: Context) -> int:
+    created = context.call("containers.create", {"config": document(values)})
+    for warning in created.get("warnings", ()):
+        sys.stderr.write(f"Warning: {warning}\n")
+    sys.stdout.write(f"{created['id']}\n")
+    return 0
+
+
+def _run(values: Values, context: Context) -> int:
+    config = document(values)
+    if values["detach"]:
+        sys.stdout.write(f"{context.call('containers.run', {'config': config, 'attach': False})['id']}\n")
+        return 0
+    from multios.cli.attachment import run_attached
+
+    return run_attached(context, config)
+
+
+def _validate(values: Values, context: Context) -> int:
+    answer = context.call("containers.validate", {"config": read_json(values["file"])})
+    for warning in answer.get("warnings", ()):
+        sys.stderr.write(f"Warning: {warning}\n")
+    sys.stdout.write(f"{values['file']}: valid\n")
+    return 0
+
+
+_WORDS = Argument("words", "[NAME | IMAGE | TEMPLATE] [COMMAND]", 0, 0, completes="sources")
+
+COMMANDS = {
+    "create": Command(
+        _create,
+        CONTAINER,
+        (_WORDS,),
+        _FORMS,
+        (
+            "create --template python-learning my-python",
+            "create --name my-app --cpu-limit 2 --memory-limit 1G python-learning",
+            "create --image debian:12 my-debian sleep 1000",
+            "create --config my-app.json",
+        ),
+        interspersed=False,
+    ),
+    "run": Command(
+        _run,
+        (DETACH, *CONTAINER),
+        (_WORDS,),
+        _FORMS,
+        (
+            "run --rm -it debian:12 bash",
+            "run -d --name web -p 8080:80 web-learning",
+            "run --rm -v ./work:/work -w /work python-learning python3 main.py",
+        ),
+        interspersed=False,
+    ),
+    "validate": Command(
+        _validate,
+        (),
+        (Argument("file", "FILE", completes="files"),),
+        "Nothing is created. FILE may be - for stdin.",
+        ("validate my-app.json",),
+    ),
+}

@@ -1,0 +1,98 @@
+"""``ps``, ``inspect`` and ``top``."""
+
+from __future__ import annotations
+
+import sys
+
+from multios.cli.filters import FILTER, filters
+from multios.cli.grammar import FLAG, INTEGER, Argument, Command, Option
+from multios.cli.output import FORMAT, print_records, print_rows
+from multios.cli.tables import ago, clip, table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from multios.cli.context import Context
+    from multios.cli.grammar import Values
+    from multios.cli.output import Columns
+
+
+def ports_text(ports: list[dict[str, Any]]) -> str:
+    """``0.0.0.0:8080->80/tcp, …`` as podman shows published ports."""
+    parts = []
+    for port in ports:
+        inside = f"{port['container']}/{port.get('protocol') or 'tcp'}"
+        host = port.get("host")
+        parts.append(f"{port.get('address') or '0.0.0.0'}:{host}->{inside}" if host else inside)
+    return ", ".join(parts)
+
+
+def _columns(whole: bool) -> Columns:
+    def command(row: dict[str, Any]) -> str:
+        text = " ".join(row["command"])
+        return text if whole else clip(text, 24)
+
+    return (
+        ("CONTAINER ID", "ID", lambda row: row["id"] if whole else row["id"][:12]),
+        ("IMAGE", "Image", lambda row: row["image"]),
+        ("COMMAND", "Command", command),
+        ("CREATED", "Created", lambda row: ago(row["created"])),
+        ("STATUS", "Status", lambda row: row["status_text"]),
+        ("PORTS", "Ports", lambda row: ports_text(row["ports"])),
+        ("NAMES", "Names", lambda row: row["name"]),
+    )
+
+
+def _ps(values: Values, context: Context) -> int:
+    last = values["last"] or 0
+    params: dict[str, Any] = {"all": values["all"] or last > 0, "filters": filters(values["filter"])}
+    if "status" in params["filters"]:
+        params["all"] = True
+    if last:
+        params["limit"] = last
+    rows = context.call("containers.list", params)
+    if values["quiet"] and not values["no_trunc"]:
+        rows = [{**row, "id": row["id"][:12]} for row in rows]
+    print_rows(rows, _columns(values["no_trunc"]), values["format"], "id" if values["quiet"] else "")
+    return 0
+
+
+def _inspect(values: Values, context: Context) -> int:
+    records: list[Any] = []
+    status = context.each(values["refs"], lambda ref: records.append(context.call("containers.inspect", {"ref": ref})))
+    print_records(records, values["format"])
+    return status
+
+
+def _top(values: Values, context: Context) -> int:
+    answer = context.call("containers.top", {"ref": values["ref"]})
+    rows = [[str(cell) for cell in process] for process in answer["processes"]]
+    sys.stdout.write(table([str(title) for title in answer["titles"]], rows))
+    return 0
+
+
+COMMANDS = {
+    "ps": Command(
+        _ps,
+        (
+            Option("--all -a", "all", FLAG, "Show stopped ones too"),
+            Option("--quiet -q", "quiet", FLAG, "Print ids only"),
+            Option("--last -n", "last", INTEGER, "Show the N newest, in any state", "N"),
+            Option("--no-trunc", "no_trunc", FLAG, "Shorten nothing"),
+            FILTER,
+            FORMAT,
+        ),
+        (),
+        "",
+        ("ps --all", "ps --filter status=exited", "ps --format '{{.Names}} {{.Status}}'"),
+    ),
+    "inspect": Command(
+        _inspect,
+        (FORMAT,),
+        (Argument("refs", "CONTAINER", 1, 0, completes="containers"),),
+        "",
+        ("inspect my-python", "inspect --format '{{.State.Status}}' my-python"),
+    ),
+    "top": Command(_top, (), (Argument("ref", "CONTAINER", completes="containers"),), "", ("top my-python",)),
+}

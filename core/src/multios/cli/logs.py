@@ -1,0 +1,113 @@
+"""``logs``: the daemon hands over the open files; reading, choosing and following are done here."""
+
+from __future__ import annotations
+
+import select
+import time
+
+from multios.cli.grammar import FLAG, INTEGER, TEXT, Argument, Command, Option
+from multios.cli.log_lines import LogFile, Wanted, last_lines, moment, stamp
+from multios.cli.streams import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from multios.api.client import Answers
+    from multios.cli.context import Context
+    from multios.cli.grammar import Values
+
+POLL_SECONDS = 0.05
+
+
+def _logs(values: Values, context: Context) -> int:
+    since, until = values["since"], values["until"]
+    end = moment(until, "--until") if until else 0.0
+    wanted = Wanted(
+        stamp(moment(since, "--since")) if since else b"", stamp(end) if until else b"", values["timestamps"]
+    )
+    files = _open(context, values["ref"])
+    _write(last_lines(files, wanted, values["tail"]), wanted)
+    for file in files[:-1]:
+        file.close()
+    if values["follow"] and files:
+        _follow(context, values["ref"], files[-1], wanted, end)
+    return 0
+
+
+def _open(context: Context, ref: str) -> list[LogFile]:
+    """The log's files, oldest first."""
+    answers = context.client.request("containers.logs", {"ref": ref})
+    for _ in answers:
+        pass
+    return [LogFile(fd) for fd in answers.fds]
+
+
+def _follow(context: Context, ref: str, file: LogFile, wanted: Wanted, end: float) -> None:
+    with context.another_client() as waiting:
+        exited = waiting.request("containers.wait", {"ref": ref, "condition": "exited"})
+        while True:
+            over = _wait(exited) or bool(end and time.time() > end)
+            rotated = file.rotated  # before reading: what was written until then is read
+            _write((line for line in file.lines() if wanted.has(line)), wanted)
+            if rotated:
+                file = _next(context, ref, file, wanted)
+            elif over:
+                return
+
+
+def _wait(exited: Answers) -> bool:
+    """Whether the container has exited (or the daemon is gone), after at most one polling interval."""
+    poll = select.poll()
+    poll.register(exited.fileno(), select.POLLIN)
+    return bool(poll.poll(int(POLL_SECONDS * 1000)))
+
+
+def _next(context: Context, ref: str, file: LogFile, wanted: Wanted) -> LogFile:
+    """The file after a rotated one; what was rotated meanwhile is shown on the way."""
+    files = _open(context, ref)
+    known = [position for position, other in enumerate(files) if other.identity == file.identity]
+    position = known[-1] + 1 if known else 0
+    newer = files[position:]
+    for other in files[:position]:
+        other.close()
+    if not newer:  # between the rename and the new file
+        time.sleep(POLL_SECONDS)
+        return file
+    file.close()
+    for other in newer[:-1]:
+        _write((line for line in other.lines() if wanted.has(line)), wanted)
+        other.close()
+    return newer[-1]
+
+
+def _write(lines: Iterable[bytes], wanted: Wanted) -> None:
+    pieces: list[bytes] = []
+    size, target = 0, 1
+    for line in lines:
+        fd, data = wanted.show(line)
+        if pieces and (fd != target or size > 65536):
+            write_all(target, b"".join(pieces))
+            pieces, size = [], 0
+        target = fd
+        pieces.append(data)
+        size += len(data)
+    if pieces:
+        write_all(target, b"".join(pieces))
+
+
+COMMANDS = {
+    "logs": Command(
+        _logs,
+        (
+            Option("--follow -f", "follow", FLAG, "Go on until the container exits"),
+            Option("--tail -n", "tail", INTEGER, "Only the last N lines", "N"),
+            Option("--since", "since", TEXT, "Only what came after a time or a duration ago", "TIME"),
+            Option("--until", "until", TEXT, "Only what came before a time or a duration ago", "TIME"),
+            Option("--timestamps -t", "timestamps", FLAG, "Show when each line was written"),
+        ),
+        (Argument("ref", "CONTAINER", completes="containers"),),
+        "A time is a duration before now (10m), a Unix time, or as 2026-01-31T12:00:00.",
+        ("logs my-python", "logs --follow --tail 20 my-python", "logs --since 10m my-python"),
+    ),
+}
