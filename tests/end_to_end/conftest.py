@@ -1,0 +1,66 @@
+"""One private engine a worker, with the image ``small:1``, for all end-to-end tests; most tests share it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from private_engine import PrivateEngine
+
+HERE = Path(__file__).parent
+EngineFactory = Callable[..., PrivateEngine]
+
+_numbers = itertools.count(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test in this folder runs containers, so needs root."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.needs_root)
+
+
+@pytest.fixture(scope="session")
+def make_engine(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EngineFactory]:
+    """Make, start and provision further private engines; all are ended with the session."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
+    engines: list[PrivateEngine] = []
+
+    def make(environment: dict[str, str] | None = None, image: bool = True) -> PrivateEngine:
+        number = worker * 20 + next(_numbers)
+        engine = PrivateEngine(tmp_path_factory.mktemp("engine"), number, environment)
+        engines.append(engine)
+        engine.start()
+        if image:
+            engine.import_small_image()
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.end()
+
+
+@pytest.fixture(scope="session")
+def engine(make_engine: EngineFactory) -> PrivateEngine:
+    """The engine that tests share: they use names of their own, and never stop it."""
+    return make_engine()
+
+
+@pytest.fixture
+def name(engine: PrivateEngine, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A container's name that is this test's own; the container is deleted afterwards."""
+    text = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:50].strip("-")
+    yield text
+    engine.run("delete", "--force", text, status=None)
+
+
+@pytest.fixture
+def running(engine: PrivateEngine, name: str) -> str:
+    """A container that sleeps."""
+    engine.run("run", "-d", "--name", name, "small:1", "sleep", "1000")
+    return name
