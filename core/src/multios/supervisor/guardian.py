@@ -152,12 +152,13 @@ class Guardian:
                 self._orphans.add(message["id"], held.copies["pidfd"])
             return
         wire.close_all(descriptors)
-        if event == "exit":
+        if event in ("exit", "gone"):
             with self._lock:
                 gone = self._held.pop(message["id"], None)
             if gone is not None:
                 gone.close()
-            self._on_exit(message)
+            if event == "exit":
+                self._on_exit(message)
         elif event == "status":
             with self._lock:
                 if message["id"] in self._held:

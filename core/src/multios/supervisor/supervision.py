@@ -256,7 +256,9 @@ class Supervision:
         process.pidfd = -1
         if process.status in (processes.RESERVED, processes.RESERVING, processes.CREATING):
             self._fail(process, {"step": "create", "errno": 0, "detail": "the process died", "status": 125})
-        if process.status != processes.FAILED:
+        if process.status == processes.FAILED or process.forgetting:
+            self.tell({"event": "gone", "id": process.id})
+        else:
             process.status = processes.STOPPED
             record = self.exits.write(process.id, process.container_id, exit_code, number, finished)
             self.tell({"event": "exit", **record})
