@@ -115,13 +115,7 @@ class Containers:
             return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]))
         for row in self._supervisor.processes():
             if row["id"] == container_id:
-                if row["status"] == "running" and self._cgroups.frozen(
-                    self._records.read(container_id).group
-                ):
-                    return ProcessState("paused", row["pid"])
-                stopped = row["status"] not in ("created", "running")
-                status = "stopped" if stopped else str(row["status"])
-                return ProcessState(status, row["pid"], row["exit_code"], float(row["finished"] or 0))
+                return self._state_of(row)
         raise NotFound(f"isolation driver ns has no container {container_id}")
 
     # --- while it runs ---
@@ -169,6 +163,15 @@ class Containers:
         return tuple(group.cgroups.processes(group.name))
 
     # --- parts ---
+
+    def _state_of(self, row: Mapping[str, Any]) -> ProcessState:
+        status = str(row["status"])
+        if status == "running":
+            group = self._group(row["id"])
+            status = "paused" if group.cgroups.frozen(group.name) else status
+        elif status != "created":
+            status = "stopped"
+        return ProcessState(status, row["pid"], row["exit_code"], float(row["finished"] or 0))
 
     def _group(self, container_id: str) -> Group:
         return self._groups.group(self._records.read(container_id).cgroup)

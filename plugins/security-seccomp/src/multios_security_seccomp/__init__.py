@@ -1,0 +1,67 @@
+"""The security driver ``seccomp``: which system calls a container may make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from multios.drivers.security import SecurityDriver
+from multios.errors import Unsupported, unknown
+from multios.model.health import Health, HealthCheck
+
+_KERNEL_SUPPORT = "/proc/sys/kernel/seccomp/actions_avail"
+PROFILES = ("default", "unconfined")
+
+
+class SeccompSecurity(SecurityDriver):
+    """Profiles ``default`` and ``unconfined``, or JSON text in docker's or the OCI's format."""
+
+    name: ClassVar[str] = "seccomp"
+    summary: ClassVar[str] = "system call filters: an allow-list, by purpose and by capability"
+
+    @classmethod
+    def health_checks(cls) -> Iterable[HealthCheck]:
+        """Whether the kernel has filters."""
+        if os.path.exists(_KERNEL_SUPPORT):
+            return (HealthCheck("seccomp", Health.OK, "the kernel filters system calls"),)
+        remedy = "boot a kernel with CONFIG_SECCOMP_FILTER"
+        return (HealthCheck("seccomp", Health.FAIL, "the kernel cannot filter system calls", remedy),)
+
+    def apply(self, spec: dict[str, Any], profile: str) -> dict[str, Any]:
+        """See the contract; an empty profile is ``default``."""
+        linux = {key: value for key, value in (spec.get("linux") or {}).items() if key != "seccomp"}
+        section = self._section(spec, profile.strip() or "default")
+        if section is not None:
+            linux["seccomp"] = section
+        return {**spec, "linux": linux}
+
+    def _section(self, spec: dict[str, Any], profile: str) -> dict[str, Any] | None:
+        if profile == "unconfined":
+            return None
+        if profile != "default" and not profile.startswith("{"):
+            remedy = "give the name or the JSON text of a profile; names are " + ", ".join(PROFILES)
+            raise unknown("seccomp profile", profile, list(PROFILES), remedy)
+        if not os.path.exists(_KERNEL_SUPPORT):
+            raise Unsupported(
+                "this kernel cannot filter system calls", "use --security-opt seccomp=unconfined"
+            )
+        held = _capabilities(spec)
+        release = os.uname().release
+        if profile == "default":
+            from multios_security_seccomp.default_profile import (
+                section,
+            )  # deferred: data that listing needs not
+
+            return section(held, os.uname().machine, release)
+        from multios_security_seccomp.docker_format import (
+            read,
+        )  # deferred: only a profile of one's own needs it
+
+        return read(profile, held, os.uname().machine, release)
+
+
+def _capabilities(spec: dict[str, Any]) -> frozenset[str]:
+    """All that the container's processes could ever hold, with ``CAP_``."""
+    sets = (spec.get("process") or {}).get("capabilities") or {}
+    return frozenset(name for names in sets.values() for name in names or ())
