@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import threading
@@ -119,8 +120,7 @@ class Guardian:
         except MultiosError:
             self._closing = False
             raise
-        if self._child:
-            os.waitpid(self._child, 0)
+        self._wait_for_end()
         self.close()
 
     # --- the thread ---
@@ -213,12 +213,26 @@ class Guardian:
 
     def _bury(self) -> None:
         """Reap a dead supervisor, and end those of its children that had no container yet."""
-        if self._child:
-            os.waitpid(self._child, 0)
-            self._child = 0
+        self._wait_for_end()
         with self._lock:
             known = {int(held.described["pid"]) for held in self._held.values()}
         orphans.end_strays(known)
+
+    def _wait_for_end(self) -> None:
+        """Wait until a supervisor that is about to end has, and reap it if it is ours."""
+        for pid in {self._child, self.supervisor_pid} - {0}:
+            try:
+                pidfd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            try:
+                select.select([pidfd], [], [], ANSWER_SECONDS)
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                pass  # a former daemon's
+            finally:
+                os.close(pidfd)
+        self._child = self.supervisor_pid = 0
 
     def _report_end(self, process_id: str, exit_code: int | None, number: int, when: float) -> None:
         """An orphan ended; the supervisor of the day writes it down."""

@@ -291,7 +291,7 @@ class Supervision:
         if process.forgetting:
             self.exits.forget(process.id)
         for reply in process.forgetting:
-            reply.good()
+            self.loop.later(0, reply.good)  # when it is reaped, too
         process.forgetting = []
 
     def leave(self) -> None:
