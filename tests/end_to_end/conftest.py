@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from private_engine import PrivateEngine
 
 HERE = Path(__file__).parent

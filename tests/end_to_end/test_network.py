@@ -1,0 +1,60 @@
+"""The default network, none and host."""
+
+from __future__ import annotations
+
+import json
+
+from private_engine import IMAGE, PrivateEngine
+
+
+def address(engine: PrivateEngine, name: str) -> str:
+    return engine.out("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name)
+
+
+def test_a_container_reaches_its_gateway(engine: PrivateEngine) -> None:
+    out = engine.out("run", "--rm", IMAGE, "sh", "-c", f"ip route; ping -c1 -W2 {engine.gateway}")
+    assert f"default via {engine.gateway}" in out
+    assert "1 packets received" in out
+
+
+def test_containers_of_one_network_reach_each_other(engine: PrivateEngine, running: str) -> None:
+    assert "1 packets received" in engine.out(
+        "run", "--rm", IMAGE, "ping", "-c1", "-W2", address(engine, running)
+    )
+
+
+def test_hosts_and_hostname_name_the_container(engine: PrivateEngine, running: str) -> None:
+    hosts = engine.out("exec", running, "cat", "/etc/hosts")
+    assert address(engine, running) in hosts
+    assert engine.out("exec", running, "cat", "/etc/hostname") == engine.out("exec", running, "hostname")
+
+
+def test_network_none_has_only_a_loopback(engine: PrivateEngine) -> None:
+    out = engine.out(
+        "run", "--rm", "--network", "none", IMAGE, "sh", "-c", "ls /sys/class/net; ping -c1 -W1 127.0.0.1"
+    )
+    assert out.splitlines()[0] == "lo"
+    assert "1 packets received" in out
+
+
+def test_network_host_is_the_hosts(engine: PrivateEngine) -> None:
+    assert engine.bridge in engine.out("run", "--rm", "--network", "host", IMAGE, "ip", "link")
+
+
+def test_addresses_differ_and_are_freed(engine: PrivateEngine, running: str) -> None:
+    other = engine.out("run", "--rm", IMAGE, "sh", "-c", "ip -o -4 addr show eth0").split()[3].split("/")[0]
+    assert other != address(engine, running)
+    rows = json.loads(engine.out("network", "inspect", "default"))
+    assert other not in json.dumps(rows)
+
+
+def test_dns_comes_from_the_host_or_as_asked(engine: PrivateEngine) -> None:
+    assert "nameserver 192.0.2.53" in engine.out(
+        "run", "--rm", "--dns", "192.0.2.53", IMAGE, "cat", "/etc/resolv.conf"
+    )
+    assert "192.0.2.7" in engine.out("run", "--rm", "--add-host", "far:192.0.2.7", IMAGE, "cat", "/etc/hosts")
+
+
+def test_the_default_network_is_listed(engine: PrivateEngine) -> None:
+    engine.run("run", "--rm", IMAGE, "true")
+    assert engine.subnet in engine.out("network", "list")
