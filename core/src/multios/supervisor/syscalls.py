@@ -10,6 +10,7 @@ while a call blocks; clone3 must not, so it goes through ``PyDLL``, which keeps 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import socket
@@ -34,6 +35,7 @@ _NUMBERS = {
     "clone3": 435,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "landlock_create_ruleset": 444,
 } | {
     "x86_64": {
         "setgroups": 116,
@@ -107,6 +109,14 @@ class Syscalls:
             error = ctypes.get_errno()
             raise OSError(error, f"{name}: {os.strerror(error)}", about)
         return result
+
+    def has(self, name: str) -> bool:
+        """Whether the kernel knows the system call: asked with arguments that it is bound to refuse."""
+        try:
+            self._call(name, -1, -1, -1, -1, -1)
+        except OSError as error:
+            return error.errno != errno.ENOSYS
+        return True
 
     # --- processes and namespaces ---
 
