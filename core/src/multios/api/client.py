@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 
-import _socket
 from multios.api.protocol import PeerGone, close_all, receive_frame, send_frame
 from multios.errors import MultiosError, Refused, Unavailable, from_wire
 
@@ -35,10 +35,10 @@ def socket_path() -> str:
 def connect(socket: str | None = None, start: bool = True) -> Client:
     """A client of the daemon at ``socket`` (default: see :func:`socket_path`).
 
-    If nobody answers and ``start`` is true, root's daemon is started on demand. Raises ``Unavailable`` or
-    ``Refused``.
+    If nobody answers and ``start`` is true, root's daemon is started on demand, unless a socket was named: who
+    names one has a daemon in mind. Raises ``Unavailable`` or ``Refused``.
     """
-    client = Client(socket or socket_path(), start)
+    client = Client(socket, start)
     client.open()
     return client
 
@@ -49,9 +49,9 @@ class Client:
     A daemon that was replaced between two requests is not noticed: the client connects again.
     """
 
-    def __init__(self, path: str, start: bool = True) -> None:
-        self.path = path
-        self.start = start
+    def __init__(self, path: str | None = None, start: bool = True) -> None:
+        self.path = path or socket_path()
+        self.start = start and not path and not os.environ.get("MULTIOS_SOCKET")
         self._socket: _socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -189,7 +189,8 @@ def _connect(path: str, start: bool) -> _socket.socket:
         raise Unavailable(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
     if os.geteuid() != 0:
         raise Unavailable(
-            f"no daemon answers at {path}", "ask the administrator to start it: sudo multios-containerd --daemon"
+            f"no daemon answers at {path}",
+            "ask the administrator to start it: sudo multios-containerd --daemon",
         )
     from multios.api.on_demand import start_daemon  # deferred: only the first command of a boot needs it
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import sys
 import time
 
-import _socket
 from multios.api.client import try_connect
 from multios.errors import Unavailable
 
@@ -42,7 +42,8 @@ def start_daemon(path: str) -> _socket.socket:
             exited, deadline = True, min(deadline, time.monotonic() + _AFTER_ITS_DEATH)
     said = _last_line(log, offset) or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
     raise Unavailable(
-        f"the daemon did not start: {said}", "see why with: sudo multios-containerd --foreground --log-level debug"
+        f"the daemon did not start: {said}",
+        "see why with: sudo multios-containerd --foreground --log-level debug",
     )
 
 

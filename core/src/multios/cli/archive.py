@@ -53,7 +53,9 @@ def unpack(stream: BinaryIO, target: str, follow: bool = False) -> None:
 def _place(base: str, name: str, new_name: str, follow: bool) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or name.startswith("/"):
-        raise MultiosError(f"the container's archive leads out of itself: {name!r}", "copy single files instead")
+        raise MultiosError(
+            f"the container's archive leads out of itself: {name!r}", "copy single files instead"
+        )
     if follow:
         parts = parts[1:]
     if new_name and parts:
@@ -63,7 +65,9 @@ def _place(base: str, name: str, new_name: str, follow: bool) -> str | None:
     path = os.path.join(base, *parts)
     parent = os.path.realpath(os.path.dirname(path))
     if parent != base and not parent.startswith(base.rstrip("/") + "/"):
-        raise MultiosError(f"the container's archive goes through a link: {name!r}", "copy single files instead")
+        raise MultiosError(
+            f"the container's archive goes through a link: {name!r}", "copy single files instead"
+        )
     return path
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from _signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, signal  # `signal` brings enum, 3 ms
 
 from multios.api.protocol import PeerGone, close_all
 from multios.cli.streams import STDERR, STDOUT, DetachKeys, Input, Output, copy, finish
@@ -14,13 +13,24 @@ from multios.errors import MultiosError, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, signal
     from types import FrameType, TracebackType
     from typing import Any
 
     from multios.api.client import Answers
     from multios.cli.context import Context
+else:
+    from _signal import (
+        SIGHUP,
+        SIGINT,
+        SIGQUIT,
+        SIGTERM,
+        SIGUSR1,
+        SIGUSR2,
+        signal,
+    )  # `signal` brings enum, 3 ms
 
-PROXIED = {
+PROXIED: dict[int, str] = {
     SIGINT: "INT",
     SIGTERM: "TERM",
     SIGHUP: "HUP",
@@ -38,7 +48,9 @@ NEW_DAEMON_SECONDS = 10.0
 def run_attached(context: Context, config: dict[str, Any]) -> int:
     """``containers.run``; the container's exit code."""
     piped = bool(config.get("open_stdin")) and not config.get("terminal")
-    answers = context.client.request("containers.run", {"config": config, "attach": True}, [STDIN] if piped else [])
+    answers = context.client.request(
+        "containers.run", {"config": config, "attach": True}, [STDIN] if piped else []
+    )
     return _session(context, answers, interactive=bool(config.get("open_stdin")))
 
 
@@ -122,7 +134,9 @@ def _until_attached(context: Context, answers: Answers) -> tuple[dict[str, Any],
                 progress.show(value)
     finally:
         progress.end()
-    raise MultiosError("the daemon did not attach to the container", "use a client and a daemon of the same version")
+    raise MultiosError(
+        "the daemon did not attach to the container", "use a client and a daemon of the same version"
+    )
 
 
 def _wait(context: Context, ref: str) -> int:
@@ -141,7 +155,8 @@ def _exit_code(result: dict[str, Any]) -> int:
     code = result.get("exit_code")
     if code is None:
         raise MultiosError(
-            str(result.get("error") or "how it exited is not known"), "its output until then is in `multios-container logs`"
+            str(result.get("error") or "how it exited is not known"),
+            "its output until then is in `multios-container logs`",
         )
     return int(code)
 

@@ -10,10 +10,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_WHOLE_FIELDS = (
-    "name template image user working_directory hostname groups init open_stdin terminal auto_remove "
-    "restart_policy stop_signal stop_timeout template_options"
-).split()
+_WHOLE_FIELDS = [
+    "name",
+    "template",
+    "image",
+    "user",
+    "working_directory",
+    "hostname",
+    "groups",
+    "init",
+    "open_stdin",
+    "terminal",
+    "auto_remove",
+    "restart_policy",
+    "stop_signal",
+    "stop_timeout",
+    "template_options",
+]
 _LOG_OPTIONS = {"max-size": "max_size", "max-file": "max_files", "max-files": "max_files"}
 
 
@@ -93,7 +106,9 @@ def _positionals(words: list[str], values: dict[str, Any], result: dict[str, Any
     of what the container is made, else what it is made of; the rest is the command."""
     source = result.get("template") or result.get("image")
     if not source and not words:
-        raise InvalidInput("no image or template is given", "name one: multios-container create IMAGE [COMMAND]")
+        raise InvalidInput(
+            "no image or template is given", "name one: multios-container create IMAGE [COMMAND]"
+        )
     if words and not source:
         result["image"], words = words[0], words[1:]
     elif words and (values["name"] or (values["config"] and result.get("name"))):
@@ -108,7 +123,9 @@ def environment_of(values: dict[str, Any]) -> dict[str, str]:
     """What ``--env-file`` and ``--env`` say together; a bare name takes the caller's value, if there is one."""
     lines: list[str] = []
     for path in values["env_file"]:
-        lines += [line for line in _read(path).splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        lines += [
+            line for line in _read(path).splitlines() if line.strip() and not line.lstrip().startswith("#")
+        ]
     result: dict[str, str] = {}
     for text in [*lines, *values["environment"]]:
         name, separator, value = text.partition("=")
@@ -160,7 +177,10 @@ def volume(text: str) -> dict[str, str]:
         _refuse_unless(word in ("ro", "rw", "z", "Z", "U"), "--volume", text, "SOURCE:CONTAINER[:ro|:rw]")
         result["mode"] = word if word in ("ro", "rw") else result["mode"]
     is_path = "/" in source or source.startswith((".", "~"))
-    return {("host" if is_path else "volume"): os.path.abspath(os.path.expanduser(source)) if is_path else source, **result}
+    return {
+        ("host" if is_path else "volume"): os.path.abspath(os.path.expanduser(source)) if is_path else source,
+        **result,
+    }
 
 
 def _tmpfs(text: str) -> dict[str, str]:

@@ -6,12 +6,20 @@ from multios.cli.grammar import CORES, FLAG, INTEGER, LIST, PAIRS, TEXT, Option
 
 RESOURCES = (
     Option("--cpu-limit --cpus", "resources.cpu_limit", CORES, "Cores, or a percentage of one core", "CORES"),
-    Option("--cpu-shares -c", "resources.cpu_shares", INTEGER, "CPU priority against others (default 1024)", "N"),
-    Option("--cpuset --cpuset-cpus", "resources.cpuset", TEXT, "Only these processors, as 0-3 or 0,2", "LIST"),
+    Option(
+        "--cpu-shares -c", "resources.cpu_shares", INTEGER, "CPU priority against others (default 1024)", "N"
+    ),
+    Option(
+        "--cpuset --cpuset-cpus", "resources.cpuset", TEXT, "Only these processors, as 0-3 or 0,2", "LIST"
+    ),
     Option("--memory-limit --memory -m", "resources.memory_limit", TEXT, "Memory, as 512M or 1G", "SIZE"),
-    Option("--memory-swap", "resources.memory_swap", TEXT, "Memory and swap together; -1 is no limit", "SIZE"),
+    Option(
+        "--memory-swap", "resources.memory_swap", TEXT, "Memory and swap together; -1 is no limit", "SIZE"
+    ),
     Option("--pids-limit", "resources.pids_limit", INTEGER, "At most so many processes", "N"),
-    Option("--disk-limit", "resources.disk_limit", TEXT, "Disk space of the root file system, as 10G", "SIZE"),
+    Option(
+        "--disk-limit", "resources.disk_limit", TEXT, "Disk space of the root file system, as 10G", "SIZE"
+    ),
     Option("--io-limit", "resources.io_limit", INTEGER, "Disk operations a second", "N"),
 )
 
@@ -24,7 +32,13 @@ RESTART = Option(
 )
 
 PROCESS = (
-    Option("--env -e", "environment", LIST, "An environment variable; without a value, the caller's", "KEY[=VALUE]"),
+    Option(
+        "--env -e",
+        "environment",
+        LIST,
+        "An environment variable; without a value, the caller's",
+        "KEY[=VALUE]",
+    ),
     Option("--env-file", "env_file", LIST, "Environment variables from a file", "FILE", completes="files"),
     Option("--user -u", "user", TEXT, "Run as this user", "USER[:GROUP]"),
     Option("--workdir -w", "working_directory", TEXT, "The working directory", "DIRECTORY"),
@@ -35,7 +49,9 @@ CONTAINER = (
     Option("--template", "template", TEXT, "Make it from this template", "TEMPLATE", completes="templates"),
     Option("--template-option", "template_options", PAIRS, "An option of the template", "KEY=VALUE"),
     Option("--image", "image", TEXT, "Make it from this image", "IMAGE", completes="images"),
-    Option("--config", "config", TEXT, "Take what is not given here from a JSON file", "FILE", completes="files"),
+    Option(
+        "--config", "config", TEXT, "Take what is not given here from a JSON file", "FILE", completes="files"
+    ),
     *RESOURCES,
     RESTART,
     *PROCESS,

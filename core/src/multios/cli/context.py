@@ -32,9 +32,9 @@ class Context:
 
     def another_client(self, start: bool = True) -> Client:
         """A connection of its own, for a request beside one that is under way."""
-        from multios.api.client import Client, socket_path
+        from multios.api.client import Client
 
-        return Client(self.socket or socket_path(), start)
+        return Client(self.socket, start)
 
     def call(self, method: str, params: dict[str, Any] | None = None, fds: Sequence[int] = ()) -> Any:
         """The result of ``method``, with its progress shown."""

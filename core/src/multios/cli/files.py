@@ -20,7 +20,9 @@ def _export(values: Values, context: Context) -> int:
     path = values["output"]
     if path is None:
         if os.isatty(1):
-            raise InvalidInput("a tar archive does not belong on a terminal", "redirect it, or use --output FILE")
+            raise InvalidInput(
+                "a tar archive does not belong on a terminal", "redirect it, or use --output FILE"
+            )
         context.call("containers.export", {"ref": values["ref"]}, [1])
         return 0
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)

@@ -9,7 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-FILTER = Option("--filter -f", "filter", LIST, "Only those that pass; several values of a key are alternatives", "KEY=VALUE")
+FILTER = Option(
+    "--filter -f",
+    "filter",
+    LIST,
+    "Only those that pass; several values of a key are alternatives",
+    "KEY=VALUE",
+)
 
 
 def filters(texts: list[str]) -> dict[str, Any]:

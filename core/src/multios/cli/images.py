@@ -37,7 +37,11 @@ _COLUMNS: Columns = (
 
 def _reference(row: dict[str, Any]) -> tuple[str, str]:
     name, _, tag = row["reference"].rpartition(":")
-    return (name, tag) if name and "/" not in tag else (row["reference"] or "<none>", "latest" if row["reference"] else "<none>")
+    return (
+        (name, tag)
+        if name and "/" not in tag
+        else (row["reference"] or "<none>", "latest" if row["reference"] else "<none>")
+    )
 
 
 def _list(values: Values, context: Context) -> int:
@@ -67,7 +71,9 @@ def _remove(values: Values, context: Context) -> int:
 
 def _inspect(values: Values, context: Context) -> int:
     records: list[Any] = []
-    status = context.each(values["refs"], lambda ref: records.append(context.call("images.inspect", {"ref": ref})))
+    status = context.each(
+        values["refs"], lambda ref: records.append(context.call("images.inspect", {"ref": ref}))
+    )
     print_records(records, values["format"])
     return status
 

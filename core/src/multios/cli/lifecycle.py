@@ -57,7 +57,9 @@ def _delete(values: Values, context: Context) -> int:
 
 
 def _kill(values: Values, context: Context) -> int:
-    return _act("containers.kill", context, values, signal=(values["signal"] or "KILL").upper().removeprefix("SIG"))
+    return _act(
+        "containers.kill", context, values, signal=(values["signal"] or "KILL").upper().removeprefix("SIG")
+    )
 
 
 def _wait(values: Values, context: Context) -> int:

@@ -60,7 +60,9 @@ def _ps(values: Values, context: Context) -> int:
 
 def _inspect(values: Values, context: Context) -> int:
     records: list[Any] = []
-    status = context.each(values["refs"], lambda ref: records.append(context.call("containers.inspect", {"ref": ref})))
+    status = context.each(
+        values["refs"], lambda ref: records.append(context.call("containers.inspect", {"ref": ref}))
+    )
     print_records(records, values["format"])
     return status
 

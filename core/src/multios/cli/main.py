@@ -98,7 +98,8 @@ def _unexpected(error: Exception) -> MultiosError:
         where = f"{error.filename}: " if error.filename else ""
         return MultiosError(f"{where}{error.strerror}")
     return MultiosError(
-        f"unexpected {type(error).__name__}: {error}", "run again with --debug before the command to see where"
+        f"unexpected {type(error).__name__}: {error}",
+        "run again with --debug before the command to see where",
     )
 
 

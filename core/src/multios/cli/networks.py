@@ -40,7 +40,11 @@ def _inspect(values: Values, context: Context) -> int:
 
 
 def _create(values: Values, context: Context) -> int:
-    params: dict[str, Any] = {"name": values["name"], "labels": labels(values["labels"]), "options": values["options"]}
+    params: dict[str, Any] = {
+        "name": values["name"],
+        "labels": labels(values["labels"]),
+        "options": values["options"],
+    }
     params.update({key: values[key] for key in ("driver", "subnet", "gateway", "internal") if values[key]})
     context.call("networks.create", params)
     sys.stdout.write(f"{values['name']}\n")

@@ -28,7 +28,9 @@ def print_rows(rows: list[dict[str, Any]], columns: Columns, format: str | None,
     elif format in (None, "", "table"):
         from multios.cli.tables import table
 
-        text = table([title for title, _, _ in columns], [[cell(row) for _, _, cell in columns] for row in rows])
+        text = table(
+            [title for title, _, _ in columns], [[cell(row) for _, _, cell in columns] for row in rows]
+        )
     else:
         text = _by_template(rows, columns, format or "")
     sys.stdout.write(text)
@@ -54,7 +56,9 @@ def pretty(value: Any) -> str:
 def _by_template(rows: list[dict[str, Any]], columns: Columns, format: str) -> str:
     heading = format.startswith("table ")
     parts = parse_template(_unescape(format.removeprefix("table ")))
-    named = [{**{_plain(field): cell(row) for _, field, cell in columns}, **_others(row, columns)} for row in rows]
+    named = [
+        {**{_plain(field): cell(row) for _, field, cell in columns}, **_others(row, columns)} for row in rows
+    ]
     originals = [dict(row) for row in rows]
     lines = [render(parts, row, original) for row, original in zip(named, originals, strict=True)]
     if heading:

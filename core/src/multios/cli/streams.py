@@ -204,5 +204,7 @@ def finish(answers: Answers) -> dict[str, object]:
     while (answer := answers.next()) is not None:
         close_all(answer[2])
     if not isinstance(answers.result, dict):
-        raise MultiosError("the daemon's answer cannot be read", "use a client and a daemon of the same version")
+        raise MultiosError(
+            "the daemon's answer cannot be read", "use a client and a daemon of the same version"
+        )
     return answers.result

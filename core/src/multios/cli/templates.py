@@ -63,7 +63,9 @@ _OPTIONS = Option("--option --template-option -o", "options", PAIRS, "An option 
 COMMANDS = {
     "template list": Command(_list, (FORMAT,), (), "", ("template list",)),
     "template show": Command(_show, (), (_ONE,), "", ("template show python-learning",)),
-    "template inspect": Command(_inspect, (_OPTIONS, FORMAT), (_ONE,), "", ("template inspect python-learning",)),
+    "template inspect": Command(
+        _inspect, (_OPTIONS, FORMAT), (_ONE,), "", ("template inspect python-learning",)
+    ),
     "template build": Command(
         _build,
         (_OPTIONS,),

@@ -6,12 +6,14 @@ import fcntl
 import os
 import termios
 import tty
-from _signal import SIGHUP, SIGTERM, SIGWINCH, signal  # the module `signal` brings enum, 3 ms
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from signal import SIGHUP, SIGTERM, SIGWINCH, signal
     from types import FrameType, TracebackType
     from typing import Any
+else:
+    from _signal import SIGHUP, SIGTERM, SIGWINCH, signal  # the module `signal` brings enum, 3 ms
 
 STDIN, STDOUT = 0, 1
 

@@ -29,7 +29,11 @@ _COLUMNS: Columns = (
     ("ID", "ID", lambda row: row["id"][:12]),
     ("NAME", "Name", lambda row: row["name"]),
     ("CPU %", "CPUPerc", lambda row: _percent(row["cpu_percent"])),
-    ("MEM USAGE / LIMIT", "MemUsage", lambda row: f"{memory(row['memory_bytes'])} / {memory(row['memory_limit'])}"),
+    (
+        "MEM USAGE / LIMIT",
+        "MemUsage",
+        lambda row: f"{memory(row['memory_bytes'])} / {memory(row['memory_limit'])}",
+    ),
     ("MEM %", "MemPerc", lambda row: _percent(row["memory_percent"])),
     ("NET IO", "NetIO", lambda row: f"{size(row['received_bytes'])} / {size(row['sent_bytes'])}"),
     ("BLOCK IO", "BlockIO", lambda row: f"{size(row['read_bytes'])} / {size(row['write_bytes'])}"),
