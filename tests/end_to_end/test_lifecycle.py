@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from private_engine import IMAGE, PrivateEngine, eventually
 
 
