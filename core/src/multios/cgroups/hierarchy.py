@@ -86,7 +86,7 @@ class Hierarchy:
     @property
     def controllers(self) -> frozenset[str]:
         """The controllers that groups have here, under the names of their own version."""
-        return frozenset(self.v1) | self.v2_controllers
+        return frozenset(self.v1) - {"name=systemd"} | self.v2_controllers
 
     @property
     def v2_controllers(self) -> frozenset[str]:
