@@ -1,8 +1,8 @@
 """The child's file system work, between clone and exec: the order of the kernel's steps, told straight.
 
-The new root is pivoted to *first*, with the old one kept reachable through a descriptor. From then on every
-path is resolved inside the container, so no symlink of an image can lead a mount out of it; sources on the
-host are named relative to the old root. procfs comes last, because its magic links could lead out.
+The new root is entered *first*, with the old one kept as working directory. From then on every absolute path is
+resolved inside the container, so no symlink of an image can lead a mount out of it; sources on the host are named
+relative to the old root. procfs comes last, because its magic links could lead out.
 """
 
 from __future__ import annotations
@@ -47,12 +47,15 @@ def make_private(work: Workplace) -> None:
 
 
 def enter_root(work: Workplace) -> None:
-    """Put the root file system over ``/`` and change places with the old root; pivot_root(2)."""
+    """Put the root file system over ``/`` and go there; from now on no path leads out of it.
+
+    Not yet by pivot_root(2): it would leave the old root on top of the new one, and ``/..`` leads to what is on top.
+    """
     work.old_root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     root = work.descriptors[work.plan["root"]]
     kernel.move_mount(root, "", flags.AT_FDCWD, "/", flags.MOVE_MOUNT_F_EMPTY_PATH)
     os.fchdir(root)
-    kernel.pivot_root(".", ".")
+    os.chroot(".")
     os.fchdir(work.old_root)
 
 
@@ -144,7 +147,10 @@ def make_working_directory(work: Workplace) -> None:
 
 
 def leave_old_root(work: Workplace) -> None:
-    """Let go of the host's file system; ``cwd`` is still the old root, mounted over ours."""
+    """Change places with the host's file system and let go of it; pivot_root(2) tells why ``(".", ".")`` works."""
+    os.chroot(".")  # back in the old root, where we have been standing all the time
+    os.fchdir(work.descriptors[work.plan["root"]])
+    kernel.pivot_root(".", ".")
     kernel.umount2(".", flags.MNT_DETACH)
     os.chdir("/")
     os.close(work.old_root)
@@ -215,8 +221,14 @@ def _make_directory(path: str) -> None:
 
 def _make_file(path: str) -> None:
     """An empty file to mount on, unless something is there; a dangling symlink's target is made."""
-    if os.path.exists(path):
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
         return
+    except FileNotFoundError:
+        pass
+    except FileExistsError:
+        if os.path.exists(path):
+            return
     place = os.path.realpath(path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))

@@ -19,7 +19,7 @@ from typing import Any
 
 from multios.errors import InvalidInput, Unsupported
 
-_FORMAT = 1
+_FORMAT = 2
 _MAX_RULES = 10_000
 _FLAGS = {"SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4, "SECCOMP_FILTER_FLAG_TSYNC": 1}
 _KILL_PROCESS, _KILL_THREAD, _TRAP, _LOG, _ALLOW = 0x80000000, 0, 0x30000, 0x7FFC0000, 0x7FFF0000
@@ -91,6 +91,8 @@ def compile_program(section: Mapping[str, Any]) -> bytes:
     if default & 0xFFFF0000 == _ERRNO and default & 0xFFFF == 0:
         raise InvalidInput("seccomp: a default errno of 0 would pretend success", "set defaultErrnoRet to 1")
     filter_ = pyseccomp.SyscallFilter(default)
+    with contextlib.suppress(OSError):  # a binary tree, which the kernel goes through faster; libseccomp 2.5
+        filter_.set_attr(pyseccomp.Attr.CTL_OPTIMIZE, 2)
     _add_architectures(pyseccomp, filter_, section)
     for names, action, arguments in rules:
         if action == default:

@@ -1,0 +1,628 @@
+"""The conformance suite of isolation drivers.
+
+A driver's tests subclass :class:`IsolationDriverSuite` and name the driver class::
+
+    class TestNamespaces(IsolationDriverSuite):
+        driver_type = NamespaceIsolation
+
+Every test makes real containers, through a supervisor of its own, on a small root file system of busybox. What a
+driver does not declare as a capability is skipped. A driver that takes its root by another road overrides ``rootfs``;
+one with settings of its own overrides ``driver``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from multios.cgroups import Cgroups
+from multios.drivers.base import Capability, DriverContext
+from multios.drivers.isolation import Bundle, IsolationDriver, Launched, Stdio
+from multios.errors import CommandNotExecutable, CommandNotFound, MultiosError, NotFound
+from multios.model.container import ProcessSpec, Resources
+from multios.model.mount import IdMap, Mount
+from multios.supervisor.client import Supervisor
+
+PATIENCE = 10.0
+"""Seconds that a test waits for what must happen."""
+CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID", "CAP_KILL")
+NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "cgroup")
+METHODS = {
+    Capability.EXEC: ("exec",),
+    Capability.PAUSE: ("pause", "resume"),
+    Capability.UPDATE: ("update",),
+    Capability.STATS: ("stats",),
+}
+_APPLETS = "sh cat chmod echo env hostname id kill ln ls mkdir mknod mount pwd readlink sleep stat sync touch true tty"
+_SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
+    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
+    {
+        "destination": "/dev",
+        "type": "tmpfs",
+        "source": "tmpfs",
+        "options": ["nosuid", "mode=755", "size=64k"],
+    },
+    {
+        "destination": "/dev/pts",
+        "type": "devpts",
+        "source": "devpts",
+        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+    },
+    {
+        "destination": "/dev/shm",
+        "type": "tmpfs",
+        "source": "shm",
+        "options": ["nosuid", "nodev", "mode=1777"],
+    },
+    {
+        "destination": "/sys",
+        "type": "sysfs",
+        "source": "sysfs",
+        "options": ["nosuid", "noexec", "nodev", "ro"],
+    },
+)
+
+
+def make_layer(directory: Path) -> Path:
+    """A root file system of a static busybox; skips the test where the host has none."""
+    busybox = shutil.which("busybox")
+    if busybox is None or b"/ld-linux" in Path(busybox).read_bytes():
+        pytest.skip("needs a static busybox (Debian: busybox-static)")
+    for name in ("bin", "dev", "etc", "proc", "sys", "root", "tmp"):
+        (directory / name).mkdir(parents=True)
+    shutil.copy(busybox, directory / "bin/busybox")
+    for name in _APPLETS.split():
+        (directory / "bin" / name).symlink_to("busybox")
+    (directory / "bin/data").write_text("no program\n")
+    (directory / "etc/greeting").write_text("hello\n")
+    return directory
+
+
+def make_spec(*command: str, user_namespace: bool = True) -> dict[str, Any]:
+    """A small, confined OCI runtime spec for tests to change."""
+    names = (*NAMESPACES, "user") if user_namespace else NAMESPACES
+    return {
+        "ociVersion": "1.2.0",
+        "hostname": "conformance",
+        "root": {"path": "rootfs", "readonly": False},
+        "process": {
+            "terminal": False,
+            "args": list(command),
+            "env": ["PATH=/bin", "HOME=/root"],
+            "cwd": "/",
+            "user": {"uid": 0, "gid": 0},
+            "capabilities": {key: list(CAPABILITIES) for key in ("bounding", "permitted", "effective")},
+            "noNewPrivileges": True,
+            "rlimits": [],
+        },
+        "mounts": [dict(mount) for mount in _SYSTEM_MOUNTS],
+        "annotations": {},
+        "linux": {
+            "namespaces": [{"type": name} for name in names],
+            "maskedPaths": ["/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/sys"],
+            "resources": {},
+        },
+    }
+
+
+@dataclass
+class Result:
+    """How a container ended, and what it wrote."""
+
+    exit_code: int | None
+    output: str
+
+    @property
+    def lines(self) -> list[str]:
+        """The output's lines."""
+        return self.output.splitlines()
+
+
+@dataclass
+class Box:
+    """One container of a test: change ``spec`` and the rest before :meth:`create`."""
+
+    driver: IsolationDriver
+    rootfs: tuple[Mount, ...]
+    upper: Path
+    """The directory on disk that holds what the container changed."""
+    spec: dict[str, Any]
+    id_map: IdMap | None
+    id: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
+    volumes: dict[str, int] = field(default_factory=dict)
+    resources: Resources = Resources()
+    launched: Launched | None = None
+    _output: Any = field(default_factory=tempfile.TemporaryFile)
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """The spec's ``process``."""
+        section: dict[str, Any] = self.spec["process"]
+        return section
+
+    def bind(self, source: Path, target: str, *options: str) -> None:
+        """Add a bind mount."""
+        entry = {"destination": target, "type": "bind", "source": str(source), "options": ["bind", *options]}
+        self.spec["mounts"].append(entry)
+        self.volumes[target] = os.open(source, os.O_PATH | os.O_CLOEXEC)
+
+    def create(self, stdio: Stdio | None = None) -> Launched:
+        """As the contract's verb."""
+        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            streams = stdio or Stdio(descriptors=(null, self._output.fileno(), self._output.fileno()))
+            bundle = Bundle(
+                self.id, self.spec, self.rootfs, streams, self.id_map, self.resources, dict(self.volumes)
+            )
+            self.launched = self.driver.create(bundle)
+        finally:
+            os.close(null)
+        if self.launched.netns >= 0:
+            os.close(self.launched.netns)
+        return self.launched
+
+    def start(self) -> None:
+        """As the contract's verb."""
+        self.driver.start(self.id)
+
+    def run(self) -> Result:
+        """Create, start, wait."""
+        self.create()
+        self.start()
+        return self.wait()
+
+    def shell(self, script: str) -> Result:
+        """Run a shell script as the command."""
+        self.process["args"] = ["sh", "-c", script]
+        return self.run()
+
+    def wait(self) -> Result:
+        """Until the first process has ended."""
+        eventually(lambda: self.driver.state(self.id).status == "stopped", "the container ends")
+        return Result(self.driver.state(self.id).exit_code, self.output)
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+
+    def exec(self, supervisor: Supervisor, *command: str, **process: Any) -> Result:
+        """Run a command in the running container, and wait for it."""
+        exec_id = f"exec-{uuid.uuid4().hex[:12]}"
+        section = {**self.process, "args": list(command), **process}
+        with tempfile.TemporaryFile() as output, open(os.devnull, "rb") as null:
+            stdio = Stdio(descriptors=(null.fileno(), output.fileno(), output.fileno()))
+            self.driver.exec(self.id, exec_id, ProcessSpec(section), stdio)
+            eventually(lambda: supervisor.exit_of(exec_id) is not None, "the exec'ed process ends")
+            output.seek(0)
+            text = output.read().decode()
+        ended = supervisor.exit_of(exec_id)
+        assert ended is not None
+        supervisor.forget(exec_id)
+        return Result(ended["exit_code"], text)
+
+
+def eventually(holds: Callable[[], bool], what: str) -> None:
+    """Wait until ``holds()``; fail with ``what`` did not happen."""
+    end = time.monotonic() + PATIENCE
+    while not holds():
+        if time.monotonic() > end:
+            pytest.fail(f"did not happen within {PATIENCE:.0f} s: {what}")
+        time.sleep(0.002)
+
+
+@pytest.mark.needs_root
+class IsolationDriverSuite:
+    """What every isolation driver must do."""
+
+    driver_type: ClassVar[type[IsolationDriver]]
+
+    # --- fixtures: override what your driver needs otherwise ---
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def cgroup_parent(cls) -> Iterator[str]:
+        """A cgroup parent of these tests' own."""
+        name = f"multios-test-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        yield name
+        Cgroups("/", name).hierarchy.dissolve()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def supervisor(cls, cgroup_parent: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+        """A supervisor that has loaded the driver's launcher."""
+        directory = tmp_path_factory.mktemp("supervisor")
+        (directory / "exits").mkdir()
+        launchers = [cls.driver_type.launcher] if cls.driver_type.launcher else []
+        made = Supervisor(directory / "socket", directory / "exits", cgroup_parent, launchers, slots=0)
+        yield made
+        made.shutdown()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def layer(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """The root file system's read-only layer."""
+        return make_layer(tmp_path_factory.mktemp("layer"))
+
+    @pytest.fixture
+    def upper(self, tmp_path: Path) -> Path:
+        """Where the container's changes land."""
+        for name in ("snapshot/fs", "snapshot/work"):
+            (tmp_path / name).mkdir(parents=True)
+        return tmp_path / "snapshot/fs"
+
+    @pytest.fixture
+    def rootfs(self, layer: Path, upper: Path) -> tuple[Mount, ...]:
+        """The container's root, as a storage driver would describe it."""
+        work = upper.with_name("work")
+        return (Mount("overlay", "overlay", (f"lowerdir={layer}", f"upperdir={upper}", f"workdir={work}")),)
+
+    @pytest.fixture
+    def driver(self, supervisor: Supervisor, tmp_path: Path) -> IsolationDriver:
+        """The driver under test."""
+        for name in ("state", "runtime"):
+            (tmp_path / name).mkdir()
+        context = DriverContext(tmp_path / "state", tmp_path / "runtime", supervisor)
+        return self.driver_type(self.driver_type.Settings(), context)
+
+    @pytest.fixture
+    def make_box(
+        self, driver: IsolationDriver, rootfs: tuple[Mount, ...], upper: Path, supervisor: Supervisor
+    ) -> Iterator[Callable[..., Box]]:
+        """Makes a container to be; removed after the test."""
+        boxes: list[Box] = []
+
+        def make(*command: str) -> Box:
+            mapped = Capability.USER_NAMESPACE in driver.capabilities
+            spec = make_spec(*(command or ("true",)), user_namespace=mapped)
+            boxes.append(Box(driver, rootfs, upper, spec, IdMap(500_000) if mapped else None))
+            return boxes[-1]
+
+        yield make
+        for box in boxes:
+            driver.delete(box.id)
+            supervisor.forget(box.id)
+            for descriptor in box.volumes.values():
+                os.close(descriptor)
+
+    @pytest.fixture
+    def box(self, make_box: Callable[..., Box]) -> Box:
+        """One container to be."""
+        return make_box()
+
+    def require(self, capability: Capability) -> None:
+        """Skip unless the driver declares ``capability``."""
+        if capability not in self.driver_type.capabilities:
+            pytest.skip(f"{self.driver_type.name} does not declare {capability}")
+
+    # --- the declaration ---
+
+    @pytest.mark.parametrize("capability", METHODS)
+    def test_declares_exactly_what_it_implements(self, capability: Capability) -> None:
+        for name in METHODS[capability]:
+            implemented = getattr(self.driver_type, name) is not getattr(IsolationDriver, name)
+            assert implemented == (capability in self.driver_type.capabilities)
+
+    # --- life ---
+
+    def test_create_stops_before_the_command_runs(self, box: Box) -> None:
+        box.process["args"] = ["echo", "ran"]
+        assert box.create().pid > 0
+        assert box.driver.state(box.id).status == "created"
+        assert box.output == ""
+        box.start()
+        assert box.wait().output == "ran\n"
+
+    @pytest.mark.parametrize("code", [0, 1, 42, 255])
+    def test_the_exit_code_is_the_commands(self, box: Box, code: int) -> None:
+        assert box.shell(f"exit {code}").exit_code == code
+
+    def test_the_command_that_is_not_there(self, box: Box) -> None:
+        box.process["args"] = ["no-such-command"]
+        box.create()
+        with pytest.raises(CommandNotFound):
+            box.start()
+
+    @pytest.mark.parametrize("path", ["/bin/data", "/etc"])
+    def test_the_command_that_cannot_run(self, box: Box, path: str) -> None:
+        box.process["args"] = [path]
+        box.create()
+        with pytest.raises(CommandNotExecutable):
+            box.start()
+
+    def test_a_signal_reaches_the_first_process(self, box: Box) -> None:
+        box.process["args"] = ["sh", "-c", "trap 'exit 9' TERM; echo ready; while :; do sleep 0.01; done"]
+        box.create()
+        box.start()
+        eventually(lambda: "ready" in box.output, "the container is ready")
+        box.driver.kill(box.id, signal.SIGTERM)
+        assert box.wait().exit_code == 9
+
+    def test_killing_everything_ends_all_processes(self, box: Box) -> None:
+        box.process["args"] = ["sh", "-c", "sleep 100 & echo ready; wait"]
+        box.create()
+        box.start()
+        eventually(lambda: len(box.driver.processes(box.id)) == 2, "both processes run")
+        box.driver.kill(box.id, signal.SIGKILL, everything=True)
+        box.wait()
+        eventually(lambda: not box.driver.processes(box.id), "all processes are gone")
+
+    def test_killing_the_dead_is_no_error(self, box: Box) -> None:
+        box.run()
+        box.driver.kill(box.id, signal.SIGTERM)
+
+    def test_deleting_a_running_container_kills_it(self, box: Box) -> None:
+        box.process["args"] = ["sleep", "100"]
+        pid = box.create().pid
+        box.start()
+        box.driver.delete(box.id)
+        assert not os.path.exists(f"/proc/{pid}")
+
+    def test_deleting_twice_is_no_error(self, box: Box) -> None:
+        box.run()
+        box.driver.delete(box.id)
+        box.driver.delete(box.id)
+
+    def test_deleting_a_created_container_leaves_nothing(self, box: Box) -> None:
+        box.create()
+        box.driver.delete(box.id)
+        with pytest.raises(NotFound):
+            box.driver.state(box.id)
+
+    def test_an_unknown_container_is_not_found(self, driver: IsolationDriver) -> None:
+        with pytest.raises(NotFound):
+            driver.state("nobody")
+        with pytest.raises(NotFound):
+            driver.kill("nobody", signal.SIGTERM)
+
+    def test_a_failed_create_leaves_nothing(self, box: Box, cgroup_parent: str) -> None:
+        before = _traces(cgroup_parent)
+        box.rootfs = (Mount("bind", "/no/such/directory"),)
+        with pytest.raises(MultiosError):
+            box.create()
+        assert _traces(cgroup_parent) == before
+        with pytest.raises(NotFound):
+            box.driver.state(box.id)
+
+    def test_what_the_spec_asks_in_vain_is_refused(self, box: Box) -> None:
+        box.process["scheduler"] = {"policy": "SCHED_OTHER"}
+        with pytest.raises(MultiosError, match="scheduler"):
+            box.create()
+
+    # --- the process ---
+
+    def test_arguments_environment_and_directory(self, box: Box) -> None:
+        box.process["env"] += ["A=1", "B=two words"]
+        box.process["cwd"] = "/tmp"
+        box.process["args"] = ["sh", "-c", 'echo "$A|$B|$1"; pwd', "sh", "three"]
+        assert box.run().lines == ["1|two words|three", "/tmp"]
+
+    def test_a_missing_working_directory_is_made(self, box: Box) -> None:
+        box.process["cwd"] = "/srv/new"
+        assert box.shell("pwd").output == "/srv/new\n"
+
+    def test_user_group_further_groups_and_umask(self, box: Box) -> None:
+        box.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 50], "umask": 0o027}
+        assert box.shell("id -u; id -g; id -G; umask").lines == ["1000", "1001", "1001 5 50", "0027"]
+
+    def test_capabilities_are_as_asked(self, box: Box) -> None:
+        sets = box.process["capabilities"]
+        sets["bounding"] = ["CAP_CHOWN", "CAP_KILL"]
+        sets["permitted"] = sets["effective"] = ["CAP_KILL"]
+        found = _status(box.shell("cat /proc/self/status").lines)
+        assert (found["CapBnd"], found["CapPrm"], found["CapEff"]) == ("21", "20", "20")
+
+    def test_an_ordinary_user_gets_ambient_capabilities(self, box: Box) -> None:
+        box.process["user"] = {"uid": 1000, "gid": 1000}
+        sets = ("bounding", "permitted", "effective", "inheritable", "ambient")
+        box.process["capabilities"] = {name: ["CAP_KILL"] for name in sets}
+        found = _status(box.shell("cat /proc/self/status").lines)
+        assert {found[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"20"}
+
+    @pytest.mark.parametrize("wanted", [True, False])
+    def test_no_new_privileges(self, box: Box, wanted: bool) -> None:
+        box.process["noNewPrivileges"] = wanted
+        assert _status(box.shell("cat /proc/self/status").lines)["NoNewPrivs"] == str(int(wanted))
+
+    def test_resource_limits(self, box: Box) -> None:
+        box.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 128}]
+        assert box.shell("ulimit -Sn; ulimit -Hn").lines == ["64", "128"]
+
+    def test_no_descriptor_leaks_into_the_container(self, box: Box) -> None:
+        assert box.shell("echo /proc/self/fd/*").output.split()[:3] == [
+            f"/proc/self/fd/{n}" for n in range(3)
+        ]
+        assert "/proc/self/fd/4" not in box.output  # 3 is the shell's own, for the listing
+
+    # --- namespaces and the file system ---
+
+    @pytest.mark.parametrize("name", ["pid", "net", "mnt", "ipc", "uts", "cgroup"])
+    def test_each_namespace_is_its_own(self, box: Box, name: str) -> None:
+        assert box.shell(f"readlink /proc/self/ns/{name}").output.strip() != os.readlink(
+            f"/proc/self/ns/{name}"
+        )
+
+    def test_the_first_process_is_number_one(self, box: Box) -> None:
+        assert box.shell("echo $$").output == "1\n"
+
+    def test_the_hostname(self, box: Box) -> None:
+        assert box.shell("hostname").output == "conformance\n"
+
+    def test_loopback_is_up(self, box: Box) -> None:
+        assert box.shell("cat /sys/class/net/lo/flags").output == "0x9\n"
+
+    def test_the_root_is_the_layers(self, box: Box) -> None:
+        assert box.shell("cat /etc/greeting; ls -d /usr /home").lines[0] == "hello"
+        assert "No such file" in box.output
+
+    def test_a_read_only_root(self, box: Box) -> None:
+        box.spec["root"]["readonly"] = True
+        assert box.shell("touch /file; touch /dev/shm/file && echo shm").lines[-1] == "shm"
+        assert "Read-only" in box.output
+
+    def test_masked_paths_show_nothing(self, box: Box) -> None:
+        assert box.shell("cat /proc/timer_list; ls /sys/firmware").output == ""
+
+    def test_read_only_paths_refuse_writing(self, box: Box) -> None:
+        assert "Read-only" in box.shell("echo 1 > /proc/sys/net/ipv4/ip_forward").output
+
+    def test_the_usual_devices_work(self, box: Box) -> None:
+        script = "echo x > /dev/null && cat /dev/null && head -c 2 /dev/zero /dev/urandom | wc -c"
+        script = script.replace("head", "busybox head").replace("wc", "busybox wc")
+        assert int(box.shell(script).output) >= 4
+
+    def test_binds_are_writable_or_not_as_asked(self, box: Box, tmp_path: Path) -> None:
+        for name in ("open", "closed"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "single").write_text("one file\n")
+        box.bind(tmp_path / "open", "/data/open", "rw")
+        box.bind(tmp_path / "closed", "/data/closed", "ro")
+        box.bind(tmp_path / "single", "/etc/single", "ro")
+        result = box.shell("echo in > /data/open/file; cat /etc/single; touch /data/closed/file")
+        assert result.lines[0] == "one file" and "Read-only" in result.output
+        assert (tmp_path / "open/file").read_text() == "in\n"
+        assert not list((tmp_path / "closed").iterdir())
+
+    def test_a_tmpfs_has_its_size(self, box: Box) -> None:
+        entry = {"destination": "/scratch", "type": "tmpfs", "source": "tmpfs", "options": ["size=65536"]}
+        box.spec["mounts"].append(entry)
+        assert "No space" in box.shell("busybox dd if=/dev/zero of=/scratch/file bs=1k count=100").output
+
+    @pytest.mark.parametrize("link", ["/", "/../../../../..", "//proc/self/root"])
+    def test_a_symlink_at_a_mount_point_does_not_lead_out(
+        self, box: Box, tmp_path: Path, upper: Path, link: str
+    ) -> None:
+        (tmp_path / "source").mkdir()
+        (tmp_path / "source/inside").touch()
+        (upper / "way").symlink_to(link + str(tmp_path))
+        box.bind(tmp_path / "source", "/way/out", "rw")
+        assert box.run().exit_code == 0
+        assert not (tmp_path / "out").exists()
+
+    # --- what some can ---
+
+    def test_root_inside_is_nobody_outside(self, box: Box) -> None:
+        self.require(Capability.USER_NAMESPACE)
+        box.process["args"] = ["sh", "-c", "id -u; touch /made; sleep 100"]
+        pid = box.create().pid
+        box.start()
+        eventually(lambda: (box.upper / "made").exists(), "the file is made")
+        assert os.stat(f"/proc/{pid}").st_uid == 500_000
+        assert box.output == "0\n"
+        assert ((box.upper / "made").stat().st_uid, (box.upper / "made").stat().st_gid) == (0, 0)
+
+    def test_exec_enters_the_container(self, box: Box, supervisor: Supervisor) -> None:
+        self.require(Capability.EXEC)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        shown = "hostname; readlink /proc/self/ns/pid; readlink /proc/1/ns/pid; cat /proc/self/cgroup /proc/1/cgroup; exit 5"
+        result = box.exec(supervisor, "sh", "-c", shown)
+        groups = [line for line in result.lines if line.count(":") >= 2 and not line.startswith("pid:")]
+        half = len(groups) // 2
+        assert result.exit_code == 5
+        assert result.lines[0] == "conformance" and result.lines[1] == result.lines[2]
+        assert groups[:half] == groups[half:]
+
+    def test_exec_takes_its_own_user_and_directory(self, box: Box, supervisor: Supervisor) -> None:
+        self.require(Capability.EXEC)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        user = {"uid": 7, "gid": 8}
+        assert box.exec(supervisor, "sh", "-c", "id -u; id -g; pwd", user=user, cwd="/etc").lines == [
+            *("7", "8", "/etc")
+        ]
+
+    def test_exec_of_a_command_that_is_not_there(self, box: Box, supervisor: Supervisor) -> None:
+        self.require(Capability.EXEC)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        with pytest.raises(CommandNotFound):
+            box.exec(supervisor, "no-such-command")
+
+    def test_a_terminal(self, box: Box) -> None:
+        self.require(Capability.TERMINAL)
+        box.process["terminal"] = True
+        box.process["args"] = ["sh", "-c", "tty; test -t 0 && echo terminal"]
+        with tempfile.TemporaryDirectory() as directory:
+            launched = box.create(Stdio(terminal=True, log_path=f"{directory}/log", attach=True))
+            master, output, _ = launched.attached
+            box.start()
+            box.wait()
+            text = os.read(output, 4096).decode()
+            os.close(master)
+            os.close(output)
+        assert "terminal" in text and "not a tty" not in text
+
+    def test_pausing_stands_still_and_resuming_goes_on(self, box: Box) -> None:
+        self.require(Capability.PAUSE)
+        box.process["args"] = ["sh", "-c", "while :; do echo x; sleep 0.01; done"]
+        box.create()
+        box.start()
+        eventually(lambda: len(box.output) > 4, "it runs")
+        box.driver.pause(box.id)
+        assert box.driver.state(box.id).status == "paused"
+        size = len(box.output)
+        time.sleep(0.1)
+        assert len(box.output) == size
+        box.driver.resume(box.id)
+        assert box.driver.state(box.id).status == "running"
+        eventually(lambda: len(box.output) > size, "it goes on")
+
+    def test_a_paused_container_can_be_deleted(self, box: Box) -> None:
+        self.require(Capability.PAUSE)
+        box.process["args"] = ["sleep", "100"]
+        pid = box.create().pid
+        box.start()
+        box.driver.pause(box.id)
+        box.driver.delete(box.id)
+        assert not os.path.exists(f"/proc/{pid}")
+
+    def test_limits_hold_from_the_start_and_can_be_changed(self, box: Box) -> None:
+        self.require(Capability.STATS)
+        box.resources = Resources(pids_limit=64)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        assert box.driver.stats(box.id).pids_limit == 64
+        if Capability.UPDATE in self.driver_type.capabilities:
+            box.driver.update(box.id, Resources(pids_limit=32))
+            assert box.driver.stats(box.id).pids_limit == 32
+
+    def test_stats_grow_with_use(self, box: Box) -> None:
+        self.require(Capability.STATS)
+        box.process["args"] = ["sh", "-c", "while :; do :; done"]
+        box.create()
+        box.start()
+        first = box.driver.stats(box.id)
+        assert first.pids == 1
+        eventually(
+            lambda: (box.driver.stats(box.id).cpu_nanoseconds or 0) > (first.cpu_nanoseconds or 0),
+            "CPU time grows",
+        )
+
+
+def _status(lines: list[str]) -> Mapping[str, str]:
+    """/proc/PID/status, numbers without leading zeros."""
+    return {
+        key: value.strip().lstrip("0") or "0" for key, _, value in (line.partition(":") for line in lines)
+    }
+
+
+def _traces(cgroup_parent: str) -> tuple[str, list[str]]:
+    """What a container leaves on a host: mounts and cgroups."""
+    return Path("/proc/self/mountinfo").read_text(), Cgroups("/", cgroup_parent).names()
