@@ -135,6 +135,7 @@ def test_the_hosts_routes_are_read_without_the_default() -> None:
         ("10.0.0.0/31", "", None, "subnet: '10.0.0.0/31' must be between /8 and /30"),
         ("0.0.0.0/0", "", None, "subnet: '0.0.0.0/0' must be between"),
         ("127.0.0.0/8", "", None, "subnet: '127.0.0.0/8' is reserved"),
+        ("255.255.255.0/24", "", None, "subnet: '255.255.255.0/24' is reserved"),
         ("10.0.0.0/24", "x", None, "gateway: 'x' is no IPv4 address"),
         ("10.0.0.0/24", "10.0.1.1", None, "gateway: '10.0.1.1' is no host of 10.0.0.0/24"),
         ("10.0.0.0/24", "10.0.0.255", None, "gateway: '10.0.0.255' is no host"),

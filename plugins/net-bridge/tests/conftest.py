@@ -86,6 +86,8 @@ def world(make_driver: Callable[[str], BridgeNetwork]) -> Iterator[World]:
     try:
         with host.entered():
             _connect(outside)
+            # New namespaces take over the machine's; a fresh host has it off.
+            Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
             made = World(host, outside, make_driver("one"))
             try:
                 yield made

@@ -123,7 +123,13 @@ def validate(subnet: str, gateway: str = "", ip_range: str | None = None) -> Non
             f"subnet: {subnet!r} must be between /{SHORTEST_PREFIX} and /{LONGEST_PREFIX}",
             "a /24 has room for 253 containers",
         )
-    if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+    if (
+        network.is_loopback
+        or network.is_multicast
+        or network.is_link_local
+        or network.is_reserved
+        or network.is_unspecified
+    ):
         raise InvalidInput(f"subnet: {subnet!r} is reserved", "use a private one such as 172.20.0.0/16")
     if gateway:
         try:

@@ -36,7 +36,7 @@ from multios.supervisor.syscalls import Syscalls
 
 WAIT = 2.0
 """Seconds that a test waits for a packet which must come."""
-SILENCE = 0.3
+SILENCE = 0.2
 """Seconds without a packet that count as: it does not come."""
 
 _kernel = Syscalls()

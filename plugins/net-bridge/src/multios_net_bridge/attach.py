@@ -122,6 +122,11 @@ class Veths:
             connection.close()
         return faults
 
+    def host_addresses(self) -> set[bytes]:
+        """The host's own IPv4 addresses, packed."""
+        query = Message(GET_ADDRESS, 0, struct.pack("=BBBBI", socket.AF_INET, 0, 0, 0, 0))
+        return {attributes(reply[8:]).get(2, b"") for reply in self._host.dump(query)}
+
     # --- steps ----------------------------------------------------------------------------------
 
     def _make_pair(self, bridge: Link, endpoint: Endpoint, netns: int, mtu: int) -> None:

@@ -11,24 +11,30 @@ from multios_net_bridge.nfnetlink import PROTOCOL
 
 _SUBSYSTEM = 1
 _GET, _DELETE = 1, 2
-_ORIGINAL, _PROTOCOL_PART = 1, 2  # CTA_TUPLE_ORIG; CTA_TUPLE_PROTO within
+_ORIGINAL, _ADDRESS_PART, _PROTOCOL_PART = 1, 1, 2  # CTA_TUPLE_ORIG; CTA_TUPLE_IP, CTA_TUPLE_PROTO within
+_DESTINATION = 2  # CTA_IP_V4_DST
 _NUMBER, _TO_PORT = 1, 3  # CTA_PROTO_NUM, CTA_PROTO_DST_PORT
 _EDGE = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
 
-def forget_datagrams(ports: set[int]) -> None:
-    """Forget every UDP flow to these ports, so that its next packet is judged by the rules of now.
+def forget_datagrams(ports: set[int], addresses: set[bytes]) -> None:
+    """Forget every UDP flow to these ports of the host's ``addresses``: its next packet obeys the rules of now.
 
-    Looks at every tracked flow (about 1 ms a thousand), hence only when a UDP port changes.
+    Flows that only pass through, such as a container's DNS queries, stay. Looks at every tracked flow
+    (about 1 ms a hundred), hence only when a UDP port changes.
     """
     connection = Connection(PROTOCOL)
     try:
         for reply in connection.dump(Message(_SUBSYSTEM << 8 | _GET, 0, _EDGE)):
             original = attributes(reply[4:]).get(_ORIGINAL, b"")
-            part = attributes(attributes(original).get(_PROTOCOL_PART, b""))
-            if part.get(_NUMBER) != bytes([socket.IPPROTO_UDP]):
-                continue
-            if int.from_bytes(part.get(_TO_PORT, b"\0"), "big") in ports:
+            parts = attributes(original)
+            part = attributes(parts.get(_PROTOCOL_PART, b""))
+            target = attributes(parts.get(_ADDRESS_PART, b"")).get(_DESTINATION, b"")
+            if (
+                part.get(_NUMBER) == bytes([socket.IPPROTO_UDP])
+                and int.from_bytes(part.get(_TO_PORT, b"\0"), "big") in ports
+                and (target in addresses or target[:1] == b"\x7f")
+            ):
                 _delete(connection, original)
     finally:
         connection.close()

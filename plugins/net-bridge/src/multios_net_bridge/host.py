@@ -41,8 +41,9 @@ class Host:
     def create(self, network: Network, mtu: int, isolate: bool, masquerade: bool) -> None:
         """Make or repair the network; a failure leaves what was there before."""
         _check_network(network)
-        made = links.ensure_bridge(network, mtu)
+        made = False
         try:
+            made = links.ensure_bridge(network, mtu)
             # No address of its own: nothing on the network can reach the host's IPv6 services, and no
             # router advertisement from it is heeded.
             write_setting(f"ipv6/conf/{network.interface}/disable_ipv6", "1")
@@ -64,9 +65,9 @@ class Host:
         _check_network(network)
         try:
             self.firewall.remove_network(network.interface, network.subnet)
+            links.delete_bridge(network)
         except OSError as error:
             raise _failed(f"remove network {network.name!r}", error) from error
-        links.delete_bridge(network)
 
     def attach(self, network: Network, endpoint: Endpoint, netns: int, mtu: int, isolate: bool) -> None:
         """Make the endpoint's veth pair."""
@@ -103,7 +104,11 @@ class Host:
         listed = ", ".join(f"{port.host}/{port.protocol}" for port in ports)
         try:
             self.firewall.publish(forwards)
-            self._forget_flows(ports)
+            try:
+                self._forget_flows(ports)
+            except BaseException:
+                self.firewall.unpublish(forwards)
+                raise
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.EBUSY):
                 raise Conflict(
@@ -121,12 +126,11 @@ class Host:
         except OSError as error:
             raise _failed("unpublish", error) from error
 
-    @staticmethod
-    def _forget_flows(ports: tuple[PortMapping, ...]) -> None:
+    def _forget_flows(self, ports: tuple[PortMapping, ...]) -> None:
         # A UDP flow keeps its old way for as long as it is used: TCP ends by itself.
         datagrams = {port.host for port in ports if port.protocol == "udp"}
         if datagrams:
-            conntrack.forget_datagrams(datagrams)
+            conntrack.forget_datagrams(datagrams, self._veths.host_addresses())
 
 
 def _forwards(endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> list[tuple[str, Element]]:

@@ -10,13 +10,14 @@ import errno
 import hashlib
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from multios.errors import Conflict, StepFailed
+from multios.errors import Conflict
 from multios.model.network import Network
 
 _IFF_UP = 1
@@ -29,46 +30,52 @@ def bridge_mac(network: Network) -> str:
 
 
 def ensure_bridge(network: Network, mtu: int) -> bool:
-    """Make the bridge with its address, or repair it; whether it was made. Clashes raise ``Conflict``."""
+    """Make the bridge with its address, or repair it; whether it was made.
+
+    A clash raises ``Conflict``; what the kernel refuses is an ``OSError``, and then no new bridge is left.
+    """
     subnet = ipaddress.IPv4Network(network.subnet)
-    with IPRoute() as kernel:
+    with _rtnetlink() as kernel:
         link = _find(kernel, network.interface)
         if link is not None:
             _check_ours(link, network)
         _check_routes(kernel, network, subnet)
-        made = link is None
-        try:
-            if link is None:
-                mac = bridge_mac(network)
-                kernel.link("add", ifname=network.interface, kind="bridge", address=mac, mtu=mtu)
-                link = _find(kernel, network.interface)
-                if link is None:
-                    raise StepFailed("make the bridge", f"{network.interface} vanished", "try again")
+        if link is not None:
             _complete(kernel, link, network, subnet, mtu)
-        except NetlinkError as error:
-            if made:
-                _delete(kernel, network.interface)
-            raise StepFailed(
-                f"make bridge {network.interface}", str(error.args[-1]), _remedy(error.code)
-            ) from error
+            return False
+        mac = bridge_mac(network)
+        kernel.link("add", ifname=network.interface, kind="bridge", address=mac, mtu=mtu)
+        try:
+            _complete(kernel, _find(kernel, network.interface), network, subnet, mtu)
         except BaseException:
-            if made:
-                _delete(kernel, network.interface)
+            _delete(kernel, network.interface)
             raise
-    return made
+        return True
 
 
 def delete_bridge(network: Network) -> None:
     """Remove the bridge; an absent one is no error, and neither is another's of that name, which stays."""
-    with IPRoute() as kernel:
+    with _rtnetlink() as kernel:
         link = _find(kernel, network.interface)
         if link is not None and link.get("address") == bridge_mac(network):
             _delete(kernel, network.interface)
 
 
+@contextmanager
+def _rtnetlink() -> Iterator[IPRoute]:
+    """A socket of the calling thread's own: pyroute2's event loop is not for sharing."""
+    try:
+        with IPRoute() as kernel:
+            yield kernel
+    except NetlinkError as error:
+        raise OSError(error.code, str(error.args[-1])) from error
+
+
 def _complete(
-    kernel: IPRoute, link: Mapping[str, Any], network: Network, subnet: ipaddress.IPv4Network, mtu: int
+    kernel: IPRoute, link: Mapping[str, Any] | None, network: Network, subnet: ipaddress.IPv4Network, mtu: int
 ) -> None:
+    if link is None:
+        raise OSError(errno.ENODEV, f"{network.interface} vanished")
     index = link["index"]
     if not link["flags"] & _IFF_UP or link.get("mtu") != mtu:
         kernel.link("set", index=index, state="up", mtu=mtu, ifalias=f"MultiOS network {network.name}"[:255])
@@ -130,9 +137,3 @@ def _delete(kernel: IPRoute, name: str) -> None:
     except NetlinkError as error:
         if error.code != errno.ENODEV:
             raise
-
-
-def _remedy(number: int) -> str:
-    if number == errno.EOPNOTSUPP:
-        return "this kernel has no bridges: load its module with `modprobe bridge`"
-    return "run `multios-container doctor`"

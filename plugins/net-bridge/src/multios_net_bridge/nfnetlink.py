@@ -40,6 +40,8 @@ IIFNAME, OIFNAME, L4PROTO = 6, 7, 16
 CT_STATE, CT_STATUS = 0, 2
 ESTABLISHED_RELATED, DESTINATION_NAT = 2 | 4, 1 << 5
 LOCAL = 2  # RTN_LOCAL
+# Data types as nft(8) numbers them, so that it can print the sets; a concatenation is 6 bits a part.
+ADDRESS_TYPE, PROTOCOL_TYPE, PORT_TYPE, INTERFACE_TYPE = 7, 12, 13, 41
 
 _LIST_ELEMENT = 1
 _DATA_VALUE, _DATA_VERDICT = 1, 2
@@ -116,6 +118,9 @@ class Batch:
         ]
         if flags & MAP:
             parts += [_number(6, data[0]), _number(7, data[1])]
+        if key[0] == INTERFACE_TYPE:
+            # For nft(8) only: names are in the host's byte order, or it prints them backwards.
+            parts.append(attribute(13, struct.pack("=BBI", 0, 4, 1)))
         self._add(NEW_SET, F_CREATE, *parts, _number(10, number))
 
     def add_elements(self, name: str, elements: Sequence[Element]) -> None:

@@ -26,8 +26,12 @@ from multios_net_bridge.nfnetlink import Batch, Element
 
 PROTOCOLS = {"tcp": 6, "udp": 17}
 
-# Data types as nft(8) numbers them, so that it can print the sets; a concatenation is 6 bits a part.
-_ADDRESS, _PROTOCOL, _PORT, _INTERFACE = 7, 12, 13, 41
+_ADDRESS, _PROTOCOL, _PORT, _INTERFACE = (
+    nft.ADDRESS_TYPE,
+    nft.PROTOCOL_TYPE,
+    nft.PORT_TYPE,
+    nft.INTERFACE_TYPE,
+)
 _TARGET = (_ADDRESS << 6 | _PORT, 8)
 _NAME = 16  # IFNAMSIZ
 
