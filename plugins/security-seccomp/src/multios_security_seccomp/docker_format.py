@@ -67,14 +67,26 @@ def _check(profile: Any) -> None:
                 f"syscalls[{number}].names of the seccomp profile is no list of names", _REMEDY
             )
         for key in ("includes", "excludes"):
-            if not isinstance(rule.get(key) or {}, Mapping):
-                raise InvalidInput(f"syscalls[{number}].{key} of the seccomp profile is no object", _REMEDY)
+            _check_condition(f"syscalls[{number}].{key}", rule.get(key) or {})
+    for key in ("architectures", "archMap", "flags"):
+        if not isinstance(profile.get(key) or [], list):
+            raise InvalidInput(f"{key} of the seccomp profile is no list", _REMEDY)
+
+
+def _check_condition(place: str, condition: Any) -> None:
+    if not isinstance(condition, Mapping):
+        raise InvalidInput(f"{place} of the seccomp profile is no object", _REMEDY)
+    for key in ("caps", "arches"):
+        names = condition.get(key) or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InvalidInput(f"{place}.{key} of the seccomp profile is no list of names", _REMEDY)
 
 
 def _architectures(profile: Mapping[str, Any], native: str) -> list[str]:
     for entry in profile.get("archMap") or ():
         if isinstance(entry, Mapping) and entry.get("architecture") == native:
-            return [native, *(entry.get("subArchitectures") or ())]
+            further = entry.get("subArchitectures") or []
+            return [native, *further] if isinstance(further, list) else [native]
     return list(profile.get("architectures") or ())
 
 
