@@ -140,6 +140,29 @@ class IdRanges:
             raise ValueError("count must hold at least one range of 65536 and end below 4294901760")
 
 
+def _variables(value: Any, where: str) -> Mapping[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise InvalidInput(
+            f"{where}: must be a table of text", 'for example { http_proxy = "http://proxy:3128" }'
+        )
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise InvalidInput(f"{where}: {name!r} is not a variable's name", "letters, digits and '_'")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """``[build]``: what the steps of template builds see, and no image keeps.
+
+    ``environment`` adds variables, such as a proxy's; ``ca_bundle`` is a file of certificates that their TLS
+    clients trust, for hosts behind a proxy that opens TLS.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict, metadata={"parse": _variables})
+    ca_bundle: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _ResourceTable:
     """``[default_resources]`` as written; :class:`Resources` once read."""
@@ -182,6 +205,7 @@ class Settings:
     networking: NetworkingSettings = NetworkingSettings()
     defaults: DriverDefaults = DriverDefaults()
     id_ranges: IdRanges = IdRanges()
+    build: BuildSettings = BuildSettings()
     drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     file: Path | None = None
 
@@ -217,6 +241,7 @@ _SECTIONS: dict[str, type] = {
     "networking": NetworkingSettings,
     "defaults": DriverDefaults,
     "id_ranges": IdRanges,
+    "build": BuildSettings,
 }
 
 

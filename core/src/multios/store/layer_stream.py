@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from multios.errors import InvalidInput
 
@@ -27,19 +27,19 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 class CompressedLayer(io.RawIOBase):
     """A gzip stream of the tar that ``source`` gives; once read to its end it knows the tar's ``diff_id`` and ``size``.
 
-    The gzip header has no time, so the same tar always gives the same blob. With ``limit`` a tar of more bytes
-    raises ``InvalidInput``.
+    ``first`` goes before what ``source`` gives. With ``limit`` a tar of more bytes raises ``InvalidInput``. The gzip
+    header has no time, so the same tar always gives the same blob.
     """
 
-    def __init__(self, source: BinaryIO, limit: int = 0) -> None:
+    def __init__(self, source: IO[bytes], limit: int = 0, first: bytes = b"") -> None:
         super().__init__()
         self._source = source
         self._limit = limit
         self._hash = hashlib.sha256()
-        self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-        self._pending = b""
-        self._ended = False
         self.size = 0
+        self._compressor = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+        self._pending = self._take(first)
+        self._ended = False
 
     def readable(self) -> bool:
         return True
@@ -48,17 +48,20 @@ class CompressedLayer(io.RawIOBase):
         while not self._pending and not self._ended:
             chunk = self._source.read(_CHUNK)
             self._ended = not chunk
-            self._hash.update(chunk)
-            self.size += len(chunk)
-            if self._limit and self.size > self._limit:
-                raise InvalidInput(
-                    f"the root filesystem is larger than {self._limit >> 30} GiB", "make it smaller"
-                )
-            self._pending = self._compressor.compress(chunk) if chunk else self._compressor.flush()
+            self._pending = self._take(chunk) if chunk else self._compressor.flush()
         size = min(len(buffer), len(self._pending))
         buffer[:size] = self._pending[:size]
         self._pending = self._pending[size:]
         return size
+
+    def _take(self, chunk: bytes) -> bytes:
+        self._hash.update(chunk)
+        self.size += len(chunk)
+        if self._limit and self.size > self._limit:
+            raise InvalidInput(
+                f"the root filesystem is larger than {self._limit >> 30} GiB", "make it smaller"
+            )
+        return self._compressor.compress(chunk)
 
     @property
     def diff_id(self) -> str:
