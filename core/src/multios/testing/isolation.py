@@ -6,301 +6,41 @@ A driver's tests subclass :class:`IsolationDriverSuite` and name the driver clas
         driver_type = NamespaceIsolation
 
 Every test makes real containers, through a supervisor of its own, on a small root file system of busybox. What a
-driver does not declare as a capability is skipped. A driver that takes its root by another road overrides ``rootfs``;
-one with settings of its own overrides ``driver``.
+driver does not declare as a capability is skipped. A driver that takes its root by another road overrides the fixture
+``rootfs``; one with settings of its own overrides ``driver``.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import tempfile
 import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 
-from multios.cgroups import Cgroups
-from multios.drivers.base import Capability, DriverContext
-from multios.drivers.isolation import Bundle, IsolationDriver, Launched, Stdio
+from multios.drivers.base import Capability
+from multios.drivers.isolation import IsolationDriver, Stdio
 from multios.errors import CommandNotExecutable, CommandNotFound, MultiosError, NotFound
-from multios.model.container import ProcessSpec, Resources
-from multios.model.mount import IdMap, Mount
+from multios.model.container import Resources
+from multios.model.mount import Mount
 from multios.supervisor.client import Supervisor
+from multios.testing.base import DriverSuite
+from multios.testing.isolation_box import Box, IsolationFixtures, eventually, traces
 
-PATIENCE = 10.0
-"""Seconds that a test waits for what must happen."""
-CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID", "CAP_KILL")
-NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "cgroup")
 METHODS = {
     Capability.EXEC: ("exec",),
     Capability.PAUSE: ("pause", "resume"),
     Capability.UPDATE: ("update",),
     Capability.STATS: ("stats",),
 }
-_APPLETS = "sh cat chmod echo env hostname id kill ln ls mkdir mknod mount pwd readlink sleep stat sync touch true tty"
-_SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
-    {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
-    {
-        "destination": "/dev",
-        "type": "tmpfs",
-        "source": "tmpfs",
-        "options": ["nosuid", "mode=755", "size=64k"],
-    },
-    {
-        "destination": "/dev/pts",
-        "type": "devpts",
-        "source": "devpts",
-        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-    },
-    {
-        "destination": "/dev/shm",
-        "type": "tmpfs",
-        "source": "shm",
-        "options": ["nosuid", "nodev", "mode=1777"],
-    },
-    {
-        "destination": "/sys",
-        "type": "sysfs",
-        "source": "sysfs",
-        "options": ["nosuid", "noexec", "nodev", "ro"],
-    },
-)
-
-
-def make_layer(directory: Path) -> Path:
-    """A root file system of a static busybox; skips the test where the host has none."""
-    busybox = shutil.which("busybox")
-    if busybox is None or b"/ld-linux" in Path(busybox).read_bytes():
-        pytest.skip("needs a static busybox (Debian: busybox-static)")
-    for name in ("bin", "dev", "etc", "proc", "sys", "root", "tmp"):
-        (directory / name).mkdir(parents=True)
-    shutil.copy(busybox, directory / "bin/busybox")
-    for name in _APPLETS.split():
-        (directory / "bin" / name).symlink_to("busybox")
-    (directory / "bin/data").write_text("no program\n")
-    (directory / "etc/greeting").write_text("hello\n")
-    return directory
-
-
-def make_spec(*command: str, user_namespace: bool = True) -> dict[str, Any]:
-    """A small, confined OCI runtime spec for tests to change."""
-    names = (*NAMESPACES, "user") if user_namespace else NAMESPACES
-    return {
-        "ociVersion": "1.2.0",
-        "hostname": "conformance",
-        "root": {"path": "rootfs", "readonly": False},
-        "process": {
-            "terminal": False,
-            "args": list(command),
-            "env": ["PATH=/bin", "HOME=/root"],
-            "cwd": "/",
-            "user": {"uid": 0, "gid": 0},
-            "capabilities": {key: list(CAPABILITIES) for key in ("bounding", "permitted", "effective")},
-            "noNewPrivileges": True,
-            "rlimits": [],
-        },
-        "mounts": [dict(mount) for mount in _SYSTEM_MOUNTS],
-        "annotations": {},
-        "linux": {
-            "namespaces": [{"type": name} for name in names],
-            "maskedPaths": ["/proc/timer_list", "/sys/firmware"],
-            "readonlyPaths": ["/proc/sys"],
-            "resources": {},
-        },
-    }
-
-
-@dataclass
-class Result:
-    """How a container ended, and what it wrote."""
-
-    exit_code: int | None
-    output: str
-
-    @property
-    def lines(self) -> list[str]:
-        """The output's lines."""
-        return self.output.splitlines()
-
-
-@dataclass
-class Box:
-    """One container of a test: change ``spec`` and the rest before :meth:`create`."""
-
-    driver: IsolationDriver
-    rootfs: tuple[Mount, ...]
-    upper: Path
-    """The directory on disk that holds what the container changed."""
-    spec: dict[str, Any]
-    id_map: IdMap | None
-    id: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
-    volumes: dict[str, int] = field(default_factory=dict)
-    resources: Resources = Resources()
-    launched: Launched | None = None
-    _output: Any = field(default_factory=tempfile.TemporaryFile)
-
-    @property
-    def process(self) -> dict[str, Any]:
-        """The spec's ``process``."""
-        section: dict[str, Any] = self.spec["process"]
-        return section
-
-    def bind(self, source: Path, target: str, *options: str) -> None:
-        """Add a bind mount."""
-        entry = {"destination": target, "type": "bind", "source": str(source), "options": ["bind", *options]}
-        self.spec["mounts"].append(entry)
-        self.volumes[target] = os.open(source, os.O_PATH | os.O_CLOEXEC)
-
-    def create(self, stdio: Stdio | None = None) -> Launched:
-        """As the contract's verb."""
-        null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            streams = stdio or Stdio(descriptors=(null, self._output.fileno(), self._output.fileno()))
-            bundle = Bundle(
-                self.id, self.spec, self.rootfs, streams, self.id_map, self.resources, dict(self.volumes)
-            )
-            self.launched = self.driver.create(bundle)
-        finally:
-            os.close(null)
-        if self.launched.netns >= 0:
-            os.close(self.launched.netns)
-        return self.launched
-
-    def start(self) -> None:
-        """As the contract's verb."""
-        self.driver.start(self.id)
-
-    def run(self) -> Result:
-        """Create, start, wait."""
-        self.create()
-        self.start()
-        return self.wait()
-
-    def shell(self, script: str) -> Result:
-        """Run a shell script as the command."""
-        self.process["args"] = ["sh", "-c", script]
-        return self.run()
-
-    def wait(self) -> Result:
-        """Until the first process has ended."""
-        eventually(lambda: self.driver.state(self.id).status == "stopped", "the container ends")
-        return Result(self.driver.state(self.id).exit_code, self.output)
-
-    @property
-    def output(self) -> str:
-        """What it has written so far."""
-        size = os.fstat(self._output.fileno()).st_size
-        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
-
-    def exec(self, supervisor: Supervisor, *command: str, **process: Any) -> Result:
-        """Run a command in the running container, and wait for it."""
-        exec_id = f"exec-{uuid.uuid4().hex[:12]}"
-        section = {**self.process, "args": list(command), **process}
-        with tempfile.TemporaryFile() as output, open(os.devnull, "rb") as null:
-            stdio = Stdio(descriptors=(null.fileno(), output.fileno(), output.fileno()))
-            self.driver.exec(self.id, exec_id, ProcessSpec(section), stdio)
-            eventually(lambda: supervisor.exit_of(exec_id) is not None, "the exec'ed process ends")
-            output.seek(0)
-            text = output.read().decode()
-        ended = supervisor.exit_of(exec_id)
-        assert ended is not None
-        supervisor.forget(exec_id)
-        return Result(ended["exit_code"], text)
-
-
-def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait until ``holds()``; fail with ``what`` did not happen."""
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > end:
-            pytest.fail(f"did not happen within {PATIENCE:.0f} s: {what}")
-        time.sleep(0.002)
 
 
 @pytest.mark.needs_root
-class IsolationDriverSuite:
+class IsolationDriverSuite(IsolationFixtures):
     """What every isolation driver must do."""
-
-    driver_type: ClassVar[type[IsolationDriver]]
-
-    # --- fixtures: override what your driver needs otherwise ---
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def cgroup_parent(cls) -> Iterator[str]:
-        """A cgroup parent of these tests' own."""
-        name = f"multios-test-{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        yield name
-        Cgroups("/", name).hierarchy.dissolve()
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def supervisor(cls, cgroup_parent: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-        """A supervisor that has loaded the driver's launcher."""
-        directory = tmp_path_factory.mktemp("supervisor")
-        (directory / "exits").mkdir()
-        launchers = [cls.driver_type.launcher] if cls.driver_type.launcher else []
-        made = Supervisor(directory / "socket", directory / "exits", cgroup_parent, launchers, slots=0)
-        yield made
-        made.shutdown()
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def layer(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """The root file system's read-only layer."""
-        return make_layer(tmp_path_factory.mktemp("layer"))
-
-    @pytest.fixture
-    def upper(self, tmp_path: Path) -> Path:
-        """Where the container's changes land."""
-        for name in ("snapshot/fs", "snapshot/work"):
-            (tmp_path / name).mkdir(parents=True)
-        return tmp_path / "snapshot/fs"
-
-    @pytest.fixture
-    def rootfs(self, layer: Path, upper: Path) -> tuple[Mount, ...]:
-        """The container's root, as a storage driver would describe it."""
-        work = upper.with_name("work")
-        return (Mount("overlay", "overlay", (f"lowerdir={layer}", f"upperdir={upper}", f"workdir={work}")),)
-
-    @pytest.fixture
-    def driver(self, supervisor: Supervisor, tmp_path: Path) -> IsolationDriver:
-        """The driver under test."""
-        for name in ("state", "runtime"):
-            (tmp_path / name).mkdir()
-        context = DriverContext(tmp_path / "state", tmp_path / "runtime", supervisor)
-        return self.driver_type(self.driver_type.Settings(), context)
-
-    @pytest.fixture
-    def make_box(
-        self, driver: IsolationDriver, rootfs: tuple[Mount, ...], upper: Path, supervisor: Supervisor
-    ) -> Iterator[Callable[..., Box]]:
-        """Makes a container to be; removed after the test."""
-        boxes: list[Box] = []
-
-        def make(*command: str) -> Box:
-            mapped = Capability.USER_NAMESPACE in driver.capabilities
-            spec = make_spec(*(command or ("true",)), user_namespace=mapped)
-            boxes.append(Box(driver, rootfs, upper, spec, IdMap(500_000) if mapped else None))
-            return boxes[-1]
-
-        yield make
-        for box in boxes:
-            driver.delete(box.id)
-            supervisor.forget(box.id)
-            for descriptor in box.volumes.values():
-                os.close(descriptor)
-
-    @pytest.fixture
-    def box(self, make_box: Callable[..., Box]) -> Box:
-        """One container to be."""
-        return make_box()
 
     def require(self, capability: Capability) -> None:
         """Skip unless the driver declares ``capability``."""
@@ -388,11 +128,11 @@ class IsolationDriverSuite:
             driver.kill("nobody", signal.SIGTERM)
 
     def test_a_failed_create_leaves_nothing(self, box: Box, cgroup_parent: str) -> None:
-        before = _traces(cgroup_parent)
+        before = traces(cgroup_parent)
         box.rootfs = (Mount("bind", "/no/such/directory"),)
         with pytest.raises(MultiosError):
             box.create()
-        assert _traces(cgroup_parent) == before
+        assert traces(cgroup_parent) == before
         with pytest.raises(NotFound):
             box.driver.state(box.id)
 
@@ -421,20 +161,20 @@ class IsolationDriverSuite:
         sets = box.process["capabilities"]
         sets["bounding"] = ["CAP_CHOWN", "CAP_KILL"]
         sets["permitted"] = sets["effective"] = ["CAP_KILL"]
-        found = _status(box.shell("cat /proc/self/status").lines)
+        found = status_of(box.shell("cat /proc/self/status").lines)
         assert (found["CapBnd"], found["CapPrm"], found["CapEff"]) == ("21", "20", "20")
 
     def test_an_ordinary_user_gets_ambient_capabilities(self, box: Box) -> None:
         box.process["user"] = {"uid": 1000, "gid": 1000}
         sets = ("bounding", "permitted", "effective", "inheritable", "ambient")
         box.process["capabilities"] = {name: ["CAP_KILL"] for name in sets}
-        found = _status(box.shell("cat /proc/self/status").lines)
+        found = status_of(box.shell("cat /proc/self/status").lines)
         assert {found[key] for key in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"20"}
 
     @pytest.mark.parametrize("wanted", [True, False])
     def test_no_new_privileges(self, box: Box, wanted: bool) -> None:
         box.process["noNewPrivileges"] = wanted
-        assert _status(box.shell("cat /proc/self/status").lines)["NoNewPrivs"] == str(int(wanted))
+        assert status_of(box.shell("cat /proc/self/status").lines)["NoNewPrivs"] == str(int(wanted))
 
     def test_resource_limits(self, box: Box) -> None:
         box.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 64, "hard": 128}]
@@ -616,13 +356,8 @@ class IsolationDriverSuite:
         )
 
 
-def _status(lines: list[str]) -> Mapping[str, str]:
+def status_of(lines: list[str]) -> Mapping[str, str]:
     """/proc/PID/status, numbers without leading zeros."""
     return {
         key: value.strip().lstrip("0") or "0" for key, _, value in (line.partition(":") for line in lines)
     }
-
-
-def _traces(cgroup_parent: str) -> tuple[str, list[str]]:
-    """What a container leaves on a host: mounts and cgroups."""
-    return Path("/proc/self/mountinfo").read_text(), Cgroups("/", cgroup_parent).names()
