@@ -123,10 +123,8 @@ class _Xz(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         while True:
             if self._decompressor is None or self._decompressor.eof:
-                data = (self._decompressor.unused_data if self._decompressor else b"") or self._source.read(
-                    _CHUNK
-                )
-                if not data.strip(b"\0"):  # the end, or a stream's padding
+                data = self._next_stream()
+                if not data:
                     return 0
                 self._decompressor = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
             elif self._decompressor.needs_input:
@@ -139,3 +137,10 @@ class _Xz(io.RawIOBase):
             if output:
                 buffer[: len(output)] = output
                 return len(output)
+
+    def _next_stream(self) -> bytes:
+        """The start of the next stream, after the padding of the last one; empty at the end."""
+        data = self._decompressor.unused_data.lstrip(b"\0") if self._decompressor else b""
+        while not data and (chunk := self._source.read(_CHUNK)):
+            data = chunk.lstrip(b"\0")
+        return data
