@@ -139,6 +139,7 @@ def _begin_logging(settings: Settings, level: str | None, to_terminal: bool) -> 
         handlers=handlers,
         force=True,
     )
+    logging.getLogger("pyroute2").setLevel(logging.WARNING)  # at debug it writes every packet
 
 
 class Daemon:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from multios.engine import files
 from multios.engine.caller import Caller
-from multios.engine.containers import Containers, snapshot_key
+from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.engine.registry import Registry
 from multios.model.container import Container, ContainerConfig
@@ -79,7 +79,7 @@ class BuildSession:
 
     def commit_key(self) -> str:
         """The storage key of the snapshot as it is now."""
-        return snapshot_key(self._container)
+        return self._container.id
 
     def close(self) -> None:
         """Remove the container and its snapshot (which a commit may have taken)."""

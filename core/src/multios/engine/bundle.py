@@ -41,7 +41,7 @@ def opened(
     stdio: Stdio,
 ) -> Iterator[Bundle]:
     """The bundle, written to ``directory/config.json``, with its volumes open; they are closed on leaving."""
-    (directory / "config.json").write_text(json.dumps(spec, indent=1))
+    (directory / "config.json").write_text(json.dumps(spec))
     owner = Caller(container.owner, container.owner)
     descriptors: dict[str, int] = {}
     try:

@@ -38,13 +38,7 @@ from multios.settings import Settings
 
 log = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
-SNAPSHOT_PREFIX = "container-"
 RUNNING = (Status.RUNNING, Status.PAUSED)
-
-
-def snapshot_key(container: Container) -> str:
-    """The key of a container's writable snapshot."""
-    return SNAPSHOT_PREFIX + container.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +219,7 @@ class Containers:
     def _launch(self, container: Container, attach: bool, stdin: int | None) -> Launched:
         directory = self.directory(container)
         isolation = self._isolation(container)
-        rootfs = self._parts.drivers.storage(container).mounts(snapshot_key(container))
+        rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
         with Steps() as steps:
             attached = self._reserve_endpoints(container, steps)

@@ -13,7 +13,7 @@ from typing import Any
 
 from multios.drivers.isolation import IsolationDriver, Launched, Stdio
 from multios.engine import runtime_spec, users
-from multios.engine.containers import Containers, snapshot_key
+from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.errors import Conflict, InvalidInput
 from multios.model.container import Container, ProcessSpec, Security, Status
@@ -62,7 +62,7 @@ def _process(
     process = {**base, "args": list(request.command), "terminal": request.terminal}
     environment = dict(word.partition("=")[::2] for word in base["env"])
     if request.user:
-        mounts = drivers.storage(container).mounts(snapshot_key(container))
+        mounts = drivers.storage(container).mounts(container.id)
         account = users.resolve(request.user, mounts)
         process["user"] = {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)}
         environment["HOME"] = account.home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from multios.engine.caller import Caller
-from multios.engine.containers import RUNNING, SNAPSHOT_PREFIX, Containers, Parts
+from multios.engine.containers import RUNNING, Containers, Parts
 from multios.errors import MultiosError
 from multios.model.container import Container, Status
 from multios.supervisor.client import Supervisor
@@ -19,6 +20,7 @@ from multios.supervisor.client import Supervisor
 log = logging.getLogger(__name__)
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 60.0
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 SETTLED_SECONDS = 10.0
 """A container that ran this long begins its back-off anew."""
 
@@ -79,8 +81,9 @@ class Exits:
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),
             )
+            self._supervisor.forget(container_id)
             self._containers.clear_run(container)
-            ended = self._registry.change(self._registry.get(container_id) or ended, ports=())
+            ended = self._registry.change(ended, ports=())
             if ended.removing:
                 self._containers.discard(ended)
         self._parts.events.publish("container", "die", container.id, container.name, exit_code=exit_code)
@@ -186,8 +189,7 @@ class Exits:
     def _sweep_snapshots(self, ids: set[str]) -> None:
         for storage in self._parts.drivers.storages:
             for snapshot in list(storage.walk()):
-                container_id = snapshot.key.removeprefix(SNAPSHOT_PREFIX)
-                if snapshot.key.startswith(SNAPSHOT_PREFIX) and container_id not in ids:
+                if CONTAINER_ID.fullmatch(snapshot.key) and snapshot.key not in ids:
                     _logged(storage.remove, snapshot.key)
 
 

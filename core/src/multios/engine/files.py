@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from multios.engine.containers import RUNNING, snapshot_key
+from multios.engine.containers import RUNNING
 from multios.engine.drivers import Drivers
 from multios.engine.inside import NO_DIRECTORY, NOT_THERE
 from multios.errors import InvalidInput, NotFound, StepFailed
@@ -70,7 +70,7 @@ def _root(drivers: Drivers, container: Container) -> Iterator[list[str]]:
         finally:
             os.close(pid)
         return
-    with mounted(drivers.storage(container).mounts(snapshot_key(container))) as root:
+    with mounted(drivers.storage(container).mounts(container.id)) as root:
         yield ["chroot", str(root), "host"]
 
 

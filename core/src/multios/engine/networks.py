@@ -44,6 +44,7 @@ class Networks:
         self._lock = threading.RLock()
         self._networks = {network.name: network for network in database.all(Network)}
         self._used: dict[str, dict[str, str]] = {}
+        self._last: dict[str, str] = {}
         self._ready: set[str] = set()
         for endpoint in database.endpoints():
             self._used.setdefault(endpoint.network_id, {})[endpoint.address] = endpoint.container_id
@@ -195,7 +196,10 @@ class Networks:
                     raise Conflict(f"address {wanted} is in use on {network.name!r}", "choose another")
                 address = wanted
             else:
-                address = addresses.choose_address(network.subnet, network.gateway, bare)
+                address = addresses.choose_address(
+                    network.subnet, network.gateway, bare, last=self._last.get(network.id, "")
+                )
+                self._last[network.id] = address
             endpoint_id = os.urandom(16).hex()
             endpoint = Endpoint(
                 id=endpoint_id,

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from multios.supervisor.birth import Child, Nursery
 
-USUAL = frozenset({"user", "mount", "pid", "network", "ipc", "uts", "cgroup"})
+_EVERYWHERE = ("user", "mount", "pid", "network", "ipc", "uts", "cgroup")
+USUAL = frozenset(_EVERYWHERE + (("time",) if os.path.exists("/proc/self/ns/time") else ()))
+"""What containers ask for unless told otherwise."""
 RETRY_SECONDS = 10.0
 
 
