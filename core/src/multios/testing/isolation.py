@@ -39,7 +39,7 @@ METHODS = {
 
 
 @pytest.mark.needs_root
-class IsolationDriverSuite(IsolationFixtures):
+class IsolationDriverSuite(IsolationFixtures, DriverSuite):
     """What every isolation driver must do."""
 
     def require(self, capability: Capability) -> None:
@@ -108,7 +108,7 @@ class IsolationDriverSuite(IsolationFixtures):
         pid = box.create().pid
         box.start()
         box.driver.delete(box.id)
-        assert not os.path.exists(f"/proc/{pid}")
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the process is gone")
 
     def test_deleting_twice_is_no_error(self, box: Box) -> None:
         box.run()
@@ -330,7 +330,7 @@ class IsolationDriverSuite(IsolationFixtures):
         box.start()
         box.driver.pause(box.id)
         box.driver.delete(box.id)
-        assert not os.path.exists(f"/proc/{pid}")
+        eventually(lambda: not os.path.exists(f"/proc/{pid}"), "the process is gone")
 
     def test_limits_hold_from_the_start_and_can_be_changed(self, box: Box) -> None:
         self.require(Capability.STATS)

@@ -292,6 +292,7 @@ class IsolationFixtures:
         for box in boxes:
             driver.delete(box.id)
             supervisor.forget(box.id)
+            box._output.close()
             for descriptor in box.volumes.values():
                 os.close(descriptor)
 

@@ -153,7 +153,7 @@ class Containers:
 
     def stats(self, container_id: str) -> Stats:
         """The cgroup's reading, and the traffic of the first process's network namespace."""
-        state = self._require(container_id, "running", "paused")
+        state = self._require(container_id, "created", "running", "paused")
         group = self._group(container_id)
         return network_bytes(state.pid, group.cgroups.stats(group.name))
 
