@@ -56,7 +56,6 @@ def root() -> click.Group:
         ],
         callback=_globals,
         invoke_without_command=True,
-        no_args_is_help=False,
     )
 
 
@@ -126,7 +125,14 @@ class _Root(_Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in GROUPS:
-            return _Group(f"{cmd_name} ", name=cmd_name, help=GROUPS[cmd_name] + ".", context_settings=_HELP)
+            return _Group(
+                f"{cmd_name} ",
+                name=cmd_name,
+                help=GROUPS[cmd_name] + ".",
+                context_settings=_HELP,
+                callback=_show_help,
+                invoke_without_command=True,
+            )
         return super().get_command(ctx, cmd_name) or _plugin_command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

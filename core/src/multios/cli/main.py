@@ -17,7 +17,7 @@ UNEXPECTED = 125
 
 def main() -> int:
     """``multios-container``; the exit status."""
-    return _run(sys.argv[1:])
+    return _leave(_run(sys.argv[1:]))
 
 
 def template_main() -> int:
@@ -27,7 +27,18 @@ def template_main() -> int:
     while rest and rest[0][:1] == "-" and rest[0] not in ("-h", "--help"):
         count = 2 if rest[0] in ("--socket", "--host", "-H") else 1
         own, rest = own + rest[:count], rest[count:]
-    return _run([*own, "template", *rest])
+    return _leave(_run([*own, "template", *rest]))
+
+
+def _leave(status: int) -> int:
+    """Exit at once, which spares 1 to 2 ms of tearing the interpreter down; a plugin's command may need that, though."""
+    if "click" in sys.modules:
+        return status
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
 
 
 def _run(words: list[str]) -> int:
