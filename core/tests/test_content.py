@@ -26,8 +26,7 @@ def small_image(content: ContentStore, text: str = "hello") -> Descriptor:
         entry = tarfile.TarInfo("greeting")
         entry.size = len(text)
         archive.addfile(entry, io.BytesIO(text.encode()))
-    tar.seek(0)
-    layer = CompressedLayer(tar)
+    layer = CompressedLayer([tar.getvalue()])
     blob = content.put(GZIP_LAYER_TYPE, layer)  # type: ignore[arg-type]
     return write_image(content, ImageConfig(command=("/bin/sh",)), [Layer(blob, layer.diff_id)], "a test")
 

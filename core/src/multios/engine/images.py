@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from multios.drivers.image_source import ImageSourceDriver, Progress
@@ -17,11 +17,12 @@ from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
 from multios.engine.unpacking import Unpacker
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, nearest
+from multios.layers.compression import decompressed
 from multios.model.image import Descriptor, Image, ImageConfig, ResolvedImage
 from multios.model.reference import parse
 from multios.store import manifest
 from multios.store.content import REFERENCE_ANNOTATION, ContentStore
-from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, decompressed, written_by
+from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, chunks_of, written_by
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,7 @@ class Images:
         try:
             with self._content.holding():
                 progress(f"Reading {name}", 0, 0)
-                layer = self._store_layer(decompressed(stream), LARGEST_ROOTFS)
+                layer = self._store_layer(decompressed(stream.read), LARGEST_ROOTFS)
                 descriptor = manifest.write_image(self._content, config, [layer], f"import {name}")
                 descriptor = _annotated(descriptor, "import")
                 self.unpack(manifest.read_image(self._content, descriptor), storage, progress)
@@ -203,11 +204,6 @@ class Images:
         except MultiosError:
             self._content.collect_garbage()
             raise
-        except Exception as error:  # what a damaged gzip or xz stream raises has no common base
-            self._content.collect_garbage()
-            raise InvalidInput(
-                f"import {name}: the archive is damaged: {error}", "give a tar, plain or with gzip or xz"
-            ) from error
         return self.get(name)
 
     def commit(
@@ -227,7 +223,7 @@ class Images:
         names = [self._writable_name(reference) for reference in references]
         with self._content.holding():
             with written_by(lambda target: storage.diff(snapshot, target)) as tar:
-                layer = self._store_layer(tar)
+                layer = self._store_layer(chunks_of(tar))
             layers = [*manifest.read_layers(self._content, base), layer]
             history = manifest.read_history(self._content, base)
             stored = manifest.write_image(self._content, config, layers, created_by, history)
@@ -244,7 +240,7 @@ class Images:
         self._tag(self._writable_name(name), image.manifest)
         return self.get(name)
 
-    def _store_layer(self, tar: BinaryIO, limit: int = 0) -> manifest.Layer:
+    def _store_layer(self, tar: Iterable[bytes], limit: int = 0) -> manifest.Layer:
         compressed = CompressedLayer(tar, limit)
         blob = self._content.put(GZIP_LAYER_TYPE, compressed)  # type: ignore[arg-type]
         return manifest.Layer(blob, compressed.diff_id)

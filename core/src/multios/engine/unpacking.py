@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable
 from multios.drivers.image_source import Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
-from multios.errors import Conflict, MultiosError, NotFound, StepFailed
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed
+from multios.layers.unpack import unpack
 from multios.model.image import Image
 from multios.store.content import ContentStore
 from multios.store.manifest import Layer, chain_ids, read_layers
@@ -43,7 +44,9 @@ class Unpacker:
         keys = [snapshot_key(chain) for chain in chain_ids(image.layers)]
         if not _exists(storage, keys[-1]):
             parent = ""
-            for number, (key, layer) in enumerate(zip(keys, read_layers(self._content, image), strict=True), 1):
+            for number, (key, layer) in enumerate(
+                zip(keys, read_layers(self._content, image), strict=True), 1
+            ):
                 with self._locks.holding((storage.name, key)):
                     if not _exists(storage, key):
                         what = f"Unpacking layer {number} of {len(keys)}"
@@ -70,18 +73,28 @@ class Unpacker:
                 if key in needed or not _removed(storage, key):
                     return
 
-    def _unpack_layer(self, layer: Layer, storage: StorageDriver, key: str, parent: str, progress: Progress) -> None:
+    def _unpack_layer(
+        self, layer: Layer, storage: StorageDriver, key: str, parent: str, progress: Progress
+    ) -> None:
         temporary = f"{UNPACKING_PREFIX}{secrets.token_hex(8)}"
         try:
             mounts = storage.prepare(temporary, parent)
-            apply_layer(self._content, layer, mounts, progress)
+            with self._content.open(layer.blob.digest) as blob:
+                done = unpack(blob, mounts, progress=lambda read: progress("", read, layer.blob.size))
+            if done.digest != layer.diff_id:
+                raise InvalidInput(
+                    f"layer {layer.blob.digest[:19]} is not what its image says ({layer.diff_id[:19]})",
+                    "fetch the image again",
+                )
             storage.commit(key, temporary)
         except BaseException as error:
             with contextlib.suppress(NotFound):
                 storage.remove(temporary)
             if isinstance(error, MultiosError) or not isinstance(error, Exception):
                 raise
-            raise StepFailed("unpack layer", f"{layer.blob.digest[:19]}: {error}", "fetch the image again") from error
+            raise StepFailed(
+                "unpack layer", f"{layer.blob.digest[:19]}: {error}", "fetch the image again"
+            ) from error
 
     def _clear_leftovers(self, storage: StorageDriver) -> None:
         """Once per storage driver: what a killed process was unpacking, and chains of no image, go."""

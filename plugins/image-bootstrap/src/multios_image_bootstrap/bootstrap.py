@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import shutil
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from multios.drivers.image_source import ContentSink, Progress
 from multios.errors import InvalidInput, MultiosError, StepFailed, Unsupported
 from multios.model.image import Descriptor, ImageConfig
-from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer
+from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, chunks_of
 from multios.store.manifest import DEFAULT_PATH, Layer, architecture, write_image
 from multios_image_bootstrap import messages
 from multios_image_bootstrap.process import Followed, followed
@@ -199,7 +200,7 @@ def _stored(
     release: Release, where: Origin, tool: Followed, content: ContentSink, first: bytes = b""
 ) -> Layer:
     """The tool's output, after ``first``, as a layer, if the tool says that it is whole."""
-    layer = CompressedLayer(tool.output, first=first)
+    layer = CompressedLayer(itertools.chain([first], chunks_of(tool.output)))
     blob = content.put(GZIP_LAYER_TYPE, layer)  # type: ignore[arg-type]
     if tool.finish():
         raise _failure(release, where, tool)

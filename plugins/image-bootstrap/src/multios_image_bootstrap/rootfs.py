@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import lzma
+import itertools
 import os
 import re
 import stat
 import tarfile
-import zlib
 from pathlib import Path
 
 from multios.drivers.image_source import ContentSink, Progress
 from multios.errors import InvalidInput, NotFound
+from multios.layers.compression import decompressed
 from multios.model.image import Descriptor, ImageConfig, ResolvedImage
-from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, decompressed
+from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer
 from multios.store.manifest import DEFAULT_PATH, Layer, write_image
 
 PREFIX = "rootfs:"
@@ -49,15 +48,16 @@ def fetch(image: ResolvedImage, content: ContentSink, progress: Progress) -> Des
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise InvalidInput(f"{path} is not a file", "name a tar of a root filesystem")
             progress(f"Reading {path}", 0, 0)
-            tar = io.BufferedReader(decompressed(file), 1 << 20)  # type: ignore[type-var]
-            _check_start(path, tar.peek(_BLOCK)[:_BLOCK])
-            layer = CompressedLayer(tar, _LARGEST)
+            chunks = decompressed(file.read)
+            first = next(chunks, b"")
+            _check_start(path, first[:_BLOCK])
+            layer = CompressedLayer(itertools.chain([first], chunks), _LARGEST)
             blob = content.put(GZIP_LAYER_TYPE, layer)  # type: ignore[arg-type]
     except FileNotFoundError:
         raise NotFound(f"no such file: {path!r}", "name a tar of a root filesystem") from None
-    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+    except OSError as error:
         raise InvalidInput(
-            f"{path} cannot be read: {error}", "name a tar, plain or with gzip or xz"
+            f"{path} cannot be read: {error.strerror}", "name a tar of a root filesystem"
         ) from error
     config = ImageConfig(command=("/bin/sh",), environment=(DEFAULT_PATH,))
     return write_image(content, config, [Layer(blob, layer.diff_id)], f"root filesystem {path}")
