@@ -72,6 +72,10 @@ class Catalog:
         wanted = _normalized(distribution)
         return [item for item in self._declared if _normalized(item.distribution) == wanted]
 
+    def distributions(self) -> list[str]:
+        """Every distribution that declares something."""
+        return sorted({item.distribution for item in self._declared})
+
     # --- loading ---------------------------------------------------------------------------------
 
     def load(self, kind: str, name: str, recorded: DriverIdentity | None = None) -> LoadedDriver:

@@ -1,11 +1,9 @@
 """The conformance suite of network drivers.
 
-A driver's tests subclass :class:`NetworkDriverSuite` and give it a ``driver`` fixture::
+A driver's tests subclass :class:`NetworkDriverSuite` and name the driver class::
 
     class TestBridge(NetworkDriverSuite):
-        @pytest.fixture
-        def driver(self, host, tmp_path):
-            return BridgeNetwork(BridgeNetwork.Settings(), DriverContext(tmp_path, tmp_path))
+        driver_type = BridgeNetwork
 
 Every test runs in a network namespace of its own, so that neither links nor rules of the machine are
 touched; ``host`` is that namespace. A driver that needs a parent interface makes it in an overridden
@@ -33,6 +31,7 @@ from multios.errors import MultiosError, StepFailed, Unsupported
 from multios.model.network import Endpoint, Network, PortMapping
 from multios.supervisor.flags import CLONE_NEWNET
 from multios.supervisor.syscalls import Syscalls
+from multios.testing.base import DriverSuite
 
 WAIT = 2.0
 """Seconds that a test waits for a packet which must come."""
@@ -170,8 +169,8 @@ def reaches(
     return True
 
 
-class NetworkDriverSuite:
-    """What every network driver must do. Subclass it with a ``driver`` fixture."""
+class NetworkDriverSuite(DriverSuite):
+    """What every network driver must do. The driver is made in ``host``."""
 
     pytestmark = pytest.mark.needs_root
 
@@ -186,11 +185,6 @@ class NetworkDriverSuite:
                 yield namespace
         finally:
             namespace.close()
-
-    @pytest.fixture
-    def driver(self, host: Namespace) -> NetworkDriver:
-        """The driver under test, made in ``host``."""
-        raise NotImplementedError("give your subclass a `driver` fixture")
 
     @pytest.fixture
     def network(self, driver: NetworkDriver) -> Network:

@@ -22,6 +22,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.security import SecurityDriver
 from multios.errors import NotFound, Unsupported
 from multios.model.health import HealthCheck
+from multios.testing.base import DriverSuite
 
 
 def make_spec(*capabilities: str) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def make_spec(*capabilities: str) -> dict[str, Any]:
     }
 
 
-class SecurityDriverSuite:
+class SecurityDriverSuite(DriverSuite):
     """What every security driver must do."""
 
     driver_type: ClassVar[type[SecurityDriver]]
