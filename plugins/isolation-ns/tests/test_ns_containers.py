@@ -214,7 +214,7 @@ class TestContainers(IsolationFixtures):
         entry = {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
         box.spec["mounts"].append(entry)
         box.resources = Resources(memory_limit=64 << 20)
-        script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max; ls -la /sys/fs/cgroup; cat /proc/self/mountinfo"
+        script = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"
         assert box.shell(script).output == f"{64 << 20}\n"
 
     # --- exec ---

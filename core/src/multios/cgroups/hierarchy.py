@@ -137,6 +137,7 @@ class Hierarchy:
                     self._prepare()
                     os.mkdir(path, 0o755)
                 made.append(path)
+                os.chmod(path, 0o755)  # whatever the umask: a container reads its own limits there
             for parent in self._cpusets:
                 _fill_cpuset(f"{parent}/{name}", parent)
         except OSError:
