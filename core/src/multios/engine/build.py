@@ -10,6 +10,7 @@ import tarfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from multios.drivers.storage import StorageDriver
 from multios.engine import files
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers
@@ -51,6 +52,11 @@ class BuildSession:
     ) -> None:
         self._container, self._containers = container, containers
         self._registry, self._drivers = registry, drivers
+
+    @property
+    def storage(self) -> StorageDriver:
+        """The driver that holds the snapshot."""
+        return self._drivers.storage(self._container)
 
     def run(self, argv: list[str], environment: Mapping[str, str], on_output: OutputReader) -> int:
         """Run a command to its end; its exit code. ``on_output`` gets each line of stdout and stderr."""

@@ -68,7 +68,7 @@ class Engine:
             ContentStore(data / "content"), self.drivers.storages, self.drivers.image_sources()
         )
         self._builds = ContainerBuilds()
-        self.templates = Templates(self.catalog, self.images, self._builds)
+        self.templates = Templates(self.catalog, self.images, self._builds, settings.build)
         parts = self._parts(data)
         self.containers = Containers(parts)
         self.exits = Exits(parts, self.containers, self.supervisor)
