@@ -1,0 +1,84 @@
+"""Storage driver ``overlay``: snapshots are directories of changes, stacked by overlayfs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
+
+from multios.drivers.base import Capability, DriverContext
+from multios.layers.snapshot_driver import DirectorySnapshots, make_root
+from multios.model.mount import Mount
+
+if TYPE_CHECKING:
+    from multios.model.health import HealthCheck
+
+
+class OverlayStorage(DirectorySnapshots):
+    """Kernel: filesystems/overlayfs. ``fs`` and ``work`` stand side by side, as an idmapped upper layer needs."""
+
+    name: ClassVar[str] = "overlay"
+    summary: ClassVar[str] = "snapshots stacked by overlayfs; the default"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.DIFF, Capability.USER_NAMESPACE})
+
+    def __init__(self, settings: Any, context: DriverContext) -> None:
+        super().__init__(settings, context)
+        self._switches = switches(os.uname().release)
+
+    def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`: two directories and a record."""
+        with self.store.making(key, parent, "active") as directory:
+            make_root(f"{directory}/fs", self.files(self.store.get(parent)) if parent else "")
+            os.mkdir(f"{directory}/work", 0o700)
+        return self.mounts(key)
+
+    def view(self, key: str, parent: str) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`: a record only."""
+        self.store.get(parent)
+        with self.store.making(key, parent, "view", with_directory=False):
+            pass
+        return self.mounts(key)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`: an overlay, or a bind mount where there is only one layer."""
+        record = self.store.get(key)
+        layers = [self.files(layer) for layer in self.store.ancestors(record.parent)]
+        if record.kind == "committed":
+            layers.insert(0, self.files(record))
+        if record.kind == "active":
+            own = self.store.directory(record)
+            if not layers:
+                return (Mount("bind", f"{own}/fs", ("rw",)),)
+            upper = (f"upperdir={own}/fs", f"workdir={own}/work")
+            return (Mount("overlay", "overlay", (_lower(layers), *upper, *self._switches)),)
+        if len(layers) == 1:
+            return (Mount("bind", layers[0], ("ro",)),)
+        return (Mount("overlay", "overlay", ("ro", _lower(layers), *self._switches)),)
+
+    def diff(self, key: str, target: BinaryIO) -> None:
+        """See :class:`StorageDriver`: the upper directory, with overlay's marks in OCI's words."""
+        from multios_storage_overlay.diff import pack_upper  # deferred: only commits need it
+
+        record = self.store.get(key)
+        below = self.files(self.store.get(record.parent)) if record.parent else ""
+        pack_upper(self.files(record) if record.id else "", below, target)
+
+    @classmethod
+    def health_checks(cls) -> Iterable[HealthCheck]:
+        """Overlayfs in the kernel, a data root that can be an upper layer, idmapped mounts."""
+        from multios_storage_overlay.health import checks
+
+        return checks()
+
+
+def switches(release: str) -> tuple[str, ...]:
+    """Mount options that keep features off whose marks are no part of an OCI layer, as far as this kernel knows them."""
+    numbers = [int(part) if part.isdigit() else 0 for part in release.split("-")[0].split(".")[:2]]
+    version = (numbers[0], numbers[1] if len(numbers) > 1 else 0)
+    words = [((4, 13), "index=off"), ((4, 15), "redirect_dir=nofollow"), ((4, 19), "metacopy=off")]
+    return tuple(word for since, word in words if version >= since)
+
+
+def _lower(layers: list[str]) -> str:
+    """``lowerdir=`` with the topmost first; backslash and colon are escaped in paths."""
+    return "lowerdir=" + ":".join(path.replace("\\", "\\\\").replace(":", "\\:") for path in layers)

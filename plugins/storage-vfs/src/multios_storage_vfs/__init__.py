@@ -1,0 +1,63 @@
+"""Storage driver ``vfs``: every snapshot is a whole copy; works everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
+
+from multios.drivers.base import Capability
+from multios.layers.snapshot_driver import DirectorySnapshots, make_root
+from multios.model.mount import Mount
+
+if TYPE_CHECKING:
+    from multios.model.health import HealthCheck
+
+
+class VfsStorage(DirectorySnapshots):
+    """A copy at ``prepare`` (with shared blocks where the filesystem can), a comparison at ``diff``."""
+
+    name: ClassVar[str] = "vfs"
+    summary: ClassVar[str] = "snapshots as whole copies; works on every filesystem"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.DIFF, Capability.USER_NAMESPACE})
+
+    def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`."""
+        from multios_storage_vfs.copy import copy_tree  # deferred: only containers on vfs need it
+
+        with self.store.making(key, parent, "active") as directory:
+            below = self.files(self.store.get(parent)) if parent else ""
+            make_root(f"{directory}/fs", below)
+            if below:
+                copy_tree(os.fsencode(below), os.fsencode(f"{directory}/fs"))
+        return self.mounts(key)
+
+    def view(self, key: str, parent: str) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`: the parent itself, read-only."""
+        self.store.get(parent)
+        with self.store.making(key, parent, "view", with_directory=False):
+            pass
+        return self.mounts(key)
+
+    def mounts(self, key: str) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`."""
+        record = self.store.get(key)
+        if record.kind == "active":
+            return (Mount("bind", self.files(record), ("rw",)),)
+        shown = record if record.id else self.store.get(record.parent)
+        return (Mount("bind", self.files(shown), ("ro",)),)
+
+    def diff(self, key: str, target: BinaryIO) -> None:
+        """See :class:`StorageDriver`."""
+        from multios_storage_vfs.compare import pack_changes
+
+        record = self.store.get(key)
+        below = self.files(self.store.get(record.parent)) if record.parent else ""
+        pack_changes(below, self.files(record) if record.id else below, record.made, target)
+
+    @classmethod
+    def health_checks(cls) -> Iterable[HealthCheck]:
+        """Nothing to be missing; it says what it costs."""
+        from multios.model.health import Health, HealthCheck
+
+        return (HealthCheck("vfs storage", Health.OK, "works everywhere; each container copies its image"),)
