@@ -296,7 +296,7 @@ def _explained(error: click.UsageError) -> InvalidInput:
         guess = nearest(error.option_name, [*known, "--help"])
         cause = f"no such option: {error.option_name}"
     elif isinstance(error, click.MissingParameter) and error.param is not None:
-        cause = f"missing {error.param.metavar or error.param.name}"
+        cause = f"missing {(error.param.metavar or error.param.name or '').removesuffix('...')}"
     elif isinstance(error, click.BadParameter) and isinstance(error.param, click.Option):
         cause = f"{error.param.opts[0]}: {error.message}"
     hint = f"did you mean {guess!r}? " if guess else ""
