@@ -39,8 +39,8 @@ ALL = (
 
 def find(reference: str) -> Release | None:
     """The release that ``debian:12``, ``debian:bookworm``, ``debian:latest`` or ``debian`` names."""
-    distribution, _, tag = reference.partition(":")
+    distribution, _, tag = (reference if ":" in reference else f"{reference}:latest").partition(":")
     candidates = [release for release in ALL if release.distribution == distribution]
-    if tag in ("", "latest"):
+    if tag == "latest":
         return candidates[0] if candidates else None
     return next((release for release in candidates if tag in (release.version, release.codename)), None)

@@ -1,0 +1,310 @@
+"""Templates built into images: steps run as root in a root filesystem made of this host's own shell."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+
+from multios.drivers.base import DriverContext
+from multios.drivers.declarative_template import read, render
+from multios.drivers.storage import StorageDriver
+from multios.drivers.template import TemplateDriver
+from multios.engine.images import Images
+from multios.engine.templates import TEMPLATE_LABEL, Templates, image_name
+from multios.errors import InvalidInput, NotFound, StepFailed
+from multios.layers.pack import LayerWriter, walk
+from multios.model.image import Image
+from multios.model.template import Check, Parameter, TemplatePlan
+from multios.plugins.catalog import Catalog
+from multios.settings import BuildSettings
+from multios.store.content import ContentStore
+from multios.testing.fakes import FakeSettings, FakeStorage
+
+pytestmark = pytest.mark.needs_root
+
+TEXT = """
+name = "lab"
+version = "1.2"
+description = "A lab"
+base = "tiny"
+steps = [{steps}]
+command = ["/bin/sh"]
+[environment]
+COURSE = "unix"
+[files]
+"/etc/course/name" = "unix {{{{level}}}}"
+"/bin/hello" = '''#!/bin/sh
+echo hello
+'''
+[resources]
+memory_limit = "64M"
+[[ports]]
+container = 8888
+[[parameters]]
+name = "level"
+description = "How hard it is"
+default = "1"
+choices = ["1", "2"]
+[[checks]]
+name = "the lesson is there"
+command = ["/bin/cat", "/lesson"]
+expect = "{expect}"
+"""
+
+
+class Lab(TemplateDriver):
+    """A template whose text the test sets."""
+
+    name = "lab"
+    text = ""
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        return read(self.text, "lab").parameters
+
+    def render(self, values: Mapping[str, str]) -> TemplatePlan:
+        return render(read(self.text, "lab"), values)
+
+    def checks(self) -> tuple[Check, ...]:
+        return read(self.text, "lab").checks
+
+    def lesson(self) -> str:
+        return "# Lab\n"
+
+
+class OneTemplate(Catalog):
+    """A catalog with the template ``lab`` in it."""
+
+    def __init__(self) -> None:
+        super().__init__(scan=lambda: ())
+
+    def names(self, kind: str) -> list[str]:
+        return ["lab"] if kind == "template" else []
+
+    def load(self, kind: str, name: str, recorded: Any = None) -> Any:
+        return type("Loaded", (), {"driver": Lab, "distribution": "multios-template-lab", "version": "1.2"})
+
+
+class NewFiles(FakeStorage):
+    """The fake with a ``diff`` of the files that the parent does not have."""
+
+    def diff(self, key: str, target: BinaryIO) -> None:
+        above, below = (os.fsencode(self._path(name)) for name in (key, self.stat(key).parent))
+        writer = LayerWriter(target)
+        for path, name, status in walk(above):
+            if not os.path.lexists(below + b"/" + name):
+                writer.add(path, name, status)
+        writer.close()
+
+
+class ChrootSession:
+    """Runs commands with chroot(8); good enough for steps that the test itself wrote."""
+
+    def __init__(self, storage: NewFiles, key: str, parent: str) -> None:
+        self.storage: StorageDriver = storage
+        self._key = key
+        self._root = Path(storage.prepare(key, parent)[0].source)
+
+    def run(self, argv: list[str], environment: Mapping[str, str], on_output: Callable[[str], None]) -> int:
+        words = {"PATH": "/bin", **environment}
+        command = ["/usr/sbin/chroot", str(self._root), *argv]
+        done = subprocess.run(
+            command, env=words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        for line in done.stdout.splitlines():
+            on_output(line)
+        return done.returncode
+
+    def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
+        target = self._root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(mode)
+
+    def commit_key(self) -> str:
+        return self._key
+
+    def close(self) -> None:
+        self.storage.remove(self._key)
+
+
+class World:
+    """Images with ``tiny:latest``, a storage driver, templates whose steps run by chroot."""
+
+    def __init__(self, directory: Path, settings: BuildSettings | None = None) -> None:
+        context = DriverContext(directory, directory)
+        self.storage = NewFiles(FakeSettings(), context)
+        self.images = Images(ContentStore(directory / "content"), [self.storage], [])
+        self.images.import_tar("tiny", tiny_rootfs(), {}, self.storage, lambda *_: None)
+        self.before = self.snapshots()
+        self.told: list[tuple[str, int, int]] = []
+        self.opened = 0
+        self.templates = Templates(OneTemplate(), self.images, self, settings)
+
+    def open(self, image: Image, name: str) -> ChrootSession:
+        self.opened += 1
+        parent = self.images.unpack(image, self.storage, lambda *_: None)
+        return ChrootSession(self.storage, f"build-{name}-{self.opened}", parent)
+
+    def build(self, options: Mapping[str, str] | None = None) -> Image:
+        return self.templates.image_for("lab", options or {}, lambda *step: self.told.append(step))
+
+    def snapshots(self) -> set[str]:
+        return {snapshot.key for snapshot in self.storage.walk()}
+
+    def root(self, image: Image) -> Path:
+        return self.storage._path(self.images.unpack(image, self.storage, lambda *_: None))
+
+
+def tiny_rootfs() -> BinaryIO:
+    """A shell, cat and rm of this host, with their libraries."""
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as archive:
+        libraries = set()
+        for name in ("sh", "cat", "rm"):
+            program = os.path.realpath(shutil.which(name) or "")
+            archive.add(program, f"bin/{name}")
+            said = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+            libraries |= set(re.findall(r"(/\S+)", said))
+        for library in sorted(libraries):
+            archive.add(os.path.realpath(library), library.lstrip("/"))
+    target.seek(0)
+    return target
+
+
+@pytest.fixture
+def template(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def write(*steps: str, expect: str = "") -> None:
+        monkeypatch.setattr(
+            Lab, "text", TEXT.format(steps=", ".join(f"'''{step}'''" for step in steps), expect=expect)
+        )
+
+    return write
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_a_template_is_built_from_its_files_and_steps(world: World, template: Callable[..., None]) -> None:
+    template(
+        'cat /etc/course/name > /lesson; echo " $COURSE $DEBIAN_FRONTEND" >> /lesson', "hello >> /lesson"
+    )
+    image = world.build()
+    assert (world.root(image) / "lesson").read_text() == "unix 1 unix noninteractive\nhello\n"
+    assert image.config.command == ("/bin/sh",)
+    assert "COURSE=unix" in image.config.environment
+    assert not any("DEBIAN_FRONTEND" in item for item in image.config.environment)
+    assert image.config.exposed_ports == ("8888/tcp",)
+    assert image.config.working_directory == "/root"
+    assert image.config.labels[TEMPLATE_LABEL] == "lab"
+    assert "multios/template-lab:latest" in image.references
+    assert any("step 2 of 2" in what for what, _, _ in world.told)
+    assert all(done <= total or not total for _, done, total in world.told)
+
+
+def test_a_template_is_built_once_for_each_plan(world: World, template: Callable[..., None]) -> None:
+    template("cat /etc/course/name > /lesson")
+    found: list[Image] = []
+    threads = [threading.Thread(target=lambda: found.append(world.build())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({image.id for image in found}) == 1
+    assert world.opened == 1
+    other = world.build({"level": "2"})
+    assert (world.root(other) / "lesson").read_text() == "unix 2"
+    assert world.opened == 2
+    assert world.build().id == found[0].id
+
+
+def test_a_step_that_fails_is_named_with_its_last_words_and_leaves_nothing(
+    world: World, template: Callable[..., None]
+) -> None:
+    template("true", "\n  echo one; echo E: no such package; echo two\n  exit 100\n")
+    with pytest.raises(StepFailed) as caught:
+        world.build()
+    assert (
+        "build template lab: step 2 of 2: 'echo one; echo E: no such package; echo two'" in caught.value.cause
+    )
+    assert "status 100: E: no such package" in caught.value.cause
+    assert world.images.find("multios/template-lab") is None
+    assert world.snapshots() == world.before
+
+
+def test_a_check_that_does_not_hold_fails_the_build(world: World, template: Callable[..., None]) -> None:
+    template("echo physics > /lesson", expect="chemistry")
+    with pytest.raises(
+        StepFailed, match="check 'the lesson is there': 'chemistry' is not in its output: physics"
+    ):
+        world.build()
+    assert world.snapshots() == world.before
+
+
+def test_a_build_sees_the_hosts_settings_and_the_image_keeps_none(
+    tmp_path: Path, template: Callable[..., None]
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n")
+    (tmp_path / "world").mkdir()
+    world = World(tmp_path / "world", BuildSettings({"http_proxy": "http://proxy:3128"}, bundle))
+    template('cat "$SSL_CERT_FILE" > /lesson; echo "$http_proxy" >> /lesson')
+    image = world.build()
+    root = world.root(image)
+    assert (root / "lesson").read_text() == "-----BEGIN CERTIFICATE-----\nhttp://proxy:3128\n"
+    assert not list(root.glob("etc/*.pem"))
+    assert not any("proxy" in item or "SSL" in item for item in image.config.environment)
+
+
+def test_an_unknown_template_or_option_is_answered_with_the_nearest(
+    world: World, template: Callable[..., None]
+) -> None:
+    template("true")
+    with pytest.raises(NotFound, match="no such template: 'leb'") as caught:
+        world.templates.plan("leb", {})
+    assert "did you mean 'lab'?" in caught.value.remedy
+    with pytest.raises(InvalidInput, match="has no option 'levle'"):
+        world.templates.image_for("lab", {"levle": "1"}, lambda *_: None)
+
+
+def test_a_base_that_no_source_has_fails_before_anything_is_built(
+    world: World, template: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template("true")
+    monkeypatch.setattr(Lab, "text", Lab.text.replace('base = "tiny"', 'base = "huge"'))
+    with pytest.raises(NotFound, match="no such image: 'huge'"):
+        world.build()
+    assert world.opened == 0
+
+
+def test_templates_are_listed_and_explained(world: World, template: Callable[..., None]) -> None:
+    template("echo > /lesson")
+    row = world.templates.list()[0]
+    assert (row["name"], row["version"], row["summary"], row["built"]) == ("lab", "1.2", "A lab", False)
+    assert row["distribution"] == "multios-template-lab"
+    assert row["resources"]["memory_limit"] == 64 << 20
+    assert world.templates.show("lab") == "# Lab\n"
+    world.build()
+    details = world.templates.inspect("lab", {})
+    assert details["built"]
+    assert details["image"] == image_name(world.templates.plan("lab", {}))
+    assert details["checks"][0]["name"] == "the lesson is there"
+    assert details["parameters"][0]["name"] == "level"
+    assert world.templates.list()[0]["built"]
+
+
+def test_a_broken_template_does_not_hide_the_others(world: World, template: Callable[..., None]) -> None:
+    template("true")
+    Lab.text = "name = "
+    assert world.templates.list() == []
