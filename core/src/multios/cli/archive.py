@@ -27,10 +27,10 @@ def pack(stream: BinaryIO, source: str, name: str) -> None:
         archive.add(source.rstrip("/") or "/", arcname=name, filter=owned_by_root)
 
 
-def unpack(stream: BinaryIO, target: str, follow: bool = False) -> None:
+def unpack(stream: BinaryIO, target: str, contents_only: bool = False) -> None:
     """Write the one tree in a tar stream to ``target``: into it if it is a directory, else as it.
 
-    Links that lead outside are made but never followed; device nodes are refused. ``follow`` takes the tree's
+    Links that lead outside are made but never followed; device nodes are refused. ``contents_only`` takes the tree's
     contents instead of the tree.
     """
     inside = os.path.isdir(target)
@@ -43,23 +43,23 @@ def unpack(stream: BinaryIO, target: str, follow: bool = False) -> None:
     try:
         with tarfile.open(fileobj=stream, mode="r|") as archive:
             for member in archive:
-                path = _place(base, member.name, new_name, follow)
+                path = _place(base, member.name, new_name, contents_only)
                 if path is not None:
-                    _write(archive, member, path, base, new_name, follow)
+                    _write(archive, member, path, base, new_name, contents_only)
     except tarfile.TarError as error:
         raise MultiosError(f"what the container sent is no archive: {error}") from None
 
 
-def _place(base: str, name: str, new_name: str, follow: bool) -> str | None:
+def _place(base: str, name: str, new_name: str, contents_only: bool) -> str | None:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts or name.startswith("/"):
         raise MultiosError(
             f"the container's archive leads out of itself: {name!r}", "copy single files instead"
         )
-    if follow:
+    if contents_only:
         parts = parts[1:]
     if new_name and parts:
-        parts = [new_name, *(parts if follow else parts[1:])]
+        parts = [new_name, *(parts if contents_only else parts[1:])]
     if not parts:
         return None
     path = os.path.join(base, *parts)
@@ -72,7 +72,12 @@ def _place(base: str, name: str, new_name: str, follow: bool) -> str | None:
 
 
 def _write(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, path: str, base: str, new_name: str, follow: bool
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    path: str,
+    base: str,
+    new_name: str,
+    contents_only: bool,
 ) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if member.isdir():
@@ -86,7 +91,7 @@ def _write(
     if member.issym():
         os.symlink(member.linkname, path)
     elif member.islnk():
-        source = _place(base, member.linkname, new_name, follow)
+        source = _place(base, member.linkname, new_name, contents_only)
         if source is None:
             raise MultiosError(f"the container's archive has a link to nothing: {member.name!r}")
         os.link(source, path, follow_symlinks=False)

@@ -56,7 +56,8 @@ def _split(text: str) -> tuple[str, str] | None:
 
 
 def _copy_out(context: Context, ref: str, path: str, target: str) -> None:
-    params = {"ref": ref, "path": path}
+    contents = path.endswith("/.")
+    params = {"ref": ref, "path": path.removesuffix("/.") or "/"}
     if target == "-":
         context.call("containers.copy_out", params, [1])
         return
@@ -70,7 +71,7 @@ def _copy_out(context: Context, ref: str, path: str, target: str) -> None:
             os.close(write)
         wrong: MultiosError | None = None
         try:
-            unpack(stream, target, follow=path.endswith("/."))
+            unpack(stream, target, contents_only=contents)
         except MultiosError as error:
             wrong = error
             while stream.read(1 << 16):  # let the daemon finish, its own error says more
