@@ -60,11 +60,12 @@ class BuildSession:
 
     def run(self, argv: list[str], environment: Mapping[str, str], on_output: OutputReader) -> int:
         """Run a command to its end; its exit code. ``on_output`` gets each line of stdout and stderr."""
-        container = self._registry.current(self._container.id)
-        config = replace(
-            container.config, entrypoint=(), command=tuple(argv), environment=dict(environment), user="0"
-        )
-        container = self._registry.change(container, config=config)
+        with self._registry.lock(self._container.id):  # the clearing up after the last step may still go on
+            container = self._registry.current(self._container.id)
+            config = replace(
+                container.config, entrypoint=(), command=tuple(argv), environment=dict(environment), user="0"
+            )
+            container = self._registry.change(container, config=config)
         launched = self._containers.start(container, attach=True)
         assert launched is not None
         _read_lines(launched.attached[1:], on_output)

@@ -20,6 +20,7 @@ from multios.supervisor.syscalls import kernel
 
 NOT_THERE = 3
 NO_DIRECTORY = 4
+FILTERS = hasattr(tarfile, "fully_trusted_filter")
 
 
 def main(way: str, descriptor: str, ids: str, verb: str, path: str) -> int:
@@ -47,8 +48,10 @@ def _unpack(path: str) -> int:
     if not os.path.isdir(path):
         return NO_DIRECTORY if os.path.lexists(path) else NOT_THERE
     with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as archive:
-        # The container's root is our root: what the archive names cannot lie outside.
-        archive.extractall(path, numeric_owner=True, filter="fully_trusted")
+        # The container's root is our root: what the archive names cannot lie outside. An attribute, because
+        # Debian 12's Python has no such argument yet.
+        archive.extraction_filter = tarfile.fully_trusted_filter if FILTERS else None
+        archive.extractall(path, numeric_owner=True)
     return 0
 
 
@@ -84,9 +87,11 @@ def _as_empty_directory(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _add_attributes(entry: tarfile.TarInfo, source: str) -> None:
     if stat.S_ISLNK(os.lstat(source).st_mode):
         return
+    headers = dict(entry.pax_headers)
     for name in os.listxattr(source, follow_symlinks=False):
         value = os.getxattr(source, name, follow_symlinks=False)
-        entry.pax_headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+        headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
+    entry.pax_headers = headers
 
 
 if __name__ == "__main__":
