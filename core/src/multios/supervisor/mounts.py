@@ -81,7 +81,7 @@ def make_bind(
 
 @contextlib.contextmanager
 def mounted(mounts: Sequence[Mount], user_namespace: int | None = None) -> Iterator[int]:
-    """The snapshot's root as a directory descriptor, for as long as the block runs.
+    """The snapshot's root as an O_PATH descriptor, for as long as the block runs.
 
     Nobody else sees the mount: work in it with ``dir_fd`` or let a child fchdir(2) and chroot(2) there.
     """
@@ -118,9 +118,10 @@ def _overlay(mount: Mount, user_namespace: int | None) -> int:
     names = [os.path.basename(upper), os.path.basename(work)] if upper else []
     words = [word for word in mount.options if word.partition("=")[0] not in _LAYER_OPTIONS]
     with contextlib.ExitStack() as stack:
-        clones = [_layer(path, user_namespace) for path in places]
-        for clone in clones:
-            stack.callback(os.close, clone)
+        clones: list[int] = []
+        for path in places:
+            clones.append(_layer(path, user_namespace))
+            stack.callback(os.close, clones[-1])
         return _joined(clones, names, words)
 
 

@@ -28,7 +28,15 @@ from multios.supervisor.client import Supervisor
 PATIENCE = 10.0
 """Seconds that a test waits for what must happen."""
 CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID", "CAP_KILL")
-NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "cgroup")
+NAMESPACES = (
+    "pid",
+    "network",
+    "mount",
+    "ipc",
+    "uts",
+    "cgroup",
+    *(("time",) if os.path.exists("/proc/self/ns/time") else ()),
+)
 _APPLETS = "sh cat chmod echo env hostname id kill ln ls mkdir mknod mount pwd readlink sleep stat sync touch true tty"
 _SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
