@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from multios.errors import StepFailed
 
@@ -26,6 +26,15 @@ _TYPES = {
     stat.S_IFDIR: b"5",
     stat.S_IFIFO: b"6",
 }
+
+
+class _Looks(NamedTuple):
+    mode: int
+    owner: int
+    group: int
+    mtime: int
+    """In nanoseconds."""
+    device: int
 
 
 class LayerWriter:
@@ -58,7 +67,10 @@ class LayerWriter:
         size = status.st_size if type_flag == b"0" else 0
         records = {} if type_flag == b"1" else _xattr_records(path)
         shown = (name.rstrip(b"/") or b".") + b"/" if kind == stat.S_IFDIR else name
-        self._header(shown, type_flag, status, size, link, records)
+        looks = _Looks(
+            stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev
+        )
+        self._header(shown, type_flag, looks, size, link, records)
         if type_flag == b"0":
             self._content(path, size)
 
@@ -76,26 +88,26 @@ class LayerWriter:
         self._target.write(bytes(2 * _BLOCK))
 
     def _marker(self, name: bytes) -> None:
-        self._header(name, b"0", os.stat_result((0o600, 0, 0, 0, 0, 0, 0, 0, 0, 0)), 0, b"", {})
+        self._header(name, b"0", _Looks(0o600, 0, 0, 0, 0), 0, b"", {})
 
     def _header(
         self,
         name: bytes,
         type_flag: bytes,
-        status: os.stat_result,
+        looks: _Looks,
         size: int,
         link: bytes,
         records: dict[bytes, bytes],
     ) -> None:
-        seconds, nanoseconds = divmod(status.st_mtime_ns, 10**9)
+        seconds, nanoseconds = divmod(looks.mtime, 10**9)
         if nanoseconds or not 0 <= seconds <= _OCTAL_12:
-            records[b"mtime"] = _decimal(status.st_mtime_ns)
+            records[b"mtime"] = _decimal(looks.mtime)
         prefix, short = _split_name(name)
         if short != name and not prefix:
             records[b"path"] = name
         if len(link) > 100:
             records[b"linkpath"] = link
-        for key, number, most in ((b"uid", status.st_uid, _OCTAL_8), (b"gid", status.st_gid, _OCTAL_8)):
+        for key, number, most in ((b"uid", looks.owner, _OCTAL_8), (b"gid", looks.group, _OCTAL_8)):
             if number > most:
                 records[key] = b"%d" % number
         if size > _OCTAL_12:
@@ -106,9 +118,9 @@ class LayerWriter:
             self._target.write(body + bytes(-len(body) % _BLOCK))
         device = (0, 0)
         if type_flag in b"34":
-            device = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            device = (os.major(looks.device), os.minor(looks.device))
         whole = seconds if 0 <= seconds <= _OCTAL_12 else 0
-        mode, owner, group = stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
+        mode, owner, group = looks.mode, looks.owner, looks.group
         self._target.write(_block(short, type_flag, mode, owner, group, size, whole, link, prefix, device))
 
     def _content(self, path: bytes, size: int) -> None:

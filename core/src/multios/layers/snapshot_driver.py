@@ -24,6 +24,10 @@ class DirectorySnapshots(StorageDriver):
         super().__init__(settings, context)
         self.store = SnapshotStore(context.state)
 
+    def close(self) -> None:
+        """Let go of the state directory; what is being deleted is deleted first."""
+        self.store.close()
+
     def files(self, record: Record) -> str:
         """The directory of the snapshot's files."""
         return self.store.directory(record) + "/fs"

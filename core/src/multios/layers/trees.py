@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -17,9 +18,9 @@ def remove_tree(path: bytes) -> None:
         pending = [b""]
         while pending:
             directory = path + b"/" + pending[-1] if pending[-1] else path
-            hoisted = _empty(directory, path, at_top=not pending[-1])
-            if hoisted:
-                pending += hoisted
+            below = _empty(directory, path, pending[-1])
+            if below:
+                pending += below
                 continue
             os.rmdir(directory)
             pending.pop()
@@ -27,21 +28,31 @@ def remove_tree(path: bytes) -> None:
         return
 
 
-def _empty(directory: bytes, top: bytes, at_top: bool) -> list[bytes]:
-    """Unlink the files of ``directory`` and move its subdirectories into ``top``; their names there."""
+def _empty(directory: bytes, top: bytes, name: bytes) -> list[bytes]:
+    """Unlink the files of ``directory`` and move its subdirectories into ``top``; where those are, seen from there."""
     found: list[bytes] = []
     with os.scandir(directory) as entries:
         listed = list(entries)
     for entry in listed:
         if not entry.is_dir(follow_symlinks=False):
             os.unlink(entry.path)
-        elif at_top:
-            found.append(entry.name)
+        elif name:
+            found.append(_hoist(entry.path, top) or name + b"/" + entry.name)
         else:
-            name = b".removed-" + secrets.token_hex(8).encode()
-            os.rename(entry.path, top + b"/" + name)
-            found.append(name)
+            found.append(entry.name)
     return found
+
+
+def _hoist(path: bytes, top: bytes) -> bytes:
+    """Move the directory ``path`` into ``top``; its new name, or nothing where it cannot be moved."""
+    name = b".removed-" + secrets.token_hex(8).encode()
+    try:
+        os.rename(path, top + b"/" + name)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # what an overlay's lower layers have is not moved
+            raise
+        return b""
+    return name
 
 
 def usage(path: bytes) -> tuple[int, int]:

@@ -17,31 +17,48 @@ def pack_changes(below: str, own: str, copied: int, target: BinaryIO) -> None:
     ``copied`` is when the copy was complete, by the filesystem's clock in nanoseconds: files whose inode
     changed since are compared by content too, so that setting back a time hides nothing.
     """
-    writer = LayerWriter(target)
-    base, old = os.fsencode(own), os.fsencode(below)
-    if not below or _looks(base) != _looks(old):
-        writer.add(base, b"")
-    waiting = [(b"", bool(below))]
-    while waiting:
-        name, had = waiting.pop()
-        if name:
-            _one(writer, base, old, name, had, copied)
-            if not _is_directory(base + b"/" + name):
+    comparison = _Comparison(os.fsencode(own), os.fsencode(below), copied, LayerWriter(target))
+    comparison.run()
+
+
+class _Comparison:
+    """A walk over both trees. A directory of which something changed is part of the layer, before its content."""
+
+    def __init__(self, own: bytes, below: bytes, copied: int, writer: LayerWriter) -> None:
+        self.own, self.below, self.copied, self.writer = own, below, copied, writer
+        self.written = {b""}
+
+    def run(self) -> None:
+        had = bool(self.below)
+        if not had or _looks(self.own) != _looks(self.below):
+            self.writer.add(self.own, b"")
+        waiting = [(b"", had)]
+        while waiting:
+            name, had = waiting.pop()
+            path, old = self.own + b"/" + name, self.below + b"/" + name
+            if name and (not had or _changed(old, path, self.copied)):
+                self._write(name)
+            if not _is_directory(path):
                 continue
-        old_path, prefix = old + b"/" + name, name + b"/" if name else b""
-        had = had and _is_directory(old_path)
-        before = set(os.listdir(old_path)) if had else set()
-        now = sorted(os.listdir(base + b"/" + name))
-        for gone in sorted(before - set(now)):
-            writer.whiteout(prefix + gone)
-        waiting += [(prefix + entry, entry in before) for entry in reversed(now)]
-    writer.close()
+            prefix = name + b"/" if name else b""
+            before = set(os.listdir(old)) if had and _is_directory(old) else set()
+            now = sorted(os.listdir(path))
+            for gone in sorted(before - set(now)):
+                self._write_parents(prefix + gone)
+                self.writer.whiteout(prefix + gone)
+            waiting += [(prefix + entry, entry in before) for entry in reversed(now)]
+        self.writer.close()
 
+    def _write(self, name: bytes) -> None:
+        self._write_parents(name)
+        if name not in self.written:
+            self.written.add(name)
+            self.writer.add(self.own + b"/" + name, name)
 
-def _one(writer: LayerWriter, base: bytes, old: bytes, name: bytes, had: bool, copied: int) -> None:
-    path = base + b"/" + name
-    if not had or _changed(old + b"/" + name, path, copied):
-        writer.add(path, name)
+    def _write_parents(self, name: bytes) -> None:
+        parent = name.rpartition(b"/")[0]
+        if parent not in self.written:
+            self._write(parent)
 
 
 def _changed(old: bytes, new: bytes, copied: int) -> bool:
