@@ -138,7 +138,11 @@ class Containers:
         resources = _merged(
             _merged(config.resources, plan.resources), self._parts.settings().default_resources
         )
-        return replace(config, resources=resources, security=security, image=image.references[0]), image
+        config = replace(config, resources=resources, security=security, image=image.references[0])
+        if not config.command and config.entrypoint is None:
+            # A template's container is a machine: its shell has a terminal, so it stays up to be worked in.
+            config = replace(config, terminal=True, open_stdin=True)
+        return config, image
 
     def _wants_own_ids(self, config: ContainerConfig) -> bool:
         """Whether it gets a user namespace of its own: by default; never silently none."""
