@@ -140,8 +140,10 @@ class Containers:
         )
         config = replace(config, resources=resources, security=security, image=image.references[0])
         if not config.command and config.entrypoint is None:
-            # A template's container is a machine: its shell has a terminal, so it stays up to be worked in.
-            config = replace(config, terminal=True, open_stdin=True)
+            # A template's container is a machine: its shell has a terminal, so it stays up to be worked in,
+            # and ends on a hangup: an interactive shell ignores SIGTERM (bash(1), SIGNALS).
+            signal_name = config.stop_signal or "SIGHUP"
+            config = replace(config, terminal=True, open_stdin=True, stop_signal=signal_name)
         return config, image
 
     def _wants_own_ids(self, config: ContainerConfig) -> bool:
