@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from multios.testing.isolation import IsolationDriverSuite
-from multios_isolation_ns import NamespaceIsolation
+from multios_isolation_ns.driver import NamespaceIsolation
 
 
 class TestNamespaceConformance(IsolationDriverSuite):

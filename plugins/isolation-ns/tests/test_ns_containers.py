@@ -14,7 +14,7 @@ from multios.model.container import Resources
 from multios.supervisor import mounts
 from multios.supervisor.client import Supervisor
 from multios.testing.isolation_box import Box, IsolationFixtures, eventually
-from multios_isolation_ns import NamespaceIsolation
+from multios_isolation_ns.driver import NamespaceIsolation
 
 
 def without_user_namespace(box: Box) -> Box:

@@ -10,7 +10,8 @@ import pytest
 
 from multios.errors import InvalidInput, Unsupported
 from multios.testing.isolation_box import Box, IsolationFixtures
-from multios_isolation_ns import NamespaceIsolation, seccomp
+from multios_isolation_ns import seccomp
+from multios_isolation_ns.driver import NamespaceIsolation
 
 ALLOW = {"defaultAction": "SCMP_ACT_ALLOW"}
 

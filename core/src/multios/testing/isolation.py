@@ -132,7 +132,7 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         box.rootfs = (Mount("bind", "/no/such/directory"),)
         with pytest.raises(MultiosError):
             box.create()
-        assert traces(cgroup_parent) == before
+        eventually(lambda: traces(cgroup_parent) == before, "mounts and cgroups are gone")
         with pytest.raises(NotFound):
             box.driver.state(box.id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import binascii
 import errno
 import os
 
@@ -102,4 +102,4 @@ def forbid_new_privileges(process: dict[str, Any]) -> None:
 def install_filter(process: dict[str, Any]) -> None:
     """The system call filter; it needs no_new_privs or CAP_SYS_ADMIN."""
     if process["seccomp"]:
-        kernel.seccomp_filter(base64.b64decode(process["seccomp"]), process["seccomp_flags"])
+        kernel.seccomp_filter(binascii.a2b_base64(process["seccomp"]), process["seccomp_flags"])
