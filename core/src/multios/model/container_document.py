@@ -51,7 +51,7 @@ def parse(document: Any) -> ContainerConfig:
         raise InvalidInput("both 'image' and 'template' are given", "give one of them")
     if not fields.get("image") and not fields.get("template"):
         raise InvalidInput("neither 'image' nor 'template' is given", "name one of them")
-    fields["name"] = check_name("container", fields.get("name") or invent_name())
+    fields["name"] = check_name("container", fields["name"]) if "name" in fields else invent_name()
     targets = [volume.target for volume in fields["volumes"]]
     for target in targets:
         if targets.count(target) > 1:
@@ -200,12 +200,6 @@ def _address(path: str, value: Any) -> str:
         return str(ipaddress.ip_address(_text(path, value)))
     except ValueError:
         raise _wrong(path, value, "an IP address") from None
-
-
-def _command(path: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return ("/bin/sh", "-c", value)
-    return tuple(_list(_text)(path, value))
 
 
 def _environment(path: str, value: Any) -> dict[str, str]:
@@ -392,8 +386,8 @@ _TOP: dict[str, Reader] = {
     "image": _text,
     "template": _text,
     "template_options": _mapping(_option_text),
-    "command": _command,
-    "entrypoint": _command,
+    "command": _list(_text),
+    "entrypoint": _list(_text),
     "environment": _environment,
     "working_directory": _absolute,
     "user": _text,
