@@ -82,7 +82,7 @@ def _doctor(values: Values, context: Context) -> int:
 
 
 def _test(values: Values, _context: Context) -> int:
-    from multios.testing.run import run  # deferred: pytest
+    from multios.testing.runner import run  # deferred: pytest
 
     return run(values["distribution"], values["arguments"])
 
@@ -93,7 +93,7 @@ def _new(values: Values, _context: Context) -> int:
     created = create(values["kind"], values["name"], values["directory"] or ".")
     sys.stdout.write(
         f"{created}\nInstall it with: pip install -e {created}\n"
-        f"Check it with: multios-container plugin test multios-{values['kind'].replace('_', '-')}-{values['name']}\n"
+        f"Check it with: multios-container plugin test {created.name}\n"
     )
     return 0
 
@@ -121,7 +121,7 @@ COMMANDS = {
     "plugin new": Command(
         _new,
         (
-            Option("--kind -k", "kind", TEXT, "What it will be", "KIND", KINDS),
+            Option("--kind -k", "kind", TEXT, "What it will be", "KIND", (*KINDS, "hooks", "command")),
             Option("--directory -C", "directory", TEXT, "Where to write it (default: here)", "DIRECTORY"),
         ),
         (Argument("name", "NAME"),),
