@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from multios.errors import InvalidInput, MultiosError, StepFailed
+from multios.errors import InvalidInput, MultiosError, StepFailed, Unsupported
 from multios.layers.archive import Entry, Source, entries
 from multios.layers.pack import OPAQUE, WHITEOUT
 from multios.layers.trees import remove_tree
@@ -144,6 +144,10 @@ class Applier:
 
     def _whiteout(self, directory: bytes, base: bytes) -> None:
         if base == OPAQUE:
+            if self._overlay and not directory:
+                raise Unsupported(
+                    "an overlay's own root cannot hide what is below", "unpack onto the mounted snapshot"
+                )
             self._make_parents(directory)
             self._hide_content(directory)
             return

@@ -22,8 +22,6 @@ def pack_upper(upper: str, below: str, target: BinaryIO) -> None:
         base = os.fsencode(upper)
         if not below or _looks(base) != _looks(os.fsencode(below)):
             writer.add(base, b"")
-        if _is_opaque(base):
-            writer.opaque(b"")
         for path, name, status in walk(base):
             if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 writer.whiteout(name)
