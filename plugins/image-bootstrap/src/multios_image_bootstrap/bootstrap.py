@@ -103,13 +103,14 @@ def sweep(state: Path) -> None:
 
 def mmdebstrap_command(release: Release, where: Origin) -> list[str]:
     """The command that writes the root filesystem as a tar to its standard output."""
-    hooks = [f"--hook-dir={_HOOKS}"] if _HOOKS.exists() else []
+    hooks = [f"--hook-dir={_HOOKS}"] if release.merge_usr and _HOOKS.exists() else []
     return [
         "mmdebstrap",
         "--verbose",
         "--variant=minbase",
         "--format=tar",
         "--skip=output/dev",
+        "--include=apt",  # which Ubuntu does not count among the required packages
         f"--keyring={where.keyring}",
         *hooks,
         *(f"--aptopt={option}" for option in _APT_OPTIONS),
@@ -211,12 +212,8 @@ def _failure(release: Release, where: Origin, tool: Followed) -> MultiosError:
     step = f"bootstrap {release.reference}"
     log.warning("%s failed:\n%s", step, "\n".join(tool.messages))
     if reason := messages.unreachable(tool.messages):
-        setting = f"{release.distribution}_mirror in [image.bootstrap]"
-        return StepFailed(
-            step,
-            f"{where.mirror} cannot be reached ({reason})",
-            f"check the network, or set {setting} to another mirror",
-        )
+        setting = "" if release.archived else f", or set {release.distribution}_mirror in [image.bootstrap]"
+        return StepFailed(step, f"{where.mirror} cannot be reached ({reason})", f"check the network{setting}")
     return StepFailed(step, messages.cause(tool.messages), "the daemon's log has the tool's messages")
 
 

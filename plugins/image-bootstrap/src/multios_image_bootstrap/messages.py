@@ -21,8 +21,8 @@ _STEPS = {
     "I: creating tarball": "Packing the root filesystem",
 }
 _UNREACHABLE = re.compile(
-    r"(Could not (?:resolve|connect)[^.]*|Temporary failure resolving[^.]*|Connection (?:failed|refused|timed out)"
-    r"|Unable to connect[^.]*|Couldn't download [^!]*|Network is unreachable)"
+    r"((?:Could not|Temporary failure) resolv(?:e|ing) '[^']*'|Could not connect to \S+|Unable to connect to \S+"
+    r"|Connection (?:failed|refused|timed out)|Network is unreachable|Couldn't download [^!]*)"
 )
 _CAUSES = (
     (

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """``archived`` releases have left the mirrors for archive.debian.org."""
+    """``archived`` releases have left the mirrors for archive.debian.org.
+
+    ``merge_usr``: /bin and its like are to be links from the start, or the package that makes them so brings Perl.
+    """
 
     distribution: str
     version: str
     codename: str
     archived: bool = False
+    merge_usr: bool = False
 
     @property
     def reference(self) -> str:
@@ -27,7 +31,7 @@ class Release:
 
 ALL = (
     Release("debian", "13", "trixie"),
-    Release("debian", "12", "bookworm"),
+    Release("debian", "12", "bookworm", merge_usr=True),
     Release("debian", "11", "bullseye"),
     Release("debian", "10", "buster", archived=True),
     Release("ubuntu", "24.04", "noble"),
