@@ -25,6 +25,8 @@ LOW_SPACE = 2 * 2**30
 COSTLY = ("user_namespace", "seccomp", "idmapped_mounts", "idmapped_overlay", "overlay", "nftables")
 """Features whose absence is a warning; the rest are conveniences."""
 
+SUBORDINATE_FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
+
 _HOST_INTERFACE = re.compile(r"mv[0-9a-f]{12}")
 
 
@@ -143,8 +145,8 @@ def id_range_checks(settings: Settings) -> Iterator[HealthCheck]:
     last = first + settings.id_ranges.count
     owners = [
         f"{owner} ({file})"
-        for file in ("/etc/subuid", "/etc/subgid")
-        for owner, start, count in _subordinate(Path(file))
+        for file in SUBORDINATE_FILES
+        for owner, start, count in _subordinate(file)
         if start < last and first < start + count and owner != "multios"
     ]
     if owners:
