@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from multios.errors import InvalidInput, MultiosError, StepFailed, Unsupported
+from multios.errors import InvalidInput, MultiosError, StepFailed
 from multios.layers.archive import Entry, Source, entries
 from multios.layers.pack import OPAQUE, WHITEOUT
 from multios.layers.trees import remove_tree
@@ -23,21 +23,19 @@ _EXCLUSIVE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Applier:
-    """Applies one layer. ``overlay``: the directory is an overlay's upper one, whiteouts become its own marks.
+    """Applies one layer onto what the layers below have made.
 
     Whiteouts hide what the layers below have, never what this layer brings (image-spec, layer.md), in
     whichever order they stand.
     """
 
-    def __init__(self, most_entries: int, overlay: bool = False, root: bytes = b"/") -> None:
+    def __init__(self, most_entries: int, root: bytes = b"/") -> None:
         self.count = 0
         self._most = most_entries
-        self._overlay = overlay
         self._root = root.rstrip(b"/") + b"/"
         self._brought: dict[bytes, set[bytes]] = {b"": set()}  # with what was brought directly below
         self._emptied: set[bytes] = set()
         self._directories: set[bytes] = {b""}
-        self._hidden: set[bytes] = set()
         self._times: dict[bytes, int] = {}
 
     def apply(self, source: Source) -> None:
@@ -84,7 +82,6 @@ class Applier:
             if not stat.S_ISDIR(os.lstat(path).st_mode):
                 self._clear(name)
                 os.mkdir(path, 0o700)
-        self._cover(name)
         self._directories.add(name)
         os.chown(path, *_owner(entry), follow_symlinks=False)
         os.chmod(path, entry.mode)
@@ -144,10 +141,6 @@ class Applier:
 
     def _whiteout(self, directory: bytes, base: bytes) -> None:
         if base == OPAQUE:
-            if self._overlay and not directory:
-                raise Unsupported(
-                    "an overlay's own root cannot hide what is below", "unpack onto the mounted snapshot"
-                )
             self._make_parents(directory)
             self._hide_content(directory)
             return
@@ -158,18 +151,11 @@ class Applier:
         if name in self._brought:
             if stat.S_ISDIR(os.lstat(self._path(name)).st_mode):
                 self._hide_content(name)
-        elif self._overlay:
-            self._make_parents(directory)
-            self._clear(name)
-            os.mknod(self._path(name), stat.S_IFCHR, os.makedev(0, 0))
-            self._hidden.add(name)
         else:
             self._clear(name)
 
     def _hide_content(self, name: bytes) -> None:
         """Of directory ``name`` only what this layer brought stays."""
-        if self._overlay:
-            os.setxattr(self._path(name), "trusted.overlay.opaque", b"y", follow_symlinks=False)
         waiting = [name]
         while waiting:
             current = waiting.pop()
@@ -183,12 +169,6 @@ class Applier:
                     self._clear(child)
                 elif stat.S_ISDIR(os.lstat(self._path(child)).st_mode):
                     waiting.append(child)
-
-    def _cover(self, name: bytes) -> None:
-        """A directory in the place of an overlay whiteout must not let the one below shine through."""
-        if name in self._hidden:
-            self._hidden.discard(name)
-            os.setxattr(self._path(name), "trusted.overlay.opaque", b"y", follow_symlinks=False)
 
     # --- the tree --------------------------------------------------------------------------------
 
@@ -204,10 +184,7 @@ class Applier:
                 try:
                     os.mkdir(self._path(name), 0o755)
                 except FileExistsError:
-                    if name in self._hidden:
-                        self._clear(name)
-                        os.mkdir(self._path(name), 0o755)
-                self._cover(name)
+                    pass  # the layers below have it, perhaps as a link
                 self._directories.add(name)
             self._bring(name)
 

@@ -46,14 +46,13 @@ def unpack(
     target: str | os.PathLike[str] | int | Sequence[Mount],
     *,
     bounds: Bounds | None = None,
-    overlay: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Unpacked:
     """Apply the layer tar in ``stream`` (plain, gzip, xz; zstd with its package) to ``target``.
 
-    ``target`` is a directory, a descriptor of one, or a snapshot's mounts. Whiteouts remove; with ``overlay``
-    the target is an overlay's upper directory and they become that filesystem's marks. ``progress`` is told
-    how many bytes of ``stream`` were read. Needs root.
+    ``target`` is a directory, a descriptor of one, or a snapshot's mounts; it holds what the layers below made, of
+    which whiteouts remove. So an overlay's upper directory is no target, its mount is. ``progress`` is told how
+    many bytes of ``stream`` were read. Needs root.
 
     Raises ``InvalidInput`` for a layer that is corrupt, hostile or out of bounds and ``StepFailed`` where the
     host fails. After any error the target is half done: discard it.
@@ -63,7 +62,7 @@ def unpack(
         feeder = None
         if source is None:
             source, feeder = _feed(stream)
-        order = json.dumps({"overlay": overlay, **asdict(bounds or Bounds())})
+        order = json.dumps(asdict(bounds or Bounds()))
         child = subprocess.Popen(
             [sys.executable, "-I", "-m", "multios.layers.unpack", str(directory), order],
             stdin=source,
@@ -217,7 +216,7 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
     except OSError as error:
         raise StepFailed("unpack layer", f"chroot: {error.strerror}", "unpacking needs root") from error
     source = Source(decompressed(lambda count: os.read(0, count)), order["size"])
-    applier = Applier(order["entries"], order["overlay"])
+    applier = Applier(order["entries"])
     applier.apply(source)
     source.drain()
     return {"digest": source.digest, "size": source.size, "entries": applier.count}
