@@ -128,7 +128,7 @@ def inspect(
             {
                 "Type": volume.kind,
                 "Name": volume.source if volume.kind == "volume" else "",
-                "Source": mounts.get(volume.source, volume.source),
+                "Source": mounts.get(volume.source, "") if volume.kind == "volume" else volume.source,
                 "Destination": volume.target,
                 "RW": volume.mode == "rw",
             }
@@ -183,7 +183,11 @@ def _state(container: Container) -> dict[str, Any]:
 
 def _network_settings(container: Container, networks: Networks) -> dict[str, Any]:
     endpoints = networks.endpoints_of(container.id)
+    first = endpoints[0][1] if endpoints else None
     return {
+        "IPAddress": first.address.partition("/")[0] if first else "",
+        "Gateway": first.gateway if first else "",
+        "MacAddress": first.mac if first else "",
         "Networks": {
             network.name: {
                 "IPAddress": endpoint.address.partition("/")[0],
