@@ -131,8 +131,8 @@ def multios_event(event: dict[str, Any]) -> None:
 
 
 @hookspec
-def multios_health_checks() -> Iterable[HealthCheck]:
-    """More findings for ``doctor``. Since 0.1."""
+def multios_health_checks() -> Iterable[HealthCheck] | None:
+    """More findings for ``doctor``; ``None`` for none. Since 0.1."""
 
 
 @hookspec

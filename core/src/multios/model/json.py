@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 Record = TypeVar("Record")
 
@@ -28,7 +28,7 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: type[Record], data: Mapping[str, Any]) -> Record:
     """The record of type ``kind`` that :func:`to_json` wrote; fields that ``data`` lacks keep their default."""
-    hints = _fields(kind)
+    hints = _fields(cast(Any, kind))
     return kind(**{name: _read(hints[name], item) for name, item in data.items() if name in hints})
 
 
