@@ -14,6 +14,7 @@ from typing import Any
 from multios.drivers.network import NetworkDriver
 from multios.engine import addresses
 from multios.engine.caller import Caller
+from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, Refused, unknown
 from multios.model.container import Container
 from multios.model.container_document import check_name
@@ -76,6 +77,8 @@ class Networks:
         """Make a network; a free subnet is chosen when none is given. A clash raises ``Conflict`` that names it."""
         check_name("network", name)
         with self._lock:
+            if name == DEFAULT and not caller.is_administrator:
+                raise Refused(f"the network {DEFAULT!r} is the administrator's", "choose another name")
             if name in self._networks or name in BUILT_IN:
                 raise Conflict(f"the network name {name!r} is in use", "choose another name")
             used = [network.subnet for network in self._networks.values()]
@@ -101,8 +104,14 @@ class Networks:
                 labels=dict(labels or {}),
                 owner=caller.uid,
             )
-            self.driver(network).create_network(network)
-            self._database.save(network)
+            driver_ = self.driver(network)
+            with Steps() as steps:
+                steps.do(
+                    "create network",
+                    lambda: driver_.create_network(network),
+                    lambda: driver_.delete_network(network),
+                )
+                steps.do("record", lambda: self._database.save(network))
             self._networks[name] = network
             self._ready.add(network.id)
             return network
@@ -128,13 +137,26 @@ class Networks:
             self._database.delete(Network, network.id)
             del self._networks[network.name]
             self._ready.discard(network.id)
+            self._used.pop(network.id, None)
+            self._last.pop(network.id, None)
 
     def find(self, name: str, caller: Caller) -> Network:
         """A network by name or id prefix. The default one is everyone's; others are their owner's."""
-        for network in self._networks.values():
-            if network.name == name or (len(name) >= 4 and network.id.startswith(name)):
-                if network.name == DEFAULT or caller.may_see(network.owner):
-                    return network
+        mine = [
+            network
+            for network in list(self._networks.values())
+            if network.name == DEFAULT or caller.may_see(network.owner)
+        ]
+        for network in mine:
+            if network.name == name:
+                return network
+        found = [network for network in mine if len(name) >= 4 and network.id.startswith(name)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise Conflict(
+                f"{len(found)} networks have an id that begins with {name!r}", "give more of the id"
+            )
         raise unknown("network", name, self._names(caller), "see `multios-container network list`")
 
     def check_known(self, names: tuple[str, ...], caller: Caller) -> None:
@@ -144,14 +166,14 @@ class Networks:
                 self.find(name, caller)
 
     def _names(self, caller: Caller) -> list[str]:
-        mine = [name for name, network in self._networks.items() if caller.may_see(network.owner)]
+        mine = [network.name for network in list(self._networks.values()) if caller.may_see(network.owner)]
         return sorted({DEFAULT, *BUILT_IN, *mine})
 
     def rows(self, caller: Caller) -> list[dict[str, Any]]:
         """What ``network list`` shows."""
         return [
             self.inspect(network.name, caller)
-            for network in self._networks.values()
+            for network in list(self._networks.values())
             if network.name == DEFAULT or caller.may_see(network.owner)
         ]
 
@@ -186,6 +208,8 @@ class Networks:
         """An endpoint for a container with an address of its own, recorded before it is used."""
         subnet = ipaddress.ip_network(network.subnet)
         with self._lock:
+            if self._networks.get(network.name) != network:
+                raise Conflict(f"network {network.name!r} has just been removed", "create it again")
             used = self._used.setdefault(network.id, {})
             bare = [address.partition("/")[0] for address in used]
             wanted = container.config.networking.address
@@ -223,7 +247,7 @@ class Networks:
 
     def endpoints_of(self, container_id: str) -> list[tuple[Network, Endpoint]]:
         """Where a container is attached."""
-        by_id = {network.id: network for network in self._networks.values()}
+        by_id = {network.id: network for network in list(self._networks.values())}
         return [
             (by_id[endpoint.network_id], endpoint)
             for endpoint in self._database.endpoints(container_id=container_id)
@@ -258,12 +282,12 @@ def _can_bind(address: str, port: int, protocol: str) -> bool:
     if protocol == "sctp":
         return True
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address or "0.0.0.0", port))
-        except OSError:
-            return False
+    except OSError:
+        return False
     return True
 
 
