@@ -200,6 +200,20 @@ def test_an_unknown_exit_code_is_never_invented(daemon: Any, cli: Any) -> None:
     assert "not known" in done.stderr
 
 
+def test_a_container_that_went_with_its_daemon_is_told_without_inventing_a_code(
+    daemon: Any, cli: Any
+) -> None:
+    def run(request: Any) -> None:
+        writer(b"")(request)
+        daemon.die()
+        daemon.listen()
+
+    daemon.answers.update({"containers.run": run, "containers.wait": no_such_container})
+    done = cli("run", "--rm", "x")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith("Error: the daemon was replaced and the container is gone")
+
+
 def test_a_daemon_that_dies_under_an_exec_is_a_clear_error(daemon: Any, cli: Any) -> None:
     daemon.answers["containers.exec"] = lambda request: daemon.die()
     done = cli("exec", "c", "sleep", "9")

@@ -9,7 +9,7 @@ import time
 from multios.api.protocol import PeerGone, close_all
 from multios.cli.streams import STDERR, STDOUT, DetachKeys, Input, Output, copy, finish
 from multios.cli.terminal import STDIN, RawTerminal, is_terminal
-from multios.errors import MultiosError, Unavailable
+from multios.errors import MultiosError, NotFound, Unavailable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -145,6 +145,11 @@ def _wait(context: Context, ref: str) -> int:
     while True:
         try:
             return _exit_code(context.client.call("containers.wait", {"ref": ref, "condition": "exited"}))
+        except NotFound:
+            raise MultiosError(
+                "the daemon was replaced and the container is gone: how it exited is not known",
+                "look for it with: multios-container ps --all",
+            ) from None
         except Unavailable:
             if time.monotonic() >= deadline:
                 raise

@@ -7,6 +7,7 @@ import sys
 from multios.cli.grammar import TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT, pretty, print_rows
 from multios.cli.tables import clip, table
+from multios.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ def _test(values: Values, _context: Context) -> int:
 
 
 def _new(values: Values, _context: Context) -> int:
+    if not values["kind"]:
+        raise InvalidInput(
+            "what kind of plugin?", f"give --kind, one of {', '.join((*KINDS, 'hooks', 'command'))}"
+        )
     from multios.scaffold import create  # deferred: templates of files
 
     created = create(values["kind"], values["name"], values["directory"] or ".")
