@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import fcntl
 import gzip
 import io
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import tarfile
 import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -203,6 +208,43 @@ def test_a_tool_does_not_outlive_the_thread_that_waits_for_it() -> None:
     while process.exists() and process.read_text().split()[2] != "Z" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not process.exists() or process.read_text().split()[2] == "Z"
+
+
+def freed(lock: IO[str]) -> bool:
+    """Whether the last process that held the lock is gone within five seconds."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        time.sleep(0.02)
+    return False
+
+
+FETCHER = """
+import os, sys
+from multios_image_bootstrap.process import CONFINED, followed
+script = "mount -t tmpfs none $1/root; exec 9>$1/lock; flock 9; echo ready; sleep 1000 & setsid sleep 1000 & wait"
+with followed([*CONFINED, "sh", "-c", script, "tool", sys.argv[1]], os.environ, print) as tool:
+    print(tool.output.readline().decode(), flush=True)
+    tool.finish()
+"""
+
+
+@pytest.mark.needs_root
+def test_killed_in_the_middle_it_leaves_no_process_and_no_mount(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    command = [sys.executable, "-c", FETCHER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as fetcher:
+        assert fetcher.stdout is not None
+        assert fetcher.stdout.readline() == b"ready\n"
+        assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+        with (tmp_path / "lock").open() as lock:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fetcher.kill()
+            assert freed(lock)
+    shutil.rmtree(tmp_path / "root")
 
 
 def test_a_tools_output_and_messages_are_told_apart() -> None:

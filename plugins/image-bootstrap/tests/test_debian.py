@@ -5,6 +5,7 @@ The bootstrapped image is kept below ``MULTIOS_TEST_CACHE`` (``/var/cache/multio
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -31,15 +32,18 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     cache = Path(os.environ.get("MULTIOS_TEST_CACHE", "/var/cache/multios-tests")) / "bootstrap"
     state = tmp_path_factory.mktemp("state")
     cache.mkdir(parents=True, exist_ok=True)
-    return Images(ContentStore(cache), [], [BootstrapSource(Settings(), DriverContext(state, state))])
+    steps: list[tuple[str, int, int]] = []
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a content store has one process at a time, pytest may have several
+        made = Images(ContentStore(cache), [], [BootstrapSource(Settings(), DriverContext(state, state))])
+        made.ensure("debian:bookworm", lambda *step: steps.append(step))
+    assert all(done <= total or not total for _, done, total in steps)
+    return made
 
 
 @pytest.fixture(scope="module")
 def debian(images: Images) -> Image:
-    steps: list[tuple[str, int, int]] = []
-    image = images.ensure("debian:bookworm", lambda *step: steps.append(step))
-    assert all(done <= total or not total for _, done, total in steps)
-    return image
+    return images.get("debian:12")
 
 
 @pytest.fixture(scope="module")

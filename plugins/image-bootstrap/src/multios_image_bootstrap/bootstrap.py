@@ -19,7 +19,7 @@ from multios.model.image import Descriptor, ImageConfig
 from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, chunks_of
 from multios.store.manifest import DEFAULT_PATH, Layer, architecture, write_image
 from multios_image_bootstrap import messages
-from multios_image_bootstrap.process import Followed, followed
+from multios_image_bootstrap.process import CONFINED, Followed, followed
 from multios_image_bootstrap.releases import Release
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def mmdebstrap_command(release: Release, where: Origin) -> list[str]:
     """The command that writes the root filesystem as a tar to its standard output."""
     hooks = [f"--hook-dir={_HOOKS}"] if release.merge_usr and _HOOKS.exists() else []
     return [
+        *CONFINED,
         "mmdebstrap",
         "--verbose",
         "--variant=minbase",
@@ -122,9 +123,10 @@ def mmdebstrap_command(release: Release, where: Origin) -> list[str]:
 
 
 def debootstrap_command(release: Release, where: Origin, target: Path) -> list[str]:
-    """The command that makes the root filesystem in ``target``; its mounts end with it."""
+    """The command that makes the root filesystem in ``target``."""
     return [
-        *("unshare", "--mount", "debootstrap", "--variant=minbase"),
+        *CONFINED,
+        *("debootstrap", "--variant=minbase"),
         f"--keyring={where.keyring}",
         f"--components={','.join(where.components)}",
         *(release.codename, str(target), where.mirror),

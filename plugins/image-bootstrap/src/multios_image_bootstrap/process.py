@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
-_PATIENCE = 10.0
-"""Seconds that a terminated tool gets to remove its own files."""
+CONFINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""Words before a command that mounts: when it is killed its children are too, and its mounts are gone with them."""
 
 
 class Followed:
@@ -50,7 +50,7 @@ def followed(
     """Start ``command`` (no shell); every line of its standard error is a message.
 
     Without ``with_output`` its standard output is messages too. When the block is left before the tool has ended, or
-    this process dies, the tool and its children are ended.
+    this process dies, the tool is killed; its children too, if they are of its session or it is :data:`CONFINED`.
     """
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as target:
@@ -87,17 +87,11 @@ def _read(source: IO[bytes], messages: collections.deque[str], on_message: Calla
 def _with_parent() -> list[str]:
     """The words that let a command end with the thread that started it (PR_SET_PDEATHSIG)."""
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is not None:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    try:
-        process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
+    if process.poll() is None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
