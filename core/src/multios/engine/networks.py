@@ -106,12 +106,17 @@ class Networks:
             )
             driver_ = self.driver(network)
             with Steps() as steps:
+                # The row first: a daemon that is killed in between finds the network again and finishes it.
+                steps.do(
+                    "record",
+                    lambda: self._database.save(network),
+                    lambda: self._database.delete(Network, network.id),
+                )
                 steps.do(
                     "create network",
                     lambda: driver_.create_network(network),
                     lambda: driver_.delete_network(network),
                 )
-                steps.do("record", lambda: self._database.save(network))
             self._networks[name] = network
             self._ready.add(network.id)
             return network
