@@ -22,7 +22,6 @@ import peers  # noqa: E402
 import busybox_rootfs  # noqa: E402
 from private_engine import PrivateEngine  # noqa: E402
 
-ENGINE_NUMBER = 99
 CONTAINERS = 50
 
 
@@ -60,7 +59,7 @@ class Benchmark:
 
     def __init__(self, directory: Path) -> None:
         rootfs = busybox_rootfs.write(directory / "rootfs.tar")
-        self.engine = PrivateEngine(directory / "multios", ENGINE_NUMBER)
+        self.engine = PrivateEngine(directory / "multios")
         self.engine.start()
         self.engine.import_small_image()
         self.podman, self.docker, self.runc = peers.available(directory, rootfs)

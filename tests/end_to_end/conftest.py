@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +13,6 @@ from private_engine import PrivateEngine
 HERE = Path(__file__).parent
 EngineFactory = Callable[..., PrivateEngine]
 
-_numbers = itertools.count(1)
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Every test in this folder runs containers, so needs root."""
@@ -25,16 +22,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def make_engine(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EngineFactory]:
+def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineFactory]:
     """Make, start and provision further private engines; all are ended with the session."""
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    worker = int(worker_id.removeprefix("gw")) if worker_id.startswith("gw") else 0
     engines: list[PrivateEngine] = []
 
     def make(environment: dict[str, str] | None = None, image: bool = True) -> PrivateEngine:
-        number = worker * 20 + next(_numbers)
-        engine = PrivateEngine(tmp_path_factory.mktemp("engine"), number, environment)
+        engine = PrivateEngine(tmp_path_factory.mktemp("engine"), environment)
         engines.append(engine)
         engine.start()
         if image:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -50,10 +50,11 @@ def test_reload_takes_new_settings(own: PrivateEngine) -> None:
     own.daemon("reload")
 
     def limited() -> bool:
-        own.run("create", "--name", "limited", IMAGE)
-        memory = own.inspect("limited")["HostConfig"]["Memory"]
-        own.run("delete", "limited")
-        return bool(memory == 77 * 2**20)
+        own.run("create", "--name", "limited", IMAGE, "sleep", "100")
+        own.run("start", "limited")
+        row = json.loads(own.out("stats", "--no-stream", "--format", "json", "limited"))[0]
+        own.run("delete", "--force", "limited")
+        return bool(row["memory_limit"] == 77 * 2**20)
 
     eventually(limited, "the new default holds")
     own.config.write_text(text)
@@ -78,8 +79,8 @@ def test_foreground_logs_to_the_terminal_and_ends_on_a_signal(own: PrivateEngine
         [str(DAEMON), "--config", str(own.config), "--foreground", "--log-level", "debug"],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=own.environment,
     )  # fmt: skip
-    eventually(lambda: own.run("version", status=None).returncode == 0, "it serves")
-    time.sleep(0.1)
+    eventually(lambda: (own.exec_root / "api.sock").is_socket(), "it serves")
+    own.run("version")
     daemon.send_signal(signal.SIGTERM)
     out, _ = daemon.communicate(timeout=20)
     assert daemon.returncode == 0

@@ -18,7 +18,7 @@ from faults import (
     Fault,
     NaturalFault,
 )
-from leaks import assert_nothing_leaked, holdings
+from leaks import assert_nothing_leaked, holdings, settled
 from private_engine import IMAGE, PrivateEngine, eventually
 
 PORT = 18211
@@ -51,13 +51,15 @@ def faulty(make_engine: object, tmp_path_factory: pytest.TempPathFactory) -> Fau
 
 
 @pytest.fixture
-def settled(faulty: FaultyEngine) -> Iterator[FaultyEngine]:
+def warm(faulty: FaultyEngine) -> Iterator[FaultyEngine]:
     """After one whole life of a container: networks are made, modules loaded."""
+    faulty.engine.run("delete", "--force", "warm-up", status=None)
     faulty.create("warm-up")
     faulty.engine.run("start", "warm-up")
     faulty.engine.run("delete", "--force", "warm-up")
     yield faulty
     (faulty.directory / "order").unlink(missing_ok=True)
+    faulty.engine.run("delete", "--force", "broken", status=None)
 
 
 def test_the_list_of_faults_has_every_step(faulty: FaultyEngine) -> None:
@@ -77,40 +79,40 @@ def test_the_list_of_faults_has_every_step(faulty: FaultyEngine) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_step_that_fails_leaves_nothing(settled: FaultyEngine, fault: Fault) -> None:
-    engine = settled.engine
-    before = holdings(engine)
+def test_a_step_that_fails_leaves_nothing(warm: FaultyEngine, fault: Fault) -> None:
+    engine = warm.engine
+    before = settled(engine)
     if fault.operation == "create":
-        settled.order(fault, "fail")
-        said = settled.create("broken", status=125)
+        warm.order(fault, "fail")
+        said = warm.create("broken", status=125)
     else:
-        settled.create("broken")
-        created = holdings(engine)
-        settled.order(fault, "fail")
+        warm.create("broken")
+        created = settled(engine)
+        warm.order(fault, "fail")
         said = engine.run("start", "broken", status=125).stderr
         assert_nothing_leaked(engine, created)
         assert engine.status_of("broken") in ("created", "exited")
         engine.run("start", "broken")
         assert engine.status_of("broken") == "running"
         engine.run("delete", "--force", "broken")
-    assert settled.was_met()
+    assert warm.was_met()
     assert "injected" in said and "Traceback" not in said
     assert_nothing_leaked(engine, before)
     engine.run("inspect", "broken", status=125)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_a_daemon_that_is_killed_in_a_step_leaves_nothing(settled: FaultyEngine, fault: Fault) -> None:
-    engine = settled.engine
-    before = holdings(engine)
+def test_a_daemon_that_is_killed_in_a_step_leaves_nothing(warm: FaultyEngine, fault: Fault) -> None:
+    engine = warm.engine
+    before = settled(engine)
     if fault.operation == "create":
-        settled.order(fault, "kill")
-        settled.create("broken", status=None)
+        warm.order(fault, "kill")
+        warm.create("broken", status=None)
     else:
-        settled.create("broken")
-        settled.order(fault, "kill")
+        warm.create("broken")
+        warm.order(fault, "kill")
         engine.run("start", "broken", status=None)
-    assert settled.was_met()
+    assert warm.was_met()
     eventually(lambda: engine.run("version", status=None).returncode == 0, "a daemon answers again")
     # A container is either there, whole and usable, or not at all.
     if "broken" in engine.out("ps", "--all", "--format", "{{.Names}}").split():
@@ -125,9 +127,9 @@ def test_a_daemon_that_is_killed_in_a_step_leaves_nothing(settled: FaultyEngine,
 
 
 @pytest.mark.parametrize("fault", NATURAL_FAULTS, ids=lambda fault: fault.title)
-def test_a_run_that_cannot_be_leaves_nothing(settled: FaultyEngine, fault: NaturalFault) -> None:
-    engine = settled.engine
-    before = holdings(engine)
+def test_a_run_that_cannot_be_leaves_nothing(warm: FaultyEngine, fault: NaturalFault) -> None:
+    engine = warm.engine
+    before = settled(engine)
     words = ("run", "--rm", "--name", "broken", *fault.options, IMAGE, *fault.command)
     said = engine.run(*words, status=fault.status).stderr
     assert fault.says in said and "Traceback" not in said

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
-from leaks import assert_nothing_leaked, holdings
+from leaks import assert_nothing_leaked, holdings, settled
 from private_engine import IMAGE, PrivateEngine, eventually
 
 MOMENTS = [0.0, 0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.06, 0.1]
@@ -20,11 +21,20 @@ COUNTER = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done"
 
 
 @pytest.fixture(scope="module")
-def own(make_engine: object) -> PrivateEngine:
+def killable(make_engine: object) -> PrivateEngine:
     """An engine whose processes may be killed."""
     engine: PrivateEngine = make_engine()  # type: ignore[operator]
     engine.run("run", "--rm", IMAGE, "true")
     return engine
+
+
+@pytest.fixture
+def own(killable: PrivateEngine) -> Iterator[PrivateEngine]:
+    """The same; no container of a test is left to the next."""
+    yield killable
+    names = killable.out("ps", "--all", "--quiet").split()
+    if names:
+        killable.run("delete", "--force", *names, status=None)
 
 
 def kill_daemon(engine: PrivateEngine) -> None:
@@ -95,7 +105,7 @@ def test_a_client_that_waits_outlives_the_daemon(own: PrivateEngine) -> None:
 @pytest.mark.parametrize("command", ["run", "exec", "start", "stop", "delete"])
 def test_killed_at_any_moment_nothing_leaks(own: PrivateEngine, victim: str, command: str) -> None:
     own.run("run", "--rm", IMAGE, "true")
-    before = holdings(own)
+    before = settled(own)
     for moment in MOMENTS:
         words = {
             "run": ["run", "--rm", "--name", "loop", IMAGE, "sleep", "0.05"],
@@ -123,14 +133,14 @@ def test_killed_at_any_moment_nothing_leaks(own: PrivateEngine, victim: str, com
         else:
             own.run("delete", "--force", "loop", status=0 if command in ("exec", "start", "stop") else None)
     changed = ("descriptors of the daemon", "descriptors of the supervisor") if victim != "client" else ()
-    now = holdings(own)
+    now = settled(own)
     assert_nothing_leaked(own, {**before, **{key: now[key] for key in changed}})
 
 
 def test_both_killed_at_once_the_next_start_puts_the_records_right(own: PrivateEngine) -> None:
     own.run("run", "-d", "--name", "orphan", IMAGE, "sleep", "1000")
     pid = own.inspect("orphan")["State"]["Pid"]
-    before = holdings(own)["children of the supervisor"]
+    before = settled(own)["children of the supervisor"]
     supervisor = own.supervisor_pid
     os.kill(own.daemon_pid, signal.SIGKILL)
     os.kill(supervisor, signal.SIGKILL)

@@ -44,7 +44,7 @@ def test_update_changes_the_limits_of_a_running_container(engine: PrivateEngine,
     engine.run("update", name, "--memory-limit", "128M", "--cpu-shares", "512")
     assert limit() == 128 * 2**20
     assert (
-        engine.run("exec", name, "sh", "-c", "x=a; while [ ${#x} -lt 40000000 ]; do x=$x$x; done").returncode
+        engine.run("exec", name, "sh", "-c", "x=a; while [ ${#x} -lt 16000000 ]; do x=$x$x; done").returncode
         == 0
     )
     engine.run("restart", "-t", "0", name)

@@ -8,7 +8,8 @@ CREATE_STEPS = ("take id range", "prepare rootfs", "make directory", "record")
 CREATE_HOOKS = ("multios_prepare_rootfs",)
 START_STEPS = (
     "make network",
-    "reserve address",
+    "write network files",
+    "write network files",
     "apply security",
     "create container",
     "attach network",

@@ -30,6 +30,19 @@ def holdings(engine: PrivateEngine) -> dict[str, Any]:
     }
 
 
+def settled(engine: PrivateEngine, patience: float = 8.0) -> dict[str, Any]:
+    """The holdings once they stand still: children kept ready are being replaced for a moment after a start."""
+    deadline = time.monotonic() + patience
+    before = holdings(engine)
+    while time.monotonic() < deadline:
+        time.sleep(0.15)
+        after = holdings(engine)
+        if after == before:
+            break
+        before = after
+    return before
+
+
 def assert_nothing_leaked(engine: PrivateEngine, before: dict[str, Any], patience: float = 8.0) -> None:
     """Compare with ``before``; what is cleaned up after the answer has ``patience`` seconds."""
     deadline = time.monotonic() + patience

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -33,10 +34,23 @@ def eventually(condition: Callable[[], Any], what: str, patience: float = PATIEN
         time.sleep(0.02)
 
 
-class PrivateEngine:
-    """``number`` (0 to 99) keeps engines that run side by side apart."""
+def _claim_number() -> tuple[int, int]:
+    """A number that no other engine on this machine has, and the descriptor that holds it."""
+    for number in range(1, 100):
+        descriptor = os.open(f"/run/lock/multios-test-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return number, descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+    raise RuntimeError("99 private engines run on this machine already")
 
-    def __init__(self, directory: Path, number: int, environment: Mapping[str, str] | None = None) -> None:
+
+class PrivateEngine:
+    """Its number keeps it apart from the engines of other workers, test runs and benchmarks."""
+
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        number, self._claim = _claim_number()
         self.directory = directory
         self.data_root = directory / "data"
         # A Unix socket's path is short (unix(7): 108 bytes), pytest's directories are not.
@@ -177,10 +191,13 @@ class PrivateEngine:
     @property
     def supervisor_pid(self) -> int:
         """The supervisor's process id: of all its processes, the one whose parent is none of them."""
-        mine = {pid: line for pid, line in self.processes().items() if "multios.supervisor" in line}
-        roots = [pid for pid in mine if _parent(pid) not in mine]
-        assert len(roots) == 1, mine
-        return roots[0]
+
+        def roots() -> list[int]:
+            mine = [pid for pid, line in self.processes().items() if "multios.supervisor" in line]
+            found = [pid for pid in mine if _parent(pid) not in mine]
+            return found if len(found) == 1 else []  # one that is just being born or dying has another parent
+
+        return int(eventually(roots, "there is one supervisor")[0])
 
     def end(self) -> None:
         """Delete every container, end the processes, remove every trace."""
@@ -200,6 +217,7 @@ class PrivateEngine:
                 continue
         eventually(lambda: not self.processes(), "the engine's processes ended")
         self._remove_traces()
+        os.close(self._claim)
 
     def _remove_traces(self) -> None:
         for group in sorted(self.cgroups(), key=lambda path: -len(path.parts)):
@@ -219,7 +237,8 @@ class PrivateEngine:
         top = Path("/sys/fs/cgroup")
         for parent in [top / self.cgroup_parent, *top.glob(f"*/{self.cgroup_parent}")]:
             if parent.is_dir():
-                found += [parent, *(path for path in parent.rglob("*") if path.is_dir())]
+                # os.walk bears that groups vanish meanwhile, rglob does not.
+                found += [Path(directory) for directory, _, _ in os.walk(parent)]
         return found
 
 
