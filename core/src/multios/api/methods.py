@@ -5,20 +5,23 @@ The table is in ``docs/architecture.md``; nothing here decides anything about co
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
 from typing import Any
 
 from multios import features
-from multios.api.protocol import close_all
+from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import execution, files, inspection
+from multios.engine.build import LABEL
 from multios.engine.engine import Engine
-from multios.errors import InvalidInput
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
 from multios.model import container_document
-from multios.model.container import Container, Status
+from multios.model.container import Container, Stats, Status
 from multios.model.json import to_json
 
 STATS_SECONDS = 1.0
@@ -85,17 +88,12 @@ class System:
         return self._engine.diagnose()
 
     def events(self, call: Call) -> Any:
-        since = float(call.params.get("since") or 0)
         for event in self._engine.events.follow(
-            since, call.mapping("filters"), call.flag("follow"), call.alive
+            call.moment("since"), call.mapping("filters"), call.flag("follow"), call.alive
         ):
-            if call.caller.is_administrator or self._is_mine(call, event):
+            if call.caller.may_see(event["attributes"].get("owner", 0)):
                 call.item(event)
         return {}
-
-    def _is_mine(self, call: Call, event: dict[str, Any]) -> bool:
-        container = self._engine.registry.get(event["id"])
-        return container is not None and call.caller.may_see(container.owner)
 
 
 def _plain(record: Any) -> dict[str, Any]:
@@ -111,10 +109,10 @@ class Plugins:
         self._engine = engine
 
     def list(self, call: Call) -> Any:
-        return self._engine.catalog.rows(call.params.get("kind"))
+        return self._engine.catalog.rows(call.text("kind", "") or None)
 
     def show(self, call: Call) -> Any:
-        return self._engine.catalog.show(call.text("name"), call.params.get("kind"))
+        return self._engine.catalog.show(call.text("name"), call.text("kind", "") or None)
 
 
 class ContainerMethods:
@@ -152,7 +150,8 @@ class ContainerMethods:
             launched = self._containers.start(container, attach, stdin)
         except BaseException:
             if config.auto_remove:
-                self._containers.delete(container, force=True)
+                with contextlib.suppress(MultiosError):  # what failed first is what is told
+                    self._containers.delete(container, force=True)
             raise
         if not attach:
             return {"id": container.id}
@@ -184,12 +183,12 @@ class ContainerMethods:
 
     def stop(self, call: Call) -> Any:
         container = self._find(call)
-        self._containers.stop(container, _timeout(call))
+        self._containers.stop(container, call.number("timeout"))
         return {"id": container.id}
 
     def restart(self, call: Call) -> Any:
         container = self._find(call)
-        self._containers.restart(container, _timeout(call))
+        self._containers.restart(container, call.number("timeout"))
         return {"id": container.id}
 
     def kill(self, call: Call) -> Any:
@@ -231,21 +230,20 @@ class ContainerMethods:
     def prune(self, call: Call) -> Any:
         removed = []
         for container in self._registry.visible(call.caller):
-            if container.status in (Status.CREATED, Status.EXITED):
-                self._containers.delete(container, force=False)
+            if container.status in (Status.CREATED, Status.EXITED) and LABEL not in container.config.labels:
+                try:
+                    self._containers.delete(container, force=False)
+                except (Conflict, NotFound):
+                    continue  # started or removed since it was listed
                 removed.append(container.id)
         return {"removed": removed}
 
     def wait(self, call: Call) -> Any:
         ref = call.text("ref")
-        try:
-            container_id = self._registry.find(ref, call.caller).id
-        except InvalidInput:
-            raise
-        except Exception:
-            if self._registry.ended(ref) is None:
-                raise
-            container_id = ref
+        if call.text("condition", "exited") != "exited":
+            raise InvalidInput("condition: only 'exited' can be waited for", "leave it out")
+        gone = self._registry.ended(ref, call.caller)
+        container_id = gone.id if gone else self._registry.find(ref, call.caller).id
         ended = self._registry.wait(container_id, call.alive)
         return {"exit_code": ended.exit_code, "error": ended.error}
 
@@ -253,13 +251,15 @@ class ContainerMethods:
 
     def exec(self, call: Call) -> Any:
         container = self._find(call)
+        if call.flag("privileged") and not call.caller.is_administrator:
+            raise Refused("a privileged exec is for administrators", "leave out --privileged")
         request = execution.ExecRequest(
-            command=tuple(str(word) for word in call.params.get("command") or ()),
+            command=call.words("command"),
             terminal=call.flag("terminal"),
-            environment={key: str(value) for key, value in call.mapping("environment").items()},
+            environment=call.texts("environment"),
             user=call.text("user", ""),
             working_directory=call.text("working_directory", ""),
-            privileged=call.flag("privileged") and call.caller.is_administrator,
+            privileged=call.flag("privileged"),
         )
         detach = call.flag("detach")
         streams = () if request.terminal or detach else tuple(call.descriptors(3))
@@ -276,13 +276,17 @@ class ContainerMethods:
 
     def top(self, call: Call) -> Any:
         container = self._containers.running(self._find(call))
-        return execution.top(self._engine.drivers.isolation(container), container)
+        return execution.top(self._containers.capable(container, Capability.EXEC), container)
 
     def logs(self, call: Call) -> Any:
         container = self._find(call)
         path = self._containers.directory(container) / "log"
-        names = sorted(path.parent.glob("log.[0-9]*"), key=lambda name: -int(name.suffix[1:])) + [path]
-        opened = [os.open(name, os.O_RDONLY | os.O_CLOEXEC) for name in names if name.exists()][-16:]
+        rotated = [name for name in path.parent.glob("log.*") if name.suffix[1:].isdecimal()]
+        names = [*sorted(rotated, key=lambda name: -int(name.suffix[1:])), path][-MAXIMUM_DESCRIPTORS:]
+        opened = []
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # rotated away meanwhile, or nothing was written yet
+                opened.append(os.open(name, os.O_RDONLY | os.O_CLOEXEC))
         return WithDescriptors({"path": str(path), "files": len(opened)}, opened)
 
     def export(self, call: Call) -> Any:
@@ -304,7 +308,7 @@ class ContainerMethods:
 
     def list(self, call: Call) -> Any:
         filters = call.mapping("filters")
-        limit = int(call.params.get("limit") or 0)
+        limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
         rows = [
             inspection.row(container, self._engine.command_of(container))
@@ -328,28 +332,26 @@ class ContainerMethods:
         return {"valid": True, "name": config.name, "warnings": []}
 
     def stats(self, call: Call) -> Any:
-        refs, stream = call.params.get("refs") or [], call.flag("stream")
+        named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}
         meter = inspection.Meter()
         while True:
-            chosen = [self._registry.find(ref, call.caller) for ref in refs] or self._registry.visible(
-                call.caller
-            )
+            chosen = [item for item in self._registry.visible(call.caller) if not named or item.id in named]
             call.item([row for container in chosen if (row := self._reading(meter, container))])
-            if not stream:
+            if not call.flag("stream") or (named and not chosen):
                 return {}
             time.sleep(STATS_SECONDS)
 
     def _reading(self, meter: inspection.Meter, container: Container) -> dict[str, Any] | None:
         if container.status not in (Status.RUNNING, Status.PAUSED):
             return None
-        return meter.row(container, self._engine.drivers.isolation(container).stats(container.id))
-
-
-def _timeout(call: Call) -> int | None:
-    value = call.params.get("timeout")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-        raise InvalidInput(f"timeout: expected seconds, got {value!r}", "use a whole number")
-    return value
+        isolation = self._engine.drivers.isolation(container)
+        try:
+            stats = isolation.stats(container.id) if Capability.STATS in isolation.capabilities else Stats()
+        except MultiosError:
+            if isolation.state(container.id).status == "stopped":
+                return None  # it has ended meanwhile
+            raise
+        return meter.row(container, stats)
 
 
 class Images:
@@ -381,6 +383,8 @@ class Images:
         return {"id": image.id}
 
     def import_(self, call: Call) -> Any:
+        if not call.caller.is_administrator:
+            raise Refused("importing images is for administrators", "images are everyone's: ask one")
         with os.fdopen(os.dup(call.descriptors(1)[0]), "rb") as stream:
             image = self._images.import_tar(
                 call.text("reference"),
@@ -410,10 +414,10 @@ class Templates:
         return {"lesson": self._templates.show(call.text("name"))}
 
     def inspect(self, call: Call) -> Any:
-        return self._templates.inspect(call.text("name"), call.mapping("options"))
+        return self._templates.inspect(call.text("name"), call.texts("options"))
 
     def build(self, call: Call) -> Any:
-        image = self._templates.image_for(call.text("name"), call.mapping("options"), call.progress)
+        image = self._templates.image_for(call.text("name"), call.texts("options"), call.progress)
         return {"image": image.references[0], "id": image.id}
 
 
@@ -423,13 +427,19 @@ class Networks:
     prefix = "networks"
 
     def __init__(self, engine: Engine) -> None:
-        self._networks = engine.networks
+        self._networks, self._registry = engine.networks, engine.registry
 
     def list(self, call: Call) -> Any:
-        return self._networks.rows(call.caller)
+        return [self._seen(call, row) for row in self._networks.rows(call.caller)]
 
     def inspect(self, call: Call) -> Any:
-        return self._networks.inspect(call.text("name"), call.caller)
+        return self._seen(call, self._networks.inspect(call.text("name"), call.caller))
+
+    def _seen(self, call: Call, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with the endpoints of the caller's own containers: a network may be everyone's."""
+        mine = {container.id for container in self._registry.visible(call.caller)}
+        endpoints = [item for item in row["endpoints"] if item["container"] in mine]
+        return {**row, "endpoints": endpoints, "containers": len(endpoints)}
 
     def create(self, call: Call) -> Any:
         network = self._networks.create(
@@ -439,8 +449,8 @@ class Networks:
             subnet=call.text("subnet", ""),
             gateway=call.text("gateway", ""),
             internal=call.flag("internal"),
-            options=call.mapping("options"),
-            labels=call.mapping("labels"),
+            options=call.texts("options"),
+            labels=call.texts("labels"),
         )
         return {"id": network.id, "name": network.name}
 
@@ -461,7 +471,7 @@ class Volumes:
         return self._volumes.rows(call.caller)
 
     def create(self, call: Call) -> Any:
-        return self._volumes.create(call.text("name"), call.caller, call.mapping("labels"))
+        return self._volumes.create(call.text("name"), call.caller, call.texts("labels"))
 
     def inspect(self, call: Call) -> Any:
         return self._volumes.inspect(call.text("name"), call.caller)

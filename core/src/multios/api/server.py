@@ -17,11 +17,14 @@ from typing import Any
 
 from multios.api.protocol import PeerGone, close_all, receive_frame, send_frame
 from multios.engine.caller import Caller
-from multios.errors import InvalidInput, MultiosError, Refused, nearest
+from multios.errors import InvalidInput, MultiosError, Refused, Unavailable, nearest
 
 log = logging.getLogger(__name__)
 GROUP = "multios"
 PROGRESS_SECONDS = 0.05
+ACCEPT_AGAIN_SECONDS = 0.1
+CONNECTIONS_A_USER = 256
+"""An ordinary user may have so many at once: each costs a thread."""
 Handler = Callable[["Call"], Any]
 
 
@@ -37,10 +40,28 @@ class Call:
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text parameter; one that is missing and has no default raises ``InvalidInput``."""
-        value = self.params.get(name, default)
-        if not isinstance(value, str):
-            raise InvalidInput(f"{self.method}: {name!r} must be text", "use a client of the same version")
+        return self._checked_text(name, self.params.get(name, default))
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """A list of text, absent is empty."""
+        value = self.params.get(name) or []
+        if not isinstance(value, list):
+            raise self._wrong(name, "a list")
+        return tuple(self._checked_text(name, word) for word in value)
+
+    def number(self, name: str) -> int | None:
+        """A whole number of at least 0, ``None`` when absent."""
+        value = self.params.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            raise self._wrong(name, "a whole number, not negative")
         return value
+
+    def moment(self, name: str) -> float:
+        """Seconds since the epoch, absent is 0."""
+        value = self.params.get(name) or 0.0
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e18:
+            raise self._wrong(name, "seconds since the epoch")
+        return float(value)
 
     def flag(self, name: str) -> bool:
         """A boolean parameter, absent is false."""
@@ -50,10 +71,29 @@ class Call:
         """An object parameter, absent is empty."""
         value = self.params.get(name) or {}
         if not isinstance(value, dict):
-            raise InvalidInput(
-                f"{self.method}: {name!r} must be an object", "use a client of the same version"
-            )
+            raise self._wrong(name, "an object")
         return value
+
+    def texts(self, name: str) -> dict[str, str]:
+        """An object of text, absent is empty; numbers and booleans are taken as they would be written."""
+        return {
+            self._checked_text(name, key): self._checked_text(
+                name, str(value).lower() if isinstance(value, (bool, int, float)) else value
+            )
+            for key, value in self.mapping(name).items()
+        }
+
+    def _checked_text(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or "\0" in value:
+            raise self._wrong(name, "text")
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:  # half a surrogate pair
+            raise self._wrong(name, "text") from None
+        return value
+
+    def _wrong(self, name: str, expected: str) -> InvalidInput:
+        return InvalidInput(f"{self.method}: {name!r} must be {expected}", "use a client of the same version")
 
     def descriptors(self, count: int) -> list[int]:
         """The request's descriptors, which must be so many."""
@@ -112,15 +152,19 @@ class Server:
     ) -> None:
         self._path, self._methods, self._authorize = path, methods, authorize
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, int] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self.last_request = time.monotonic()
 
     def open(self) -> None:
         """Begin to listen: the socket appears whole, with its mode and group."""
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         temporary.unlink(missing_ok=True)
-        self._listening.bind(str(temporary))
+        try:
+            self._listening.bind(str(temporary))
+        except OSError as error:
+            raise Unavailable(f"listening on {self._path}: {error}", "choose another exec_root") from error
         os.chmod(temporary, 0o660)
         with contextlib.suppress(KeyError, PermissionError):
             os.chown(temporary, -1, grp.getgrnam(GROUP).gr_gid)
@@ -132,12 +176,23 @@ class Server:
         while True:
             try:
                 connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._converse, args=(connection,), name="request", daemon=True).start()
+            except OSError as error:
+                if self._closed:
+                    return
+                log.error("accepting a connection failed: %s", error)
+                time.sleep(ACCEPT_AGAIN_SECONDS)  # descriptors or memory are short
+                continue
+            try:
+                threading.Thread(
+                    target=self._converse, args=(connection,), name="request", daemon=True
+                ).start()
+            except RuntimeError as error:  # no more threads
+                log.error("a connection was refused: %s", error)
+                connection.close()
 
     def close(self) -> None:
         """Stop listening and take the socket away."""
+        self._closed = True
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
@@ -149,26 +204,40 @@ class Server:
         return not self._connections
 
     def _converse(self, connection: socket.socket) -> None:
-        with self._lock:
-            self._connections.add(connection)
         try:
             with connection:
-                caller = _peer(connection)
-                while True:
-                    self._answer(connection, caller)
-        except PeerGone:
+                self._answer_all(connection)
+        except (PeerGone, OSError):
             pass
-        except MultiosError as error:
-            log.info("a connection ended: %s", error.cause)
         except Exception:
             log.exception("a connection failed")
         finally:
             with self._lock:
-                self._connections.discard(connection)
+                self._connections.pop(connection, None)
             self.last_request = time.monotonic()
 
+    def _answer_all(self, connection: socket.socket) -> None:
+        """Request after request; what is no frame is answered, and ends the connection."""
+        try:
+            caller = _peer(connection)
+            with self._lock:
+                others = list(self._connections.values()).count(caller.uid)
+                self._connections[connection] = caller.uid
+            if others >= CONNECTIONS_A_USER and not caller.is_administrator:
+                raise Unavailable(f"user {caller.uid} has {others} connections", "end some of them")
+            while True:
+                self._answer(connection, caller)
+        except PeerGone:
+            raise
+        except MultiosError as error:
+            log.info("a connection ended: %s", error.cause)
+            send_frame(connection, {"error": error.to_wire()})
+
     def _answer(self, connection: socket.socket, caller: Caller) -> None:
-        message, fds = receive_frame(connection)
+        try:
+            message, fds = receive_frame(connection)
+        except RecursionError:
+            raise InvalidInput("a frame is nested too deep", "see docs/architecture.md") from None
         self.last_request = time.monotonic()
         method, params = message.get("method"), message.get("params") or {}
         try:

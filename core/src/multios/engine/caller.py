@@ -51,6 +51,10 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
         (bool(security.capabilities), "added capabilities"),
         (not security.no_new_privileges, "running without no_new_privileges"),
         (security.seccomp_profile not in ("", "default"), "another seccomp profile"),
+        (security.apparmor_profile not in ("", "default"), "another AppArmor profile"),
+        (bool(config.drivers.keys() & {"isolation", "security"}), "another isolation or security driver"),
+        (bool(config.driver_options), "options of drivers"),
+        (any(volume.kind == "bind" for volume in config.volumes), "a bind mount of a host path"),
         (low_port is not None, f"host port {low_port}, below {LOWEST_FREE_PORT}"),
     )
     for asked, what in refusals:

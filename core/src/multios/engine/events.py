@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from multios.errors import InvalidInput
+
 KEPT = 10_000
+FILTERS = frozenset({"type", "action", "event", "name", "container", "id"})
 
 
 class Events:
@@ -46,7 +49,12 @@ class Events:
     def follow(
         self, since: float, filters: Mapping[str, Any], follow: bool, alive: Callable[[], bool]
     ) -> Iterator[dict[str, Any]]:
-        """Events since a time that match every filter (``type``, ``action``, ``name``, ``id``); with ``follow`` also those to come."""
+        """Events since a time that match every filter of :data:`FILTERS`; with ``follow`` also those to come."""
+        unknown_filters = sorted(filters.keys() - FILTERS)
+        if unknown_filters:
+            raise InvalidInput(
+                f"no such filter: {unknown_filters[0]!r}", f"valid: {', '.join(sorted(FILTERS))}"
+            )
         seen = 0
         while True:
             with self._changed:
@@ -55,14 +63,14 @@ class Events:
                 if not fresh and follow and not self._closed:
                     self._changed.wait(5)
             yield from (event for event in fresh if event["time"] >= since and _matches(event, filters))
-            if not fresh and (not follow or self._closed or not alive()):
+            if not follow or (not fresh and self._closed) or not alive():
                 return
 
 
 def _matches(event: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     for key, wanted in filters.items():
-        choices = wanted if isinstance(wanted, list) else [wanted]
-        value = str(event.get({"event": "action", "container": "name"}.get(key, key), ""))
+        choices = [str(choice) for choice in (wanted if isinstance(wanted, list) else [wanted])]
+        value = str(event[{"event": "action", "container": "name"}.get(key, key)])
         if not any(value == choice or (key == "id" and value.startswith(choice)) for choice in choices):
             return False
     return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multios.drivers.base import Capability
 from multios.drivers.isolation import IsolationDriver, Launched, Stdio
 from multios.engine import runtime_spec, users
 from multios.engine.containers import Containers
@@ -41,19 +42,32 @@ def execute(
     descriptors: tuple[int, ...],
 ) -> tuple[str, Launched]:
     """Start a process inside; its exec id, and what was launched. Without terminal, ``descriptors`` are its streams."""
-    if not request.command:
-        raise InvalidInput("no command was given", "say what to run: exec NAME COMMAND")
+    _check(request)
     if container.status != Status.RUNNING:
+        verb = "resume" if container.status == Status.PAUSED else "start"
         raise Conflict(
             f"container {container.name!r} is {container.status}, not running",
-            f"`multios-container start {container.name}` starts it",
+            f"`multios-container {verb} {container.name}` lets it run",
         )
+    isolation = containers.capable(container, Capability.EXEC)
     spec = json.loads((containers.directory(container) / "config.json").read_text())
     process = _process(spec["process"], container, request, drivers)
     exec_id = f"{container.id[:12]}-{secrets.token_hex(8)}"
     stdio = Stdio(terminal=request.terminal, descriptors=() if request.terminal else descriptors)
-    isolation = drivers.isolation(container)
     return exec_id, isolation.exec(container.id, exec_id, ProcessSpec(process, request.terminal), stdio)
+
+
+def _check(request: ExecRequest) -> None:
+    """Raise ``InvalidInput`` for what no process can be started with."""
+    if not request.command:
+        raise InvalidInput("no command was given", "say what to run: exec NAME COMMAND")
+    for name in request.environment or {}:
+        if not name or "=" in name:
+            raise InvalidInput(f"environment: {name!r} is no variable's name", "write NAME=VALUE")
+    if request.working_directory and not request.working_directory.startswith("/"):
+        raise InvalidInput(
+            f"working directory {request.working_directory!r} is not absolute", "begin it with '/'"
+        )
 
 
 def _process(

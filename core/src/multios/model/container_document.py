@@ -7,6 +7,8 @@ field by its path (``resources.memory_limit``) and says what was expected.
 from __future__ import annotations
 
 import ipaddress
+import math
+import os
 import re
 import secrets
 import signal
@@ -52,6 +54,8 @@ def parse(document: Any) -> ContainerConfig:
     if not fields.get("image") and not fields.get("template"):
         raise InvalidInput("neither 'image' nor 'template' is given", "name one of them")
     fields["name"] = check_name("container", fields["name"]) if "name" in fields else invent_name()
+    if fields.get("auto_remove") and fields.get("restart_policy", RestartPolicy()).name != "no":
+        raise InvalidInput("both 'auto_remove' and 'restart_policy' are given", "leave out one of them")
     targets = [volume.target for volume in fields["volumes"]]
     for target in targets:
         if targets.count(target) > 1:
@@ -106,9 +110,18 @@ def _fields(path: str, document: Any, readers: Mapping[str, Reader]) -> dict[str
 
 
 def _text(path: str, value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
+    if not isinstance(value, str) or "\0" in value or not _can_be_encoded(value):
         raise _wrong(path, value, "text")
     return value
+
+
+def _can_be_encoded(text: str) -> bool:
+    """Whether the kernel could be told: half a surrogate pair has no bytes."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _boolean(path: str, value: Any) -> bool:
@@ -163,6 +176,8 @@ def _size(least: int) -> Reader:
     def read(path: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
             raise _wrong(path, value, "a size such as 512M or 1GB")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _wrong(path, value, "a size such as 512M or 1GB")
         size = parse_size(value if not isinstance(value, float) else int(value), field=path)
         if size < least:
             raise _wrong(path, value, f"at least {least} bytes")
@@ -197,7 +212,10 @@ def _hostname(path: str, value: Any) -> str:
 
 def _address(path: str, value: Any) -> str:
     try:
-        return str(ipaddress.ip_address(_text(path, value)))
+        address = ipaddress.ip_address(_text(path, value))
+        if "%" in str(address):  # a scope is an interface of the host's, and may be any text
+            raise ValueError
+        return str(address)
     except ValueError:
         raise _wrong(path, value, "an IP address") from None
 
@@ -235,6 +253,10 @@ def _networking(path: str, value: Any) -> Networking:
     names = fields.get("networks", ()) or ((single,) if single else ("default",))
     if len(names) > 1 and {"none", "host"} & set(names):
         raise InvalidInput(f"{path}.networks: 'none' and 'host' stand alone", "name only one of them")
+    if {"none", "host"} & set(names):
+        for field in ("ports", "address"):
+            if fields.get(field):
+                raise InvalidInput(f"{path}.{field}: network {names[0]!r} has none", f"leave out {field!r}")
     return Networking(**{**fields, "networks": tuple(dict.fromkeys(names))})
 
 
@@ -293,7 +315,7 @@ def _restart_policy(path: str, value: Any) -> RestartPolicy:
     name, _, count = _text(path, value).partition(":")
     if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
         raise _wrong(path, value, "no, on-failure[:n], always or unless-stopped")
-    if count and not count.isdecimal():
+    if count and not (count.isdecimal() and len(count) <= 9):
         raise _wrong(path, value, "a number behind on-failure:")
     return RestartPolicy(name, int(count or 0))
 
@@ -363,7 +385,9 @@ _NETWORKING: dict[str, Reader] = {
     "ports": _list(_port),
     "dns": _list(_address),
     "dns_search": _list(_hostname),
-    "extra_hosts": _mapping(_address),
+    "extra_hosts": lambda path, value: {
+        _hostname(path, name): address for name, address in _mapping(_address)(path, value).items()
+    },
 }
 _SECURITY: dict[str, Reader] = {
     "capabilities": _list(_capability),
