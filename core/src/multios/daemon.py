@@ -8,12 +8,12 @@ import fcntl
 import logging
 import logging.handlers
 import os
+import queue
 import signal
 import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 from multios.errors import MultiosError, Unavailable
 from multios.settings import Settings, load
@@ -21,6 +21,7 @@ from multios.settings import Settings, load
 log = logging.getLogger("multios.daemon")
 IDLE_SECONDS = 300.0
 STARTED_SECONDS = 20.0
+LOOKED_AT_SECONDS = 1.0
 NOTHING_RUNS = 3
 """``status`` exits with this when no daemon runs (LSB init scripts, status action)."""
 
@@ -36,6 +37,10 @@ def main() -> int:
         if error.remedy:
             print(f"  {error.remedy}", file=sys.stderr)
         return error.exit_status
+    except OSError as error:
+        print(f"multios-containerd: {error}", file=sys.stderr)
+        print("  the daemon needs root, or roots of its own: see --config", file=sys.stderr)
+        return MultiosError.exit_status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +70,7 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     lock = _lock_pid_file(settings)
     _begin_logging(settings, arguments.log_level, to_terminal=arguments.foreground)
     try:
-        Daemon(settings, arguments.config, leave_when_idle=arguments.on_demand).run()
+        Daemon(settings, arguments.config, arguments.on_demand, arguments.log_level).run()
     except MultiosError as error:
         log.error("%s", error.cause)
         raise
@@ -100,14 +105,19 @@ def _serve_in_background(settings: Settings, arguments: argparse.Namespace) -> i
 def _lock_pid_file(settings: Settings) -> int:
     """Hold the pid file, so that no second daemon serves the same roots; the descriptor that holds it."""
     settings.pid_file.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + LOOKED_AT_SECONDS
     while True:
         descriptor = os.open(settings.pid_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
+            running = _running_pid(settings)
+            if running is None and time.monotonic() < deadline:
+                time.sleep(0.01)  # someone only looks whether it is held
+                continue
             raise Unavailable(
-                f"a daemon runs already (process {_running_pid(settings)})", "multios-containerd stop"
+                f"a daemon runs already (process {running})", "multios-containerd stop"
             ) from None
         with contextlib.suppress(FileNotFoundError):
             if os.stat(settings.pid_file).st_ino == os.fstat(descriptor).st_ino:
@@ -145,14 +155,18 @@ def _begin_logging(settings: Settings, level: str | None, to_terminal: bool) -> 
 class Daemon:
     """One running daemon: engine and door, until a signal or idleness ends it."""
 
-    def __init__(self, settings: Settings, config: Path | None, leave_when_idle: bool) -> None:
+    def __init__(
+        self, settings: Settings, config: Path | None, leave_when_idle: bool, log_level: str | None = None
+    ) -> None:
         # Deferred: `stop`, `status` and `--help` need none of these.
         from multios.api.methods import table
         from multios.api.server import Server
         from multios.engine.engine import Engine
 
         self._config, self._leave_when_idle = config, leave_when_idle
-        self._ending = threading.Event()
+        self._log_level = log_level
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        """Its put is reentrant: a handler may interrupt the very thread that waits."""
         self._engine = Engine(settings)
         self._server = Server(
             settings.exec_root / "api.sock", table(self._engine), self._engine.hooks.authorize
@@ -160,17 +174,14 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until told to end."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        signal.signal(signal.SIGHUP, self._on_reload)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, frame: self._signals.put(received))
         self._engine.begin()
         self._server.open()
         _tell_systemd("READY=1")
         log.info("serving, process %d", os.getpid())
         threading.Thread(target=self._server.serve, name="accept", daemon=True).start()
-        while not self._ending.wait(1.0):
-            if self._leave_when_idle and self._is_idle():
-                break
+        self._wait_for_end()
         _tell_systemd("STOPPING=1")
         self._server.close()
         self._engine.leave()
@@ -185,17 +196,25 @@ class Daemon:
             and counts["running"] + counts["paused"] == 0
         )
 
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self._ending.set()
+    def _wait_for_end(self) -> None:
+        while True:
+            try:
+                if self._signals.get(timeout=1.0) != signal.SIGHUP:
+                    return
+                self._reload()
+            except queue.Empty:
+                if self._leave_when_idle and self._is_idle():
+                    return
 
-    def _on_reload(self, number: int, frame: Any) -> None:
+    def _reload(self) -> None:
         try:
             settings = load(self._config, os.environ)
+            self._engine.reload(settings)
         except MultiosError as error:
             log.error("reload refused: %s", error.cause)
             return
-        logging.getLogger().setLevel(settings.logging.level.upper())
-        self._engine.reload(settings)
+        if self._log_level is None:
+            logging.getLogger().setLevel(settings.logging.level.upper())
         log.info("settings read again")
 
 

@@ -15,7 +15,7 @@ from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import StorageDriver
 from multios.model.container import Container, ContainerConfig, DriverIdentity
 from multios.plugins.catalog import Catalog
-from multios.settings import Settings
+from multios.settings import DriverDefaults, Settings
 from multios.supervisor.client import Supervisor
 
 CONTAINER_KINDS = ("isolation", "storage", "network", "security")
@@ -27,6 +27,7 @@ class Drivers:
 
     def __init__(self, catalog: Catalog, settings: Settings, supervisor: Supervisor) -> None:
         self._catalog, self._settings, self._supervisor = catalog, settings, supervisor
+        self._defaults = settings.defaults
         self._lock = threading.RLock()
         self._made: dict[tuple[Any, ...], Driver] = {}
         self.storages: list[StorageDriver] = []
@@ -67,6 +68,12 @@ class Drivers:
         for kind in container.drivers:
             self._of(container, kind)
 
+    def reload(self, defaults: DriverDefaults) -> None:
+        """Take other defaults for containers to come; one that cannot be made raises, and nothing changes."""
+        for kind in CONTAINER_KINDS:
+            self._driver(kind, str(getattr(defaults, kind)), {})
+        self._defaults = defaults
+
     def defaults(self) -> None:
         """Make every default driver."""
         for kind in CONTAINER_KINDS:
@@ -96,7 +103,7 @@ class Drivers:
         return self._driver(kind, recorded.name, container.config.driver_options.get(kind, {}))
 
     def _name(self, kind: str, chosen: Mapping[str, str]) -> str:
-        return chosen.get(kind) or str(getattr(self._settings.defaults, kind))
+        return chosen.get(kind) or str(getattr(self._defaults, kind))
 
     def _driver(self, kind: str, name: str, options: Mapping[str, str]) -> Driver:
         key = (kind, name, *sorted(options.items()))

@@ -126,7 +126,11 @@ class Engine:
             log.warning("not usable yet: %s", error.cause)
 
     def reload(self, settings: Settings) -> None:
-        """Take new defaults for containers to come; roots, sockets and made drivers stay as they are."""
+        """Take new defaults for containers to come; roots, sockets and made drivers stay as they are.
+
+        A default driver that is not there raises, and nothing changes.
+        """
+        self.drivers.reload(settings.defaults)
         self.settings = replace(
             settings,
             daemon=self.settings.daemon,
