@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import secrets
@@ -94,17 +95,17 @@ class BuildSession:
 
 
 def _read_lines(descriptors: tuple[int, ...], on_output: OutputReader) -> None:
-    """Read every stream to its end, telling whole lines."""
+    """Read every stream to its end, telling whole lines; the descriptors are closed whatever happens."""
     pending = {descriptor: b"" for descriptor in descriptors if descriptor >= 0}
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
         for descriptor in pending:
+            stack.callback(os.close, descriptor)
             selector.register(descriptor, selectors.EVENT_READ)
         while selector.get_map():
             for key, _ in selector.select():
                 data = os.read(key.fd, 65536)
                 if not data:
                     selector.unregister(key.fd)
-                    os.close(key.fd)
                 *lines, pending[key.fd] = (pending[key.fd] + data).split(b"\n")
                 for line in [*lines, pending[key.fd]] if not data else lines:
                     if line:

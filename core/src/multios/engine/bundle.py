@@ -14,6 +14,7 @@ from multios.drivers.isolation import Bundle, Stdio
 from multios.engine import runtime_spec, users
 from multios.engine.caller import Caller
 from multios.engine.volumes import Volumes, open_host_path
+from multios.errors import InvalidInput
 from multios.model.container import Container
 from multios.model.image import ImageConfig
 from multios.model.mount import Mount
@@ -27,8 +28,19 @@ def draft(
 ) -> dict[str, Any]:
     """The runtime spec before security drivers and amendments."""
     account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
-    engine_files = {target: str(directory / name) for target, name in ENGINE_FILES.items()}
-    return runtime_spec.draft(container, image, account, engine_files, time_namespace)
+    engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
+    spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
+    if not spec["process"]["args"]:
+        raise InvalidInput(
+            f"container {container.name!r} has no command, and its image has none", "name one at create"
+        )
+    return spec
+
+
+def _engine_files(container: Container) -> dict[str, str]:
+    """The engine's files, but for those that the user mounts something else over."""
+    own = {volume.target for volume in container.config.volumes}
+    return {target: name for target, name in ENGINE_FILES.items() if target not in own}
 
 
 @contextmanager
@@ -45,7 +57,7 @@ def opened(
     owner = Caller(container.owner, container.owner)
     descriptors: dict[str, int] = {}
     try:
-        for target, name in ENGINE_FILES.items():
+        for target, name in _engine_files(container).items():
             descriptors[target] = os.open(directory / name, os.O_PATH | os.O_CLOEXEC)
         for volume in container.config.volumes:
             if volume.kind == "bind":

@@ -11,12 +11,14 @@ import os
 import secrets
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from multios.drivers.base import Capability
 from multios.drivers.isolation import IsolationDriver, Launched
 from multios.engine import bundle, networks
 from multios.engine.caller import Caller, check_request
@@ -25,20 +27,20 @@ from multios.engine.events import Events
 from multios.engine.id_ranges import IdRanges
 from multios.engine.images import Images
 from multios.engine.networks import Networks
-from multios.engine.registry import Registry
+from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
-from multios.errors import Conflict, MultiosError, NotFound
+from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
 from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
 from multios.model.image import Image, ImageConfig
-from multios.model.network import Endpoint, Network
+from multios.model.network import Endpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
 
 log = logging.getLogger(__name__)
+KILL_SECONDS = 10.0
 Progress = Callable[[str, int, int], None]
-RUNNING = (Status.RUNNING, Status.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class Containers:
         self._parts = parts
         self._registry = parts.registry
         self._hooks = parts.hooks
+        self._choosing_ports = threading.Lock()
+        self._chosen_ports: dict[str, tuple[PortMapping, ...]] = {}
+        """Ports of containers that are being started, which no record tells of yet."""
 
     def directory(self, container: Container) -> Path:
         """The bundle, the log and the network files of a container."""
@@ -109,7 +114,11 @@ class Containers:
                 lambda: directory.mkdir(mode=0o700),
                 lambda: shutil.rmtree(directory, ignore_errors=True),
             )
-            steps.do("record", lambda: self._registry.add(container))
+            steps.do(
+                "record",
+                lambda: self._registry.add(container),
+                lambda: self._registry.remove(container),
+            )
         self._event("create", container, image=config.image)
         return container
 
@@ -160,14 +169,19 @@ class Containers:
         """Remove a container; a running one only with ``force``."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
+            if container.status in RUNNING and not force:
+                raise Conflict(
+                    f"container {container.name!r} is {container.status}",
+                    f"stop it first, or `multios-container delete --force {container.name}`",
+                )
+            # A driver that is not installed any more is said now: without it nothing could be cleaned up.
+            isolation = self._isolation(container)
+            self._parts.drivers.storage(container)
             if container.status in RUNNING:
-                if not force:
-                    raise Conflict(
-                        f"container {container.name!r} is {container.status}",
-                        f"stop it first, or `multios-container delete --force {container.name}`",
-                    )
-                container = self._registry.change(container, stopped_by_user=True)
-                self._isolation(container).kill(container.id, signal.SIGKILL, everything=True)
+                try:
+                    isolation.kill(container.id, signal.SIGKILL, everything=True)
+                except NotFound:
+                    log.warning("container %s was not running any more", container.name)
                 container = self._ended_by_kill(container)
             name = container.name
             self._registry.hide(container)
@@ -185,11 +199,11 @@ class Containers:
     def discard(self, container: Container) -> None:
         """Remove all that is left of a hidden container: every inverse of create, each whether or not others fail."""
         steps = Steps()
-        steps.do("record", lambda: None, lambda: self._registry.remove(container))
-        steps.do("id range", lambda: None, lambda: self._parts.id_ranges.free(container.id))
+        steps.later("record", lambda: self._registry.remove(container))
+        steps.later("id range", lambda: self._parts.id_ranges.free(container.id))
         directory = self.directory(container)
-        steps.do("directory", lambda: None, lambda: shutil.rmtree(directory, ignore_errors=True))
-        steps.do("rootfs", lambda: None, lambda: self._release_rootfs(container))
+        steps.later("directory", lambda: shutil.rmtree(directory, ignore_errors=True))
+        steps.later("rootfs", lambda: self._release_rootfs(container))
         steps.undo()
 
     def _release_rootfs(self, container: Container) -> None:
@@ -207,6 +221,16 @@ class Containers:
 
     # --- start --------------------------------------------------------------------------------------
 
+    def start_again(self, container: Container) -> None:
+        """Start an exited container as its restart policy wants, unless someone was faster or has stopped it."""
+        with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if container.status != Status.EXITED or container.stopped_by_user:
+                return
+            container = self._registry.change(container, restart_count=container.restart_count + 1)
+            self._launch(container, attach=False, stdin=None)
+        self._event("start", container)
+
     def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
         """Start a created or exited container. ``None`` when it runs already.
 
@@ -218,7 +242,7 @@ class Containers:
                 raise Conflict(f"container {container.name!r} is paused", "resume it")
             if container.status == Status.RUNNING:
                 return None
-            launched = self._launch(container, attach, stdin)
+            launched = self._launch(replace(container, restart_count=0), attach, stdin)
         self._event("start", container)
         return launched
 
@@ -229,7 +253,10 @@ class Containers:
         image = self.image_config(container)
         with Steps() as steps:
             attached = self._reserve_endpoints(container, steps)
-            networks.write_files(directory, container, [endpoint for _, endpoint in attached])
+            steps.do(
+                "write network files",
+                lambda: networks.write_files(directory, container, [endpoint for _, endpoint in attached]),
+            )
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
             )
@@ -261,6 +288,7 @@ class Containers:
                     lambda: self._registry.change(container),
                 )
                 steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
+                self._forget_chosen_ports(container)
             except BaseException:
                 _close(*launched.attached)
                 raise
@@ -287,8 +315,10 @@ class Containers:
             network = steps.do("make network", lambda name=name: self._parts.networks.ensure(name, owner))  # type: ignore[misc]
             endpoint = self._parts.networks.reserve(network, container, f"eth{number}")
             steps.do(
-                "reserve address", lambda: None, lambda item=endpoint: self._parts.networks.release(item)
-            )  # type: ignore[misc]
+                "reserve address",
+                lambda: None,
+                lambda item=endpoint: self._parts.networks.release(item),  # type: ignore[misc]
+            )
             attached.append((network, endpoint))
         return attached
 
@@ -315,9 +345,9 @@ class Containers:
         if not wanted or not attached:
             return ()
         network, endpoint = attached[0]
-        in_use = {(port.protocol, port.host) for other in self._registry.all() for port in other.ports}
-        ports = networks.choose_ports(wanted, in_use)
+        ports = self._choose_ports(container, wanted)
         driver = self._parts.networks.driver(network)
+        steps.later("choose ports", lambda: self._forget_chosen_ports(container))
         steps.do(
             "publish ports",
             lambda: driver.publish(network, endpoint, ports),
@@ -325,34 +355,58 @@ class Containers:
         )
         return ports
 
+    def _choose_ports(self, container: Container, wanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+        """Host ports that no other container has, running or being started; kept until the start is done."""
+        with self._choosing_ports:
+            published = {other.id: other.ports for other in self._registry.all(removing=True)}
+            taken = [ports for holder, ports in published.items() if holder != container.id]
+            taken += self._chosen_ports.values()
+            in_use = {(port.protocol, port.host) for ports in taken for port in ports}
+            ports = networks.choose_ports(wanted, in_use)
+            self._chosen_ports[container.id] = ports
+        return ports
+
+    def _forget_chosen_ports(self, container: Container) -> None:
+        with self._choosing_ports:
+            self._chosen_ports.pop(container.id, None)
+
+    def publish_again(self, container: Container) -> None:
+        """Make sure of a running container's place on its networks' host side, which may have been flushed."""
+        owner = Caller(container.owner, container.owner)
+        attached = sorted(self._parts.networks.endpoints_of(container.id), key=lambda pair: pair[1].interface)
+        for network, _ in attached:
+            self._parts.networks.ensure(network.name, owner)
+        if container.ports and attached:
+            network, endpoint = attached[0]
+            self._parts.networks.driver(network).publish(network, endpoint, container.ports)
+
     def clear_run(self, container: Container) -> None:
         """What a run leaves when it has ended: every inverse of start, each whether or not others fail."""
-        isolation = self._isolation(container)
+        attached = self._parts.networks.endpoints_of(container.id)
         steps = Steps()
-        steps.do(
+        for _, endpoint in attached:  # given back last: until then the address may be in use
+            steps.later("reserve address", lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
+        steps.later(
             "create container",
-            lambda: None,
-            lambda: self._hooks.delete_container(driver=isolation, container=container),
+            lambda: self._hooks.delete_container(driver=self._isolation(container), container=container),
         )
-        for network, endpoint in self._parts.networks.endpoints_of(container.id):
+        for network, endpoint in attached:
             self._clear_endpoint(container, network, endpoint, steps)
         steps.undo()
 
     def _clear_endpoint(
         self, container: Container, network: Network, endpoint: Endpoint, steps: Steps
     ) -> None:
-        driver = self._parts.networks.driver(network)
-        steps.do("reserve address", lambda: None, lambda: self._parts.networks.release(endpoint))
-        steps.do(
+        driver = self._parts.networks.driver
+        steps.later(
             "attach network",
-            lambda: None,
             lambda: self._hooks.detach_network(
-                driver=driver, container=container, network=network, endpoint=endpoint
+                driver=driver(network), container=container, network=network, endpoint=endpoint
             ),
         )
         if container.ports:
-            steps.do(
-                "publish ports", lambda: None, lambda: driver.unpublish(network, endpoint, container.ports)
+            steps.later(
+                "publish ports", lambda: driver(network).unpublish(network, endpoint, container.ports)
             )
 
     # --- while it runs ------------------------------------------------------------------------------
@@ -366,22 +420,35 @@ class Containers:
                 return
             if container.status == Status.PAUSED:
                 container = self._thaw(container)
-            isolation = self._isolation(container)
-            name = container.config.stop_signal or self.image_config(container).stop_signal or "SIGTERM"
-            isolation.kill(container.id, signal.Signals[name])
+            name = self._stop_signal(container)
+            self._isolation(container).kill(container.id, signal.Signals[name])
         patience = container.config.stop_timeout if timeout is None else timeout
         deadline = time.monotonic() + patience
-        if not self._registry.wait_until_ended(container.id, deadline):
-            isolation.kill(container.id, signal.SIGKILL, everything=True)
-            self._registry.wait_until_ended(container.id, time.monotonic() + 10)
+        if not self._registry.wait_until_ended(container, deadline):
+            self._kill_run(container)
+            if not self._registry.wait_until_ended(container, time.monotonic() + KILL_SECONDS):
+                raise StepFailed("stop", f"container {container.name!r} does not end", "see the daemon's log")
         self._event("stop", container)
+
+    def _kill_run(self, run: Container) -> None:
+        """Kill every process of this run; not those of a later one."""
+        with self._registry.lock(run.id):
+            container = self._registry.get(run.id)
+            if container is None or container.status not in RUNNING or container.started != run.started:
+                return
+            if container.status == Status.PAUSED:
+                self._thaw(container)
+            self._isolation(container).kill(container.id, signal.SIGKILL, everything=True)
 
     def kill(self, container: Container, number: int) -> None:
         """Send a signal to the first process of a running container."""
-        container = self.running(container)
-        if number == signal.SIGKILL:
-            self._registry.change(container, stopped_by_user=True)
-        self._isolation(container).kill(container.id, number)
+        with self._registry.lock(container.id):
+            container = self.running(container)
+            if number == signal.SIGKILL:
+                container = self._registry.change(container, stopped_by_user=True)
+                if container.status == Status.PAUSED:
+                    container = self._thaw(container)  # a frozen process does not die (cgroup v1)
+            self._isolation(container).kill(container.id, number)
         self._event("kill", container, signal=signal.Signals(number).name)
 
     def restart(self, container: Container, timeout: int | None = None) -> None:
@@ -395,8 +462,12 @@ class Containers:
             container = self.running(container)
             if container.status == Status.PAUSED:
                 raise Conflict(f"container {container.name!r} is paused already", "")
-            self._isolation(container).pause(container.id)
-            self._registry.change(container, status=Status.PAUSED)
+            isolation = self.capable(container, Capability.PAUSE)
+            with Steps() as steps:
+                steps.do(
+                    "pause", lambda: isolation.pause(container.id), lambda: isolation.resume(container.id)
+                )
+                self._registry.change(container, status=Status.PAUSED)
         self._event("pause", container)
 
     def resume(self, container: Container) -> None:
@@ -417,7 +488,7 @@ class Containers:
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
             if container.status in RUNNING:
-                self._isolation(container).update(container.id, resources)
+                self.capable(container, Capability.UPDATE).update(container.id, resources)
             config = replace(container.config, resources=_merged(resources, container.config.resources))
             if policy is not None:
                 config = replace(config, restart_policy=policy)
@@ -451,11 +522,27 @@ class Containers:
             )
         return container
 
+    def _stop_signal(self, container: Container) -> str:
+        image = self._parts.images.find(container.image_id)  # it may have been removed by force
+        return container.config.stop_signal or (image.config.stop_signal if image else "") or "SIGTERM"
+
+    def capable(self, container: Container, capability: Capability) -> IsolationDriver:
+        """The driver that runs a container; ``Unsupported`` when it cannot do this."""
+        isolation = self._isolation(container)
+        if capability not in isolation.capabilities:
+            raise Unsupported(
+                f"isolation driver {isolation.name!r} of container {container.name!r} has no {capability}",
+                "create the container with another isolation driver",
+            )
+        return isolation
+
     def _isolation(self, container: Container) -> IsolationDriver:
         return self._parts.drivers.isolation(container)
 
     def _event(self, action: str, container: Container, **attributes: Any) -> None:
-        self._parts.events.publish("container", action, container.id, container.name, **attributes)
+        self._parts.events.publish(
+            "container", action, container.id, container.name, owner=container.owner, **attributes
+        )
 
 
 def _merged(over: Resources, under: Resources) -> Resources:

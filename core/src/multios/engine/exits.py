@@ -5,21 +5,27 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+import signal
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from multios.engine.caller import Caller
-from multios.engine.containers import RUNNING, Containers, Parts
-from multios.errors import MultiosError
+from multios.drivers.isolation import ProcessState
+from multios.engine.build import LABEL
+from multios.engine.containers import Containers, Parts
+from multios.engine.registry import ALIVE_CHECK_SECONDS, RUNNING
+from multios.errors import Conflict, MultiosError
 from multios.model.container import Container, Status
 from multios.supervisor.client import Supervisor
 
 log = logging.getLogger(__name__)
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 60.0
+EXEC_EXITS_KEPT = 4096
+"""So many exits of exec'ed processes wait for who asks: a detached one's is asked for by nobody."""
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 SETTLED_SECONDS = 10.0
 """A container that ran this long begins its back-off anew."""
@@ -33,34 +39,50 @@ class Exits:
         self._registry = parts.registry
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exit")
         self._condition = threading.Condition()
-        self._executed: dict[str, int | None] = {}
+        self._executed: OrderedDict[str, int | None] = OrderedDict()
         self._restarts: dict[str, threading.Timer] = {}
+        self._closed = False
 
     def listen(self) -> None:
         """Begin; exits that happened while nobody listened come first."""
         self._supervisor.on_exit(self._on_exit)
 
     def close(self) -> None:
-        """Cancel waiting restarts and finish what is under way."""
-        for timer in list(self._restarts.values()):
-            timer.cancel()
+        """Cancel waiting restarts and finish what is under way; later exits are the next daemon's."""
+        with self._condition:
+            self._closed = True
+            for timer in self._restarts.values():
+                timer.cancel()
+            self._restarts.clear()
         self._workers.shutdown()
 
-    def _on_exit(self, process_id: str, exit_code: int | None, signal: int, finished: float) -> None:
-        if self._registry.get(process_id) is None:
+    def _submit(self, action: Callable[..., object], *arguments: Any) -> None:
+        with self._condition:
+            if not self._closed:
+                self._workers.submit(_logged, action, *arguments)
+
+    def _on_exit(self, process_id: str, exit_code: int | None, number: int, finished: float) -> None:
+        if self._registry.get(process_id) is not None:
+            self._submit(self._ended, process_id, exit_code, finished)
+            return
+        if not CONTAINER_ID.fullmatch(process_id):
             with self._condition:
                 self._executed[process_id] = exit_code
+                while len(self._executed) > EXEC_EXITS_KEPT:
+                    self._executed.popitem(last=False)
                 self._condition.notify_all()
-            self._workers.submit(_logged, self._supervisor.forget, process_id)
-        else:
-            self._workers.submit(_logged, self._ended, process_id, exit_code, finished)
+        self._submit(self._supervisor.forget, process_id)
 
     def wait_for_exec(self, exec_id: str, alive: Callable[[], bool]) -> int | None:
         """Block until an exec'ed process has ended; its exit code, ``None`` when unknown."""
         with self._condition:
+            ask_at = time.monotonic() + ALIVE_CHECK_SECONDS
             while exec_id not in self._executed:
-                if not self._condition.wait(5) and not alive():
-                    return None
+                self._condition.wait(max(0.0, ask_at - time.monotonic()))
+                if time.monotonic() >= ask_at:
+                    if not alive():
+                        return None
+                    ask_at = time.monotonic() + ALIVE_CHECK_SECONDS
             return self._executed.pop(exec_id)
 
     def _ended(self, container_id: str, exit_code: int | None, finished: float) -> None:
@@ -69,8 +91,11 @@ class Exits:
             if container is None or container.status not in RUNNING:
                 self._supervisor.forget(container_id)
                 return
-            if self._parts.drivers.isolation(container).state(container_id).status != "stopped":
+            state = self._state(container)
+            if state.status != "stopped":
                 return  # the exit of an earlier run, told late
+            if state.finished > finished:  # of an earlier run too, and this one has ended as well
+                exit_code, finished = state.exit_code, state.finished
             ended = self._registry.change(
                 container,
                 status=Status.EXITED,
@@ -81,14 +106,24 @@ class Exits:
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),
             )
-            self._supervisor.forget(container_id)
+            _logged(self._supervisor.forget, container_id)
             self._containers.clear_run(container)
-            ended = self._registry.change(ended, ports=())
+            ended = self._registry.change(ended, ports=())  # only now may others have them
             if ended.removing:
                 self._containers.discard(ended)
-        self._parts.events.publish("container", "die", container.id, container.name, exit_code=exit_code)
+        self._parts.events.publish(
+            "container", "die", container.id, container.name, owner=container.owner, exit_code=exit_code
+        )
         if not ended.removing:
             self._restart_if_due(ended)
+
+    def _state(self, container: Container) -> ProcessState:
+        """How the driver says it stands; *stopped* when it does not know it any more, or is not there to ask."""
+        try:
+            return self._parts.drivers.isolation(container).state(container.id)
+        except MultiosError as error:
+            log.warning("container %s has ended: %s", container.name, error.cause)
+            return ProcessState("stopped")
 
     def _fresh_count(self, container: Container) -> dict[str, Any]:
         settled = time.time() - container.started >= SETTLED_SECONDS
@@ -109,27 +144,37 @@ class Exits:
         }[policy.name]
         if wanted and not container.stopped_by_user:
             delay = min(FIRST_DELAY * 2 ** min(container.restart_count, 16), LONGEST_DELAY)
-            timer = threading.Timer(delay, self._restart, (container.id,))
+            # The work is the workers', whose end :meth:`close` awaits.
+            timer = threading.Timer(delay, self._submit, (self._restart, container.id))
             timer.daemon = True
-            self._restarts[container.id] = timer
-            timer.start()
+            with self._condition:
+                if self._closed:
+                    return
+                former = self._restarts.pop(container.id, None)
+                if former is not None:
+                    former.cancel()
+                self._restarts[container.id] = timer
+                timer.start()
 
     def _restart(self, container_id: str) -> None:
-        self._restarts.pop(container_id, None)
+        with self._condition:
+            self._restarts.pop(container_id, None)
+        container = self._registry.get(container_id)
+        if container is None or container.removing:
+            return
+        try:
+            self._containers.start_again(container)
+        except Exception as error:
+            self._restart_failed(container_id, str(error) or type(error).__name__)
+
+    def _restart_failed(self, container_id: str, reason: str) -> None:
         with self._registry.lock(container_id):
             container = self._registry.get(container_id)
             if container is None or container.removing or container.status != Status.EXITED:
                 return
-            if container.stopped_by_user:
-                return
-            container = self._registry.change(container, restart_count=container.restart_count + 1)
-            try:
-                self._containers.start(container)
-            except MultiosError as error:
-                log.warning("restarting %s failed: %s", container.name, error.cause)
-                current = self._registry.get(container_id)
-                if current is not None:
-                    self._restart_if_due(self._registry.change(current, error=error.cause))
+            log.warning("restarting %s failed: %s", container.name, reason)
+            container = self._registry.change(container, error=reason)
+        self._restart_if_due(container)
 
     # --- what a new daemon finds -------------------------------------------------------------------------
 
@@ -148,43 +193,54 @@ class Exits:
         ids = {container.id for container in self._registry.all()}
         for process in known.values():
             if process["container_id"] not in ids:
-                _logged(self._supervisor.forget, process["id"])
+                _logged(self._forget_stray, process["id"])
         self._sweep_snapshots(ids)
         for directory in self._parts.directory.iterdir():
             if directory.name not in ids:
                 shutil.rmtree(directory, ignore_errors=True)
         self._parts.id_ranges.keep_only(ids)
 
+    def _forget_stray(self, process_id: str) -> None:
+        """A process of no container: an exec's record, or a run that could not be cleaned up."""
+        try:
+            self._supervisor.forget(process_id)
+        except Conflict:
+            self._supervisor.signal(process_id, signal.SIGKILL)  # forgotten when its exit is told
+
     def _reconcile_one(self, container: Container, process: dict[str, Any] | None) -> None:
-        if container.removing:
+        session_is_gone = LABEL in container.config.labels and container.name.startswith("build-")
+        if container.removing or session_is_gone:
             self._containers.clear_run(container)
             self._containers.discard(container)
         elif container.status not in RUNNING:
             if process is not None or self._parts.networks.endpoints_of(container.id):
                 self._containers.clear_run(container)
         elif process is None:
-            self._containers.clear_run(container)
-            self._registry.change(
-                container,
-                status=Status.EXITED,
-                pid=0,
-                exit_code=None,
-                finished=time.time(),
-                ports=(),
-                error="how it ended is not known: host or supervisor went down with it",
-            )
-        elif process["status"] != "stopped" and process["status"] != "exited":
-            owner = Caller(container.owner, container.owner)
-            for network, _ in self._parts.networks.endpoints_of(container.id):
-                self._parts.networks.ensure(network.name, owner)
+            self._end_unseen(container, "how it ended is not known: host or supervisor went down with it")
+        elif process["status"] == "running":
+            self._containers.publish_again(container)
+        elif process["status"] != "stopped":
+            self._end_unseen(container, "the daemon died while it was being started")
+
+    def _end_unseen(self, container: Container, reason: str) -> None:
+        self._containers.clear_run(container)
+        ended = self._registry.change(
+            container,
+            status=Status.EXITED,
+            pid=0,
+            exit_code=None,
+            finished=time.time(),
+            ports=(),
+            error=reason,
+        )
+        if container.config.auto_remove:
+            self._containers.discard(self._registry.hide(ended))
 
     def start_again(self) -> None:
-        """Start what a restart policy wants running and is not (after a reboot)."""
+        """Start what a restart policy wants running and is not: after a reboot, or a daemon's end before its turn."""
         for container in self._registry.all():
-            policy = container.config.restart_policy.name
-            wanted = policy == "always" or (policy == "unless-stopped" and not container.stopped_by_user)
-            if wanted and container.status == Status.EXITED and container.exit_code is None:
-                self._workers.submit(_logged, self._restart, container.id)
+            if container.status == Status.EXITED:
+                self._restart_if_due(container)
 
     def _sweep_snapshots(self, ids: set[str]) -> None:
         for storage in self._parts.drivers.storages:

@@ -14,6 +14,7 @@ from multios.errors import Conflict, NotFound, unknown
 from multios.model.container import Container, Status
 from multios.store.database import Database
 
+RUNNING = (Status.RUNNING, Status.PAUSED)
 ENDED_KEPT = 1000
 ALIVE_CHECK_SECONDS = 5.0
 
@@ -27,6 +28,7 @@ class Registry:
         self._containers = {container.id: container for container in database.all(Container)}
         self._locks = {container_id: threading.RLock() for container_id in self._containers}
         self._ended: OrderedDict[str, Container] = OrderedDict()
+        self._last_ends: dict[str, Container] = {}
 
     def add(self, container: Container) -> None:
         """Record a new container; a name in use raises ``Conflict``."""
@@ -48,7 +50,10 @@ class Registry:
         changed = replace(container, **fields)
         with self._changed:
             self._database.save(changed)
+            before = self._containers.get(container.id)
             self._containers[container.id] = changed
+            if before is not None and before.status in RUNNING and changed.status == Status.EXITED:
+                self._last_ends[container.id] = changed
             self._changed.notify_all()
         return changed
 
@@ -58,8 +63,8 @@ class Registry:
 
     @staticmethod
     def hidden(container: Container) -> dict[str, Any]:
-        """The fields that change when a container is hidden."""
-        return {"removing": True, "name": f"removing-{container.id}"}
+        """The fields that change when a container is hidden; no user can choose such a name."""
+        return {"removing": True, "name": f"removing:{container.id}"}
 
     def remove(self, container: Container) -> None:
         """Forget a container; who waits for it still gets its exit."""
@@ -67,15 +72,16 @@ class Registry:
             self._database.delete(Container, container.id)
             last = self._containers.pop(container.id, container)
             self._locks.pop(container.id, None)
+            self._last_ends.pop(container.id, None)
             self._ended[container.id] = last
             while len(self._ended) > ENDED_KEPT:
                 self._ended.popitem(last=False)
             self._changed.notify_all()
 
     def lock(self, container_id: str) -> threading.RLock:
-        """The lock under which a container's state is changed."""
+        """The lock under which a container's state is changed; of no meaning when there is no such container."""
         with self._changed:
-            return self._locks.setdefault(container_id, threading.RLock())
+            return self._locks.get(container_id) or threading.RLock()
 
     def get(self, container_id: str) -> Container | None:
         """The record as it is now, by full id."""
@@ -114,16 +120,17 @@ class Registry:
         names = [container.name for container in visible]
         raise unknown("container", ref, names, "see `multios-container ps --all`")
 
-    def ended(self, container_id: str) -> Container | None:
-        """A container that was removed not long ago, as it was last."""
-        return self._ended.get(container_id)
+    def ended(self, container_id: str, caller: Caller) -> Container | None:
+        """A container of the caller's that was removed not long ago, as it was last."""
+        container = self._ended.get(container_id)
+        return container if container is not None and caller.may_see(container.owner) else None
 
-    def wait_until_ended(self, container_id: str, deadline: float) -> bool:
-        """Block until a container has ended, or ``time.monotonic()`` reaches ``deadline``; whether it has ended."""
+    def wait_until_ended(self, run: Container, deadline: float) -> bool:
+        """Block until this run of a container has ended, or ``time.monotonic()`` reaches ``deadline``; whether it has."""
         with self._changed:
             while True:
-                container = self._containers.get(container_id)
-                if container is None or container.status not in (Status.RUNNING, Status.PAUSED):
+                container = self._containers.get(run.id)
+                if container is None or container.status not in RUNNING or container.started != run.started:
                     return True
                 left = deadline - time.monotonic()
                 if left <= 0:
@@ -131,18 +138,23 @@ class Registry:
                 self._changed.wait(left)
 
     def wait(self, container_id: str, alive: Callable[[], bool] = lambda: True) -> Container:
-        """Block until a container has ended or is removed; its record then.
+        """Block until a container has ended or is removed; its record then, even if it has been started again since.
 
         ``alive`` is asked now and then whether anybody still wants to know.
         """
         with self._changed:
+            former, ask_at = self._last_ends.get(container_id), time.monotonic() + ALIVE_CHECK_SECONDS
             while True:
                 container = self._containers.get(container_id) or self._ended.get(container_id)
                 if container is None:
                     raise NotFound(f"container {container_id[:12]} has been removed", "")
                 if container.status == Status.EXITED or container.id not in self._containers:
                     return container
-                began = time.monotonic()
-                self._changed.wait(ALIVE_CHECK_SECONDS)
-                if time.monotonic() - began >= ALIVE_CHECK_SECONDS and not alive():
-                    return container
+                last = self._last_ends.get(container_id)
+                if last is not None and last is not former:
+                    return last
+                self._changed.wait(max(0.0, ask_at - time.monotonic()))
+                if time.monotonic() >= ask_at:
+                    if not alive():
+                        return container
+                    ask_at = time.monotonic() + ALIVE_CHECK_SECONDS

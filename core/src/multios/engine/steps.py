@@ -48,6 +48,10 @@ class Steps:
                 name, str(error) or type(error).__name__, "the daemon's log has the details"
             ) from error
 
+    def later(self, name: str, inverse: Callable[[], object]) -> None:
+        """Remember the inverse of a step that is done already."""
+        self._inverses.append((name, inverse))
+
     def undo(self) -> None:
         """Run the inverses of what was done, last first."""
         while self._inverses:
