@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multios.engine.caller import Caller
+from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, NotFound, Refused, unknown
 from multios.model.container import Volume
 from multios.model.container_document import check_name
@@ -48,7 +49,8 @@ class Volumes:
 
     def rows(self, caller: Caller) -> list[dict[str, Any]]:
         """Every volume that the caller may see."""
-        return [self._row(volume) for volume in self._volumes.values() if caller.may_see(volume.owner)]
+        volumes = list(self._volumes.values())
+        return [self._row(volume) for volume in volumes if caller.may_see(volume.owner)]
 
     def inspect(self, name: str, caller: Caller) -> dict[str, Any]:
         """One volume's row."""
@@ -56,28 +58,47 @@ class Volumes:
 
     def remove(self, name: str, caller: Caller) -> None:
         """Remove a volume and its data; one in use raises ``Conflict``."""
-        volume = self._find(name, caller)
-        users = self._users_of(name)
-        if users:
-            raise Conflict(f"volume {name!r} is used by {', '.join(users)}", "delete these containers first")
-        self._database.delete(NamedVolume, volume.id)
-        del self._volumes[name]
-        shutil.rmtree(self._path(volume).parent, ignore_errors=True)
+        with self._lock:
+            volume = self._find(name, caller)
+            users = self._users_of(name)
+            if users:
+                raise Conflict(
+                    f"volume {name!r} is used by {', '.join(users)}", "delete these containers first"
+                )
+            self._database.delete(NamedVolume, volume.id)
+            del self._volumes[name]
+            shutil.rmtree(self._path(volume).parent, ignore_errors=True)
 
     def prune(self, caller: Caller) -> list[str]:
         """Remove every volume of the caller that no container uses; their names."""
-        unused = [row["name"] for row in self.rows(caller) if not row["containers"]]
-        for name in unused:
-            self.remove(name, caller)
-        return unused
+        removed = []
+        for row in self.rows(caller):
+            if not row["containers"]:
+                try:
+                    self.remove(row["name"], caller)
+                except (Conflict, NotFound):
+                    continue  # taken into use, or removed, since it was listed
+                removed.append(row["name"])
+        return removed
 
     def _make(self, name: str, caller: Caller, labels: Mapping[str, str]) -> NamedVolume:
         volume = NamedVolume(os.urandom(16).hex(), name, caller.uid, time.time(), dict(labels))
-        self._path(volume).mkdir(parents=True, exist_ok=True)
-        self._path(volume).parent.chmod(0o700)
-        self._database.save(volume)
+        top = self._path(volume).parent
+        if top.exists():  # a removal that a crash cut short: its data is nobody's any more
+            shutil.rmtree(top)
+        with Steps() as steps:
+            steps.do(
+                "make directory",
+                lambda: self._make_directory(volume),
+                lambda: shutil.rmtree(top, ignore_errors=True),
+            )
+            steps.do("record", lambda: self._database.save(volume))
         self._volumes[name] = volume
         return volume
+
+    def _make_directory(self, volume: NamedVolume) -> None:
+        self._path(volume).parent.mkdir(mode=0o700)
+        self._path(volume).mkdir()
 
     def _find(self, name: str, caller: Caller) -> NamedVolume:
         volume = self._volumes.get(name)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from multios.errors import Conflict
+from multios.errors import Conflict, Unavailable
 from multios.model.container import Container
 from multios.model.json import from_json, to_json
 from multios.model.network import Endpoint, Network
@@ -40,11 +40,14 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        path.chmod(0o600)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            path.chmod(0o600)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise Unavailable(f"{path} cannot be read: {error}", "restore it, or move it away") from error
         if version == 0:
             self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
         elif version != SCHEMA_VERSION:
@@ -135,10 +138,11 @@ class Database:
             cursor.execute("BEGIN IMMEDIATE")
             try:
                 yield cursor
+                cursor.execute("COMMIT")  # it may fail too: no space left
             except BaseException:
-                cursor.execute("ROLLBACK")
+                if self._connection.in_transaction:
+                    cursor.execute("ROLLBACK")
                 raise
-            cursor.execute("COMMIT")
 
     def _write(self, statement: str, values: tuple[Any, ...]) -> None:
         with self._lock:
