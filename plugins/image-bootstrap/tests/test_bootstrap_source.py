@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import fcntl
 import gzip
@@ -13,7 +12,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -38,15 +36,16 @@ def write_rootfs(path: Path) -> None:
         archive.addfile(entry, io.BytesIO(b"lab\n"))
 
 
-_PLACE = Path(tempfile.mkdtemp(prefix="multios-bootstrap-"))
-atexit.register(shutil.rmtree, _PLACE)
-write_rootfs(_PLACE / "rootfs.tar.gz")
-
-
 class TestBootstrapSource(ImageSourceDriverSuite):
     driver_type = BootstrapSource
-    reference = f"rootfs:{_PLACE}/rootfs.tar.gz"
     offline = True
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def _rootfs(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        path = tmp_path_factory.mktemp("rootfs") / "rootfs.tar.gz"
+        write_rootfs(path)
+        cls.reference = f"rootfs:{path}"
 
 
 @pytest.fixture
