@@ -28,6 +28,7 @@ def _load(name: str) -> ModuleType:
 
 
 _load("fake_daemon")
+_load("engine_box")
 
 
 @pytest.fixture
@@ -58,3 +59,11 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A whole engine over fake drivers."""
+    made = sys.modules["engine_box"].make(tmp_path, monkeypatch)
+    yield made
+    made.close()
