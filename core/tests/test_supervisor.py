@@ -22,12 +22,13 @@ from multios.drivers.isolation import Stdio
 from multios.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, NotFound, StepFailed
 from multios.model.mount import IdMap
 from multios.supervisor.client import Reservation, Supervisor
+from multios.supervisor.slots import USUAL
 
 pytestmark = pytest.mark.needs_root
 
 HERE = Path(__file__).parent
 LAUNCHER = "supervisor_launcher"
-NAMESPACES = ("user", "mount", "pid", "network", "ipc", "uts", "cgroup")
+NAMESPACES = tuple(sorted(USUAL))
 
 
 def until(true: Callable[[], Any], seconds: float = 8.0) -> Any:

@@ -251,6 +251,9 @@ class Supervision:
             process.streams.finish()
             process.streams = None
         if process.child is not None:
+            if process.status == processes.STARTING:
+                # It ended without a complaint, so exec succeeded; a slow helper may still hold the socket open.
+                process.child.heard(None, [])
             process.child.hang_up()
         wire.close_all([process.pidfd])
         process.pidfd = -1
