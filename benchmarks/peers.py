@@ -6,10 +6,10 @@ import json
 import os
 import shutil
 import subprocess
-import tarfile
 import time
-from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 # Neither may raise limits on a host without CAP_SYS_RESOURCE (capabilities(7)), so both are told not to.
 LIMITS = ("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096")
@@ -72,7 +72,8 @@ class Docker:
         self.base = [program, "--host", f"unix://{socket}"]
         self.log = (self.directory / "log").open("w")
         daemon = shutil.which("dockerd")
-        assert daemon is not None
+        if daemon is None:
+            raise RuntimeError("dockerd is not installed")
         self.daemon = subprocess.Popen(
             [
                 daemon, "--host", f"unix://{socket}", "--data-root", str(self.directory / "data"),
@@ -121,8 +122,7 @@ class Runc:
     def __init__(self, program: str, directory: Path, rootfs: Path) -> None:
         bundle = directory / "runc"
         (bundle / "rootfs").mkdir(parents=True)
-        with tarfile.open(rootfs) as archive:
-            archive.extractall(bundle / "rootfs", filter="fully_trusted")
+        quietly("tar", "--extract", "--file", str(rootfs), "--directory", str(bundle / "rootfs"))
         quietly(program, "spec", "--bundle", str(bundle))
         file = bundle / "config.json"
         spec = json.loads(file.read_text())
@@ -140,18 +140,18 @@ class Runc:
         quietly(self.program, "--root", str(self.root), "delete", "--force", "benchmark", check=False)
 
 
-def available(directory: Path, rootfs: Path) -> tuple[Podman | None, Docker | None, Runc | None]:
-    """What is installed and works here; what does not is said."""
-    made: list[object] = []
-    for kind in (Podman, Docker, Runc):
-        program = shutil.which(kind.name)
-        try:
-            made.append(kind(program, directory, rootfs) if program else None)
-        except (RuntimeError, OSError, AssertionError) as error:
-            print(f"  {kind.name} is left out: {error}")
-            made.append(None)
-    podman, docker, runc = made
-    return podman, docker, runc  # type: ignore[return-value]
+Peer = TypeVar("Peer", Podman, Docker, Runc)
 
 
-Peers = Sequence[Podman | Docker | Runc | None]
+def available(kind: type[Peer], directory: Path, rootfs: Path, ending: ExitStack) -> Peer | None:
+    """This peer if it is installed and works here, else ``None``; ``ending`` ends it."""
+    program = shutil.which(kind.name)
+    if program is None:
+        return None
+    try:
+        peer = kind(program, directory, rootfs)
+    except (RuntimeError, OSError) as error:
+        print(f"  {kind.name} is left out: {error}")
+        return None
+    ending.callback(peer.end)
+    return peer

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,20 +58,16 @@ class Row:
 class Benchmark:
     """Ours and theirs, in one directory that is removed afterwards."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, ending: ExitStack) -> None:
         rootfs = busybox_rootfs.write(directory / "rootfs.tar")
-        self.engine = PrivateEngine(directory / "multios")
+        self.engine = PrivateEngine(directory / "multios", containers=1100)
+        ending.callback(self.engine.end)
         self.engine.start()
         self.engine.import_small_image()
-        self.podman, self.docker, self.runc = peers.available(directory, rootfs)
+        self.podman = peers.available(peers.Podman, directory, rootfs, ending)
+        self.docker = peers.available(peers.Docker, directory, rootfs, ending)
+        self.runc = peers.available(peers.Runc, directory, rootfs, ending)
         self.rows: list[Row] = []
-
-    def end(self) -> None:
-        """Remove every container and process."""
-        for one in (self.podman, self.docker, self.runc):
-            if one is not None:
-                one.end()
-        self.engine.end()
 
     def measure(self) -> None:
         """Fill the table."""
@@ -197,13 +194,10 @@ def main() -> int:
         print("benchmarks need root: sudo make bench", file=sys.stderr)
         return 1
     subprocess.run([HERE.parent / "scripts/install-system-packages", "test"], check=True)
-    with tempfile.TemporaryDirectory(prefix="multios-bench-", dir="/var/tmp") as name:
-        benchmark = Benchmark(Path(name))
-        try:
-            benchmark.measure()
-            text = report(benchmark)
-        finally:
-            benchmark.end()
+    with tempfile.TemporaryDirectory(prefix="multios-bench-", dir="/var/tmp") as name, ExitStack() as ending:
+        benchmark = Benchmark(Path(name), ending)
+        benchmark.measure()
+        text = report(benchmark)
     output.write_text(text)
     print(f"\n{text}\nwritten to {output}")
     return 0

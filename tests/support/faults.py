@@ -9,7 +9,6 @@ CREATE_HOOKS = ("multios_prepare_rootfs",)
 START_STEPS = (
     "make network",
     "write network files",
-    "write network files",
     "apply security",
     "create container",
     "attach network",

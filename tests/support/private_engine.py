@@ -49,7 +49,10 @@ def _claim_number() -> tuple[int, int]:
 class PrivateEngine:
     """Its number keeps it apart from the engines of other workers, test runs and benchmarks."""
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str] | None = None, containers: int = 32
+    ) -> None:
+        """``containers`` is how many it can have at a time: each takes 65536 host ids."""
         number, self._claim = _claim_number()
         self.directory = directory
         self.data_root = directory / "data"
@@ -62,7 +65,7 @@ class PrivateEngine:
         self.config = directory / "containers.conf"
         self.log = directory / "daemon.log"
         directory.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(self._settings(number))
+        self.config.write_text(self._settings(number, containers))
         self.environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("MULTIOS_", "PYTHON"))
         }
@@ -73,7 +76,7 @@ class PrivateEngine:
             **(environment or {}),
         }
 
-    def _settings(self, number: int) -> str:
+    def _settings(self, number: int, containers: int) -> str:
         return "\n".join(
             [
                 "[daemon]",
@@ -87,7 +90,7 @@ class PrivateEngine:
                 f'subnet = "{self.subnet}"',
                 "[id_ranges]",
                 f"start = {0x7000_0000 + number * 0x20_0000}",
-                f"count = {0x20_0000}",
+                f"count = {containers * 0x1_0000}",
                 "",
             ]
         )
