@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from multios.drivers.base import Capability
-from multios.drivers.isolation import IsolationDriver, Launched
+from multios.drivers.isolation import Bundle, IsolationDriver, Launched
 from multios.engine import bundle, networks
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
@@ -262,39 +262,53 @@ class Containers:
             )
             spec = steps.do("apply security", lambda: self._secured(container, spec))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
-            with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
-                launched = steps.do(
-                    "create container",
-                    lambda: self._hooks.create_container(driver=isolation, container=container, bundle=ready),
-                    lambda: self._hooks.delete_container(driver=isolation, container=container),
-                )
+            maker = _Maker(isolation)
             try:
-                self._attach_networks(container, attached, launched.netns, steps)
-                ports = self._publish(container, attached, steps)
-                started = steps.do(
-                    "record",
-                    lambda: self._registry.change(
-                        container,
-                        status=Status.RUNNING,
-                        pid=launched.pid,
-                        cgroup=launched.cgroup,
-                        ports=ports,
-                        started=time.time(),
-                        exit_code=None,
-                        error="",
-                        stopped_by_user=False,
-                        oom_killed=False,
-                    ),
-                    lambda: self._registry.change(container),
-                )
-                steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
-                self._forget_chosen_ports(container)
+                with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
+                    maker.launched = steps.do(
+                        "create container",
+                        lambda: self._hooks.create_container(
+                            driver=cast(IsolationDriver, maker), container=container, bundle=ready
+                        ),
+                        lambda: self._hooks.delete_container(driver=isolation, container=container),
+                    )
+                self._let_run(container, attached, maker.launched, steps)
             except BaseException:
-                _close(*launched.attached)
+                _close(*maker.launched.attached)
                 raise
             finally:
-                _close(launched.netns)
-        return launched
+                _close(maker.launched.netns)
+        return maker.launched
+
+    def _let_run(
+        self,
+        container: Container,
+        attached: list[tuple[Network, Endpoint]],
+        launched: Launched,
+        steps: Steps,
+    ) -> None:
+        """From made to running: networks, ports, the record, and at last the start."""
+        self._attach_networks(container, attached, launched.netns, steps)
+        ports = self._publish(container, attached, steps)
+        started = steps.do(
+            "record",
+            lambda: self._registry.change(
+                container,
+                status=Status.RUNNING,
+                pid=launched.pid,
+                cgroup=launched.cgroup,
+                ports=ports,
+                started=time.time(),
+                exit_code=None,
+                error="",
+                stopped_by_user=False,
+                oom_killed=False,
+            ),
+            lambda: self._registry.change(container),
+        )
+        isolation = self._isolation(container)
+        steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
+        self._forget_chosen_ports(container)
 
     def _secured(self, container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         security = container.config.security
@@ -314,11 +328,7 @@ class Containers:
                 continue
             network = steps.do("make network", lambda name=name: self._parts.networks.ensure(name, owner))  # type: ignore[misc]
             endpoint = self._parts.networks.reserve(network, container, f"eth{number}")
-            steps.do(
-                "reserve address",
-                lambda: None,
-                lambda item=endpoint: self._parts.networks.release(item),  # type: ignore[misc]
-            )
+            steps.later("reserve address", lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
             attached.append((network, endpoint))
         return attached
 
@@ -543,6 +553,22 @@ class Containers:
         self._parts.events.publish(
             "container", action, container.id, container.name, owner=container.owner, **attributes
         )
+
+
+class _Maker:
+    """An isolation driver that remembers what it made: a plugin that wraps the step and fails after it would lose it."""
+
+    def __init__(self, driver: IsolationDriver) -> None:
+        self._driver = driver
+        self.launched = Launched(pid=0)
+
+    def create(self, bundle: Bundle) -> Launched:
+        """The driver's own."""
+        self.launched = self._driver.create(bundle)
+        return self.launched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._driver, name)
 
 
 def _merged(over: Resources, under: Resources) -> Resources:

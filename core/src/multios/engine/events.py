@@ -60,10 +60,11 @@ class Events:
             with self._changed:
                 fresh = list(self._events)[-(self._count - seen) :] if self._count > seen else []
                 seen = self._count
-                if not fresh and follow and not self._closed:
+                ended = self._closed
+                if not fresh and follow and not ended:
                     self._changed.wait(5)
             yield from (event for event in fresh if event["time"] >= since and _matches(event, filters))
-            if not follow or (not fresh and self._closed) or not alive():
+            if not follow or (not fresh and ended) or not alive():
                 return
 
 
