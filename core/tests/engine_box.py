@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,6 +83,7 @@ class FakeImages:
         config = ImageConfig(command=("true",))
         self.image = Image("1" * 64, ("fake:1",), Descriptor("m", "sha256:1", 1), config, (), 0.0, 1)
         self.absent = False
+        self._unpacking = threading.Lock()
 
     def find(self, reference: str) -> Image | None:
         return self.image if not self.absent and reference in ("fake:1", self.image.id) else None
@@ -96,9 +98,10 @@ class FakeImages:
         return self.get(reference)
 
     def unpack(self, image: Image, storage: Any, progress: Any) -> str:
-        if "chain" not in {snapshot.key for snapshot in storage.walk()}:
-            storage.prepare("unpacking")
-            storage.commit("chain", "unpacking")
+        with self._unpacking:
+            if "chain" not in {snapshot.key for snapshot in storage.walk()}:
+                storage.prepare("unpacking")
+                storage.commit("chain", "unpacking")
         return "chain"
 
     def list(self) -> list[Image]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from multios.engine.id_ranges import SIZE, IdRanges
-from multios.errors import Conflict, Unsupported
+from multios.errors import Conflict, Unavailable, Unsupported
 from multios.model.container import Container, DriverIdentity, Status
 from multios.model.container_document import parse
 from multios.model.mount import IdMap
@@ -98,3 +98,15 @@ def test_ranges_of_containers_that_never_were_are_freed(database: Database) -> N
     ranges.keep_only({"kept"})
     ranges.take("new")
     assert database.id_range_holders() == {"kept", "new"}
+
+
+def test_a_file_that_is_no_database_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"nonsense" * 1000)
+    with pytest.raises(Unavailable, match="state.db"):
+        Database(tmp_path / "state.db")
+
+
+def test_a_transaction_that_fails_does_not_block_the_next(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database._transaction():
+        raise ZeroDivisionError
+    assert database.take_id_range("c", SIZE, SIZE, 1) == SIZE

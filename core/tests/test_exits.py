@@ -283,9 +283,11 @@ def test_a_restart_that_a_daemons_end_cut_off_is_caught_up(box: Box, monkeypatch
     box.eventually(lambda: box.now(container).status == Status.RUNNING)
 
 
-def test_one_that_its_user_stopped_stays_stopped(box: Box) -> None:
+def test_one_that_its_user_stopped_stays_stopped(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     container = box.started(restart_policy="always")
+    monkeypatch.setattr(exits, "FIRST_DELAY", 60)
     box.exits(container, 1)
+    monkeypatch.setattr(exits, "FIRST_DELAY", 0.005)
     box.containers.stop(container)
     box.restart_daemon()
     time.sleep(0.05)
