@@ -1,0 +1,80 @@
+"""The drafted spec: confined unless an administrator says otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from multios.engine import runtime_spec
+from multios.engine.users import Account
+from multios.model.container import Container, Security
+from multios.model.container_document import parse
+from multios.model.image import ImageConfig
+from multios.model.mount import IdMap
+
+
+def drafted(account: Account | None = None, id_map: IdMap | None = None, **document: Any) -> dict[str, Any]:
+    config = parse({"name": "web", "image": "i", **document})
+    container = Container("a" * 64, "web", 0, config, "1" * 64, {}, 0.0, id_map=id_map)
+    image = ImageConfig(command=("run",), entrypoint=("enter",), environment=("A=image", "B=image"))
+    return runtime_spec.draft(container, image, account or Account(), {"/etc/hosts": "/h"})
+
+
+def namespaces(spec: dict[str, Any]) -> set[str]:
+    return {item["type"] for item in spec["linux"]["namespaces"]}
+
+
+def test_the_default_is_confined() -> None:
+    spec = drafted(id_map=IdMap(65536 * 20000))
+    assert namespaces(spec) == {"pid", "network", "mount", "ipc", "uts", "user", "cgroup"}
+    assert spec["process"]["noNewPrivileges"] is True
+    assert "CAP_SYS_ADMIN" not in spec["process"]["capabilities"]["bounding"]
+    assert "/proc/kcore" in spec["linux"]["maskedPaths"]
+    assert spec["linux"]["resources"]["devices"][0] == {"allow": False, "access": "rwm"}
+    assert spec["linux"]["uidMappings"][0]["hostID"] == 65536 * 20000
+
+
+def test_command_and_entrypoint_follow_the_images_unless_given() -> None:
+    assert drafted()["process"]["args"] == ["enter", "run"]
+    assert drafted(command=["ls"])["process"]["args"] == ["enter", "ls"]
+    assert drafted(entrypoint=[], command=["ls"])["process"]["args"] == ["ls"]
+    assert drafted(entrypoint=["other"])["process"]["args"] == ["other"]
+
+
+def test_the_request_s_environment_goes_before_the_images() -> None:
+    environment = drafted(environment={"B": "mine"})["process"]["env"]
+    assert "A=image" in environment and "B=mine" in environment and "B=image" not in environment
+
+
+def test_privileged_is_unmasked_and_may_all() -> None:
+    spec = drafted(security={"privileged": True})
+    assert spec["linux"]["maskedPaths"] == [] and spec["process"]["noNewPrivileges"] is False
+    assert "user" not in namespaces(spec)
+
+
+def test_a_plain_user_holds_no_capability_that_was_not_asked_for() -> None:
+    held = drafted(Account(uid=1000, gid=1000))["process"]["capabilities"]
+    assert held["effective"] == held["ambient"] == []
+    held = runtime_spec.capability_sets(Security(capabilities=("NET_RAW",)), 1000)
+    assert held["ambient"] == ["CAP_NET_RAW"]
+
+
+@pytest.mark.parametrize(
+    ("added", "dropped", "present", "absent"),
+    [
+        ((), ("CHOWN",), "CAP_KILL", "CAP_CHOWN"),
+        (("NET_RAW",), ("ALL",), "CAP_NET_RAW", "CAP_KILL"),
+        (("ALL",), ("SYS_ADMIN",), "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
+    ],
+)
+def test_what_is_dropped_is_gone_whatever_is_added(
+    added: tuple[str, ...], dropped: tuple[str, ...], present: str, absent: str
+) -> None:
+    sets = runtime_spec.capability_sets(Security(capabilities=added, drop_capabilities=dropped))
+    assert present in sets["bounding"] and absent not in sets["bounding"]
+
+
+def test_the_hosts_network_shares_only_that() -> None:
+    assert "network" not in namespaces(drafted(networking={"network": "host"}))
+    assert "network" in namespaces(drafted(networking={"network": "none"}))
