@@ -76,10 +76,10 @@ def parse_restart_policy(text: Any) -> RestartPolicy:
 def invent_name() -> str:
     """A name such as ``calm-otter-3f2a``."""
     mood = secrets.choice(
-        "brave calm clever eager gentle happy keen kind lively lucky neat proud quick quiet sunny wise".split()
+        "brave calm clever eager gentle happy keen kind lively lucky neat proud quick quiet sunny wise".split()  # noqa: SIM905
     )
     animal = secrets.choice(
-        "badger crane dolphin falcon finch fox heron ibis koala lynx marten newt otter panda robin seal".split()
+        "badger crane dolphin falcon finch fox heron ibis koala lynx marten newt otter panda robin seal".split()  # noqa: SIM905
     )
     return f"{mood}-{animal}-{secrets.token_hex(2)}"
 
@@ -352,14 +352,14 @@ def _rlimit(path: str, value: Any) -> tuple[int, int]:
 
 
 CAPABILITIES = tuple(
-    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "
+    "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE "  # noqa: SIM905
     "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT "
     "SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL "
     "SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF "
     "CHECKPOINT_RESTORE".split()
 )
 RLIMITS = tuple(
-    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()  # noqa: SIM905
 )
 _RESOURCES: dict[str, Reader] = {
     "cpu_limit": _cpus,
