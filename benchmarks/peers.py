@@ -57,7 +57,6 @@ class Podman:
 
     def end(self) -> None:
         quietly(*self.base, "rm", "--all", "--force", "--time", "0", check=False)
-        quietly(*self.base, "network", "prune", "--force", check=False)
 
 
 class Docker:
@@ -110,8 +109,6 @@ class Docker:
             self.daemon.terminate()
             self.daemon.wait(30)
         self.log.close()
-        if Path("/sys/class/net/docker0").exists():
-            quietly("ip", "link", "delete", "docker0", check=False)
 
 
 class Runc:

@@ -219,15 +219,22 @@ class PrivateEngine:
             except ProcessLookupError:
                 continue
         eventually(lambda: not self.processes(), "the engine's processes ended")
+        eventually(self._cgroups_removed, "its cgroups are removed")
         self._remove_traces()
         os.close(self._claim)
 
-    def _remove_traces(self) -> None:
+    def _cgroups_removed(self) -> bool:
+        """Kill what a failed test left in them, and remove them as soon as they are empty."""
         for group in sorted(self.cgroups(), key=lambda path: -len(path.parts)):
             try:
+                for pid in (group / "cgroup.procs").read_text().split():
+                    os.kill(int(pid), signal.SIGKILL)
                 group.rmdir()
             except OSError:
                 continue
+        return not self.cgroups()
+
+    def _remove_traces(self) -> None:
         if Path(f"/sys/class/net/{self.bridge}").exists():
             subprocess.run(["ip", "link", "delete", self.bridge], check=False)
         subprocess.run(
