@@ -197,7 +197,10 @@ class Guardian:
         try:
             for one in held:
                 request = {"do": "adopt", "process": one.described, "copies": list(one.copies)}
-                self._channels.request(request, list(one.copies.values()))
+                try:
+                    self._channels.request(request, list(one.copies.values()))
+                except MultiosError as error:  # one that cannot be handed over must not keep the others
+                    log.error("process %s: %s", one.described["id"], error)
             wire.send(events, {"do": "subscribe"})
             answer, descriptors = wire.receive(events)
             wire.close_all(descriptors)

@@ -10,6 +10,7 @@ import os
 
 from multios.supervisor import processes, wire
 from multios.supervisor.exits import is_process_id
+from multios.supervisor.complaint import complain
 from multios.supervisor.logs import Log
 from multios.supervisor.loop import READ
 from multios.supervisor.processes import Process
@@ -39,7 +40,7 @@ def adopt(supervision: Supervision, described: dict[str, Any], names: list[str],
     ends = dict(zip(names, copies, strict=True))
     process.pidfd = ends.pop("pidfd")
     log = described["log"]
-    settings = Log(log["path"], log["max_size"], log["max_files"]) if log else None
+    settings = _reopened(log) if log else None
     process.streams = Streams(settings, bool(described["terminal"]))
     process.streams.stdin = ends.pop("stdin", -1)
     for name, descriptor in ends.items():
@@ -92,3 +93,12 @@ def sweep(supervision: Supervision) -> None:
             continue
         if not supervision.hierarchy.processes(name):
             supervision.hierarchy.remove(name)
+
+
+def _reopened(log: dict[str, Any]) -> Log | None:
+    """Its log again; ``None`` if the container has been removed while it had no supervisor."""
+    try:
+        return Log(log["path"], log["max_size"], log["max_files"])
+    except OSError as error:
+        complain(f"log {log['path']}", error)
+        return None
