@@ -160,6 +160,8 @@ def test_a_container_runs_to_its_end_with_its_status_and_its_log(house: House) -
     until(lambda: exits)
     assert exits[0][:3] == ("one", 3, 0)
     assert house.row("one")["status"] == "stopped"
+    assert house.hierarchy.names(), "the daemon may still ask the cgroup about the end"
+    house.client.forget("one")
     until(lambda: not house.hierarchy.names())
 
 

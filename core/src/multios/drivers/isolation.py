@@ -71,6 +71,8 @@ class ProcessState:
     pid: int = 0
     exit_code: int | None = None
     finished: float = 0.0
+    oom_killed: bool = False
+    """Whether the kernel killed one of its processes for want of memory; told until :meth:`IsolationDriver.delete`."""
 
 
 class IsolationDriver(Driver):

@@ -102,6 +102,7 @@ class Exits:
                 pid=0,
                 exit_code=exit_code,
                 finished=finished,
+                oom_killed=state.oom_killed,
                 error="" if exit_code is not None else "how it ended is not known: its parent died before it",
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),

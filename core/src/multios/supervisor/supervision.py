@@ -267,8 +267,9 @@ class Supervision:
             self.tell({"event": "exit", **record})
         if process.forgetting or not process.is_container:
             self._drop(process)
-        elif process.is_container:
+        elif process.status == processes.FAILED:
             self.loop.when_quiet(lambda: self.clear_group(process.group))
+        # Else a container's cgroup stays until it is forgotten: the daemon may ask it about the end.
 
     def forget(self, reply: Reply, process_id: str) -> None:
         """Drop what is known of an ended process; end one that never started."""

@@ -112,11 +112,19 @@ class Containers:
         """What the supervisor knows, and whether it is frozen."""
         ended = self._supervisor.exit_of(container_id)
         if ended is not None:
-            return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]))
+            oom_killed = self._was_oom_killed(container_id)
+            return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]), oom_killed)
         for row in self._supervisor.processes():
             if row["id"] == container_id:
                 return self._state_of(row)
         raise NotFound(f"isolation driver ns has no container {container_id}")
+
+    def _was_oom_killed(self, container_id: str) -> bool:
+        try:
+            group = self._group(container_id)
+            return group.cgroups.oom_killed(group.name)
+        except (NotFound, OSError):
+            return False  # the cgroup has been removed
 
     # --- while it runs ---
 
