@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from multios.api import protocol, wire_json
 from multios.api.protocol import PeerGone, receive_frame, send_frame
 from multios.errors import InvalidInput, MultiosError

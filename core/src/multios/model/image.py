@@ -54,7 +54,11 @@ class Image:
 
         chain = ""
         for diff_id in self.layers:
-            chain = diff_id if not chain else "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
+            chain = (
+                diff_id
+                if not chain
+                else "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest()
+            )
         return chain
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 
 from multios.supervisor import processes, wire
-from multios.supervisor.exits import is_process_id
 from multios.supervisor.complaint import complain
+from multios.supervisor.exits import is_process_id
 from multios.supervisor.logs import Log
 from multios.supervisor.loop import READ
 from multios.supervisor.processes import Process

@@ -10,7 +10,6 @@ while a call blocks; clone3 must not, so it goes through ``PyDLL``, which keeps 
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import os
 import socket
