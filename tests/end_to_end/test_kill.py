@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +138,15 @@ def test_killed_at_any_moment_nothing_leaks(own: PrivateEngine, victim: str, com
     assert_nothing_leaked(own, {**before, **{key: now[key] for key in changed}})
 
 
+def lives(pid: int) -> bool:
+    """Whether a process runs; one that init has yet to bury does not (proc(5), /proc/pid/stat)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 def test_both_killed_at_once_the_next_start_puts_the_records_right(own: PrivateEngine) -> None:
     own.run("run", "-d", "--name", "orphan", IMAGE, "sleep", "1000")
     pid = own.inspect("orphan")["State"]["Pid"]
@@ -146,8 +156,8 @@ def test_both_killed_at_once_the_next_start_puts_the_records_right(own: PrivateE
     os.kill(supervisor, signal.SIGKILL)
     eventually(lambda: own.run("version", status=None).returncode == 0, "a daemon answers")
     state = json.loads(own.out("inspect", "orphan"))[0]["State"]
-    alive = os.path.exists(f"/proc/{pid}")
+    alive = lives(pid)
     assert state["Status"] == ("running" if alive else "exited")
     own.run("delete", "--force", "orphan")
-    eventually(lambda: not os.path.exists(f"/proc/{pid}"), "its process ended")
+    eventually(lambda: not lives(pid), "its process ended")
     assert holdings(own)["children of the supervisor"] <= before

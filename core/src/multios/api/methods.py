@@ -144,7 +144,7 @@ class ContainerMethods:
     def run(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         attach = call.flag("attach")
-        container = self._containers.create(config, call.caller, call.progress)
+        container = self._containers.create(config, call.caller, call.progress, of_run=True)
         try:
             stdin = call.fds[0] if call.fds else None
             launched = self._containers.start(container, attach, stdin)

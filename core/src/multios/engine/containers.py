@@ -78,7 +78,9 @@ class Containers:
 
     # --- create and delete ------------------------------------------------------------------------
 
-    def create(self, config: ContainerConfig, caller: Caller, progress: Progress) -> Container:
+    def create(
+        self, config: ContainerConfig, caller: Caller, progress: Progress, of_run: bool = False
+    ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
         self.check(config, caller)
         self._registry.check_name_free(config.name)
@@ -94,6 +96,7 @@ class Containers:
             image_id=image.id,
             drivers=identities,
             created=time.time(),
+            of_run=of_run,
         )
         with Steps() as steps:
             if self._wants_own_ids(config):

@@ -210,7 +210,8 @@ class Exits:
 
     def _reconcile_one(self, container: Container, process: dict[str, Any] | None) -> None:
         session_is_gone = LABEL in container.config.labels and container.name.startswith("build-")
-        if container.removing or session_is_gone:
+        never_ran = container.of_run and container.config.auto_remove and container.status == Status.CREATED
+        if container.removing or session_is_gone or never_ran:
             self._containers.clear_run(container)
             self._containers.discard(container)
         elif container.status not in RUNNING:

@@ -153,6 +153,8 @@ class Container:
     stopped_by_user: bool = False
     error: str = ""
     oom_killed: bool = False
+    of_run: bool = False
+    """Made by ``run``: one that never started is nothing to keep."""
     removing: bool = False
     """It is gone for its users; what is left of it is being cleaned up."""
 

@@ -95,18 +95,30 @@ class Containers:
                 _signal(pid, number)
 
     def delete(self, container_id: str) -> None:
-        """The supervisor removes the cgroup when the first process has ended."""
+        """The supervisor removes the cgroup when the end of the first process has been recorded."""
         try:
-            group, status = self._group(container_id), self.state(container_id).status
+            group = self._group(container_id)
         except NotFound:
-            self._records.remove(container_id)
             return
-        if status == "created":
-            self._supervisor.forget(container_id)
-        elif status != "stopped":
-            group.cgroups.kill(group.name)
-            self._wait_for_end(container_id)
+        try:
+            status = self.state(container_id).status
+        except NotFound:
+            self._end_orphan(group)
+        else:
+            if status == "created":
+                self._supervisor.forget(container_id)
+            elif status != "stopped":
+                group.cgroups.kill(group.name)
+                self._wait_for_end(container_id)
         self._records.remove(container_id)
+
+    def _end_orphan(self, group: Group) -> None:
+        """Nobody is its parent any more: supervisor and daemon died at once, or it has ended long ago."""
+        deadline = time.monotonic() + _KILL_SECONDS
+        while group.cgroups.processes(group.name) and time.monotonic() < deadline:
+            group.cgroups.kill(group.name)
+            time.sleep(0.01)
+        group.cgroups.remove(group.name)
 
     def state(self, container_id: str) -> ProcessState:
         """What the supervisor knows, and whether it is frozen."""
