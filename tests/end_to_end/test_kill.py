@@ -97,8 +97,8 @@ def test_a_client_that_waits_outlives_the_daemon(own: PrivateEngine) -> None:
     )
     eventually(lambda: "patient" in own.out("ps", "--format", "{{.Names}}"), "it runs")
     kill_daemon(own)
-    out, _ = client.communicate(timeout=20)
-    assert (out, client.returncode) == (b"end\n", 5)
+    out, said = client.communicate(timeout=20)
+    assert (out, client.returncode) == (b"end\n", 5), said
     eventually(lambda: "patient" not in own.out("ps", "-a", "--format", "{{.Names}}"), "it was removed")
 
 

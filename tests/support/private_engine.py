@@ -174,7 +174,9 @@ class PrivateEngine:
     @property
     def daemon_pid(self) -> int:
         """The daemon's process id."""
-        return int((self.exec_root / "daemon.pid").read_text())
+        file = self.exec_root / "daemon.pid"
+        eventually(lambda: file.exists() and file.read_text().strip(), "a daemon runs")
+        return int(file.read_text())
 
     def processes(self) -> dict[int, str]:
         """The daemon's and the supervisor's processes: id to command line."""
