@@ -18,6 +18,7 @@ from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import execution, files, inspection
 from multios.engine.build import LABEL
+from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
 from multios.model import container_document
@@ -131,7 +132,7 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         container = self._containers.create(config, call.caller, call.progress)
-        return {"id": container.id, "name": container.name, "warnings": []}
+        return {"id": container.id, "name": container.name, "warnings": unenforced(container.config)}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)
@@ -329,7 +330,7 @@ class ContainerMethods:
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         self._containers.check(config, call.caller)
-        return {"valid": True, "name": config.name, "warnings": []}
+        return {"valid": True, "name": config.name, "warnings": unenforced(config)}
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}

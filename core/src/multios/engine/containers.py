@@ -574,6 +574,16 @@ class _Maker:
         return getattr(self._driver, name)
 
 
+def unenforced(config: ContainerConfig) -> list[str]:
+    """What was asked for and is recorded, but that no driver here enforces: said, never passed over in silence."""
+    said = []
+    if config.resources.disk_limit is not None:
+        said.append("resources.disk_limit is recorded but not enforced: no storage driver has quotas yet")
+    if config.security.apparmor_profile not in ("", "none", "unconfined"):
+        said.append("security.apparmor_profile is recorded but not enforced: no security driver applies it")
+    return said
+
+
 def _merged(over: Resources, under: Resources) -> Resources:
     """``over``'s limits, and ``under``'s where it has none."""
     chosen = {
