@@ -59,7 +59,8 @@ class PrivateEngine:
         # A Unix socket's path is short (unix(7): 108 bytes), pytest's directories are not.
         self.exec_root = Path(tempfile.mkdtemp(prefix="multios-test-", dir="/run"))
         self.bridge = f"mtest{number}"
-        if Path(f"/sys/class/net/{self.bridge}").exists():  # the number is ours alone: a killed session left it
+        if Path(f"/sys/class/net/{self.bridge}").exists():
+            # The number is ours alone: a session that was killed left it.
             subprocess.run(["ip", "link", "delete", self.bridge], check=False)
         self.subnet = f"10.211.{number}.0/24"
         self.gateway = f"10.211.{number}.1"
