@@ -189,7 +189,7 @@ class Engine:
         if not caller.is_administrator:
             raise Refused("removing images is for administrators", "ask the administrator")
         image = self.images.get(reference)
-        used = [item.name for item in self.registry.all(removing=True) if item.image_id == image.id]
+        used = [item.name for item in self.registry.all() if item.image_id == image.id]
         return list(self.images.remove(reference, force, used))
 
     def command_of(self, container: Container) -> tuple[str, ...]:
