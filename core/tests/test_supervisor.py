@@ -21,6 +21,7 @@ from multios.cgroups.hierarchy import Hierarchy
 from multios.drivers.isolation import Stdio
 from multios.errors import CommandNotExecutable, CommandNotFound, Conflict, InvalidInput, NotFound, StepFailed
 from multios.model.mount import IdMap
+from multios.supervisor import wire
 from multios.supervisor.client import Reservation, Supervisor
 from multios.supervisor.slots import USUAL
 
@@ -495,6 +496,38 @@ def test_everything_goes_on_when_the_daemon_dies(tmp_path: Path) -> None:
         until(lambda: told)
     finally:
         close_house(house)
+
+
+def test_one_that_runs_although_its_supervisor_died_before_it_said_so_ends_when_forgotten(house: House) -> None:
+    started = subprocess.Popen(["sleep", "60"])
+    described = {
+        "id": "one", "container_id": "one", "launcher": LAUNCHER, "status": "created", "pid": started.pid,
+        "owner": 0, "cgroup": "", "terminal": False, "log": None,
+    }  # fmt: skip
+    pidfd = os.pidfd_open(started.pid)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.connect(str(house.home / "supervisor.sock"))
+        wire.send(client, {"do": "adopt", "process": described, "copies": ["pidfd"]}, [pidfd])
+        assert wire.receive(client)[0] == {"result": {}, "places": []}
+    os.close(pidfd)
+    house.client.forget("one")
+    assert started.wait(5) in (-signal.SIGKILL, 0)  # 0: the client, in this process, reaped it
+    assert house.client.processes() == []
+
+
+def test_an_exec_that_nobody_was_told_of_keeps_no_container_from_dying(house: House) -> None:
+    house.run("one", "exec sleep 60")
+    words = ["nsenter", f"--target={house.row('one')['pid']}", "--pid", "sleep", "60"]
+    with subprocess.Popen(words) as helper:
+        children = Path(f"/proc/{helper.pid}/task/{helper.pid}/children")
+        stray = int(until(children.read_text))
+        helper.kill()  # what it made is now the child of the nearest subreaper: this process
+    former = house.client.pid
+    os.kill(former, signal.SIGKILL)
+    until(lambda: house.client.pid not in (0, former))
+    assert not Path(f"/proc/{stray}").exists()
+    house.client.signal("one", signal.SIGKILL)
+    assert house.exit_code("one") == 137
 
 
 def test_a_death_after_the_daemons_death_loses_no_status_that_the_kernel_knows(tmp_path: Path) -> None:

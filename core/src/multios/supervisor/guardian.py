@@ -22,7 +22,7 @@ from multios.supervisor.channel import Channels, Gone, connect
 from multios.supervisor.syscalls import kernel
 
 ANSWER_SECONDS = 20.0
-RETRY_SECONDS = 1.0
+FIRST_RETRY_SECONDS, RETRY_SECONDS = 0.02, 1.0
 
 log = logging.getLogger(__name__)
 
@@ -176,13 +176,15 @@ class Guardian:
         self._up.clear()
         self._events.close()
         self._channels.close()
+        pause = FIRST_RETRY_SECONDS
         while not self._closing:
             try:
                 self._events = self._reach()
                 return
             except (OSError, Gone, MultiosError) as error:
                 log.error("no new supervisor yet: %s", error)
-                time.sleep(RETRY_SECONDS)
+                time.sleep(pause)
+                pause = min(RETRY_SECONDS, 4 * pause)
 
     def _reach(self) -> socket.socket:
         """Connect to the supervisor, started if there is none, give it what we hold, and subscribe."""

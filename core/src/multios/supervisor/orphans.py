@@ -7,7 +7,7 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from multios.supervisor.child import NAME
@@ -15,6 +15,7 @@ from multios.supervisor.handover import split_status
 from multios.supervisor.syscalls import kernel
 
 KERNEL_SECONDS = 5.0
+REAP_SECONDS = 5.0
 
 Report = Callable[[str, int | None, int, float], None]
 """Called with process id, exit code (``None``: the kernel cannot tell), signal and time."""
@@ -93,22 +94,44 @@ def _ask_kernel(pidfd: int) -> tuple[int | None, int]:
 
 
 def end_strays(known: set[int]) -> None:
-    """End and reap the children of a dead supervisor that had no container yet: slots, helpers, reservations.
+    """End and reap the children of a dead supervisor that nobody was told of, all but the ``known`` pids.
 
-    They are our own children with the name that every child of a supervisor bears until exec, and are not
-    among the ``known`` pids.
+    Slots, helpers and reservations bear the name that every child of a supervisor has until exec. A process of
+    exec that had no answer yet is in a container's PID namespace, whose first process cannot die while a dead
+    one in it is not reaped (pid_namespaces(7)).
     """
+    end = time.monotonic() + REAP_SECONDS
+    # Again until there is none: the child of a helper becomes ours when the helper has died.
+    while (strays := set(_children_of_supervisors()) - known) and time.monotonic() < end:
+        for pid in strays:
+            _end(pid)
+        time.sleep(0.001)
+
+
+def _children_of_supervisors() -> Iterator[int]:
+    """Our own children, reaped or not, that only a supervisor can have made."""
+    depth = len(_status("self")["NSpid"])
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in known:
+        if not entry.name.isdigit():
             continue
         try:
-            text = (entry / "stat").read_bytes()
+            status = _status(entry.name)
         except OSError:
             continue
-        name, _, rest = text.partition(b"(")[2].rpartition(b") ")
-        if name == NAME and int(rest.split()[1]) == os.getpid():
-            try:
-                os.kill(int(entry.name), signal.SIGKILL)
-                os.waitpid(int(entry.name), 0)
-            except (ChildProcessError, ProcessLookupError):
-                continue
+        ours = int(status["PPid"][0]) == os.getpid()
+        if ours and (status["Name"] == [NAME.decode()] or len(status["NSpid"]) > depth):
+            yield int(entry.name)
+
+
+def _status(pid: str) -> dict[str, list[str]]:
+    """The fields of proc(5), /proc/pid/status; they can be read until the process is reaped."""
+    lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    return {name: rest.split() for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def _end(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, os.WNOHANG)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # whoever started it was faster
