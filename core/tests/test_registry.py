@@ -79,3 +79,15 @@ def test_who_waits_hears_of_an_end_of_a_removal_and_of_his_clients_death(
     for thread in threads:
         thread.join(5)
     assert told == {"ended": Status.EXITED, "removed": Status.CREATED, "gone": Status.RUNNING}
+
+
+def test_an_exit_can_be_asked_for_while_and_after_the_container_is_removed(box: Box) -> None:
+    container = box.started()
+    hidden = box.registry.hide(box.registry.change(container, status=Status.EXITED, exit_code=5))
+    being_removed = box.registry.ended(container.id, ROOT)
+    assert being_removed is not None
+    assert box.registry.wait(being_removed.id).exit_code == 5
+    box.registry.remove(hidden)
+    removed = box.registry.ended(container.id, ROOT)
+    assert removed is not None
+    assert removed.exit_code == 5

@@ -121,8 +121,11 @@ class Registry:
         raise unknown("container", ref, names, "see `multios-container ps --all`")
 
     def ended(self, container_id: str, caller: Caller) -> Container | None:
-        """A container of the caller's that was removed not long ago, as it was last."""
-        container = self._ended.get(container_id)
+        """A container of the caller's, by full id, that is being removed or was not long ago, as it was last."""
+        with self._changed:
+            container = self._containers.get(container_id)
+            if container is None or not container.removing:
+                container = self._ended.get(container_id)
         return container if container is not None and caller.may_see(container.owner) else None
 
     def wait_until_ended(self, run: Container, deadline: float) -> bool:

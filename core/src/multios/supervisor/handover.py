@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from multios.supervisor.supervision import Supervision
 
 ASK_SECONDS = 0.2
-SWEEP_SECONDS = (1.0, 10.0)
+LONGEST_PAUSE = 60.0
 
 
 def adopt(supervision: Supervision, described: dict[str, Any], names: list[str], copies: list[int]) -> None:
@@ -84,15 +84,34 @@ def ended(supervision: Supervision, process_id: str, exit_code: int | None, numb
         supervision.end(process, exit_code, number, when)
 
 
-def sweep(supervision: Supervision) -> None:
-    """Remove the empty cgroups of predecessors, whose names start with the id of a process that is gone."""
+def sweep(supervision: Supervision, pause: float = 0.1) -> None:
+    """Remove the cgroups of predecessors, whose names start with the id of a process that is gone.
+
+    One that is not empty is looked at again, ever more seldom: what is in it is dying, or its owner unknown.
+    """
     ours = {process.group for process in supervision.processes.values()}
+    waiting = False
     for name in supervision.hierarchy.names():
-        maker = name.partition("-")[0]
-        if name in ours or not maker.isdigit() or os.path.exists(f"/proc/{maker}"):
+        if name in ours or _has_a_supervisor(name):
             continue
-        if not supervision.hierarchy.processes(name):
+        if supervision.hierarchy.processes(name):
+            waiting = True
+        else:
             supervision.hierarchy.remove(name)
+    if waiting:
+        supervision.loop.later(pause, lambda: sweep(supervision, min(2 * pause, LONGEST_PAUSE)))
+
+
+def _has_a_supervisor(group: str) -> bool:
+    """Whether the process after which :func:`multios.supervisor.slots.new_group` named it is still one of us."""
+    maker = group.partition("-")[0]
+    if not maker.isdigit():
+        return True
+    try:
+        with open(f"/proc/{maker}/cmdline", "rb") as file:
+            return b"multios.supervisor" in file.read()
+    except OSError:
+        return False
 
 
 def _reopened(log: dict[str, Any]) -> Log | None:

@@ -13,7 +13,7 @@ import signal
 import sys
 
 from multios.cgroups.hierarchy import Hierarchy
-from multios.supervisor import connections, flags, handover
+from multios.supervisor import connections, flags
 from multios.supervisor.birth import Nursery
 from multios.supervisor.complaint import complain
 from multios.supervisor.connections import Connection
@@ -56,8 +56,6 @@ def main() -> None:
     supervision = Supervision(nursery, Exits(options["exits"][-1]), int(options["slots"][-1]))
     listener = connections.listen(path)
     _serve(loop, listener, Requests(supervision))
-    for seconds in handover.SWEEP_SECONDS:
-        loop.later(seconds, lambda: handover.sweep(supervision))
     _tend_memory(loop)
     _say_ready()
     loop.run()

@@ -162,6 +162,7 @@ class Requests:
         for record in self._supervision.exits.records.values():
             client.send({"event": "exit", **record})
         client.send({"event": "caught-up"})
+        handover.sweep(self._supervision)  # whoever subscribes has handed over all that he holds
 
     def _adopt(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
         copies = [os.dup(descriptor) for descriptor in descriptors]
