@@ -498,7 +498,7 @@ def test_everything_goes_on_when_the_daemon_dies(tmp_path: Path) -> None:
         close_house(house)
 
 
-def test_one_that_runs_although_its_supervisor_died_before_it_said_so_ends_when_forgotten(house: House) -> None:
+def test_one_that_runs_unknown_to_its_dead_supervisor_ends_when_forgotten(house: House) -> None:
     started = subprocess.Popen(["sleep", "60"])
     described = {
         "id": "one", "container_id": "one", "launcher": LAUNCHER, "status": "created", "pid": started.pid,
