@@ -14,7 +14,6 @@ from multios.supervisor.child import NAME
 from multios.supervisor.handover import split_status
 from multios.supervisor.syscalls import kernel
 
-KERNEL_SECONDS = 5.0
 REAP_SECONDS = 5.0
 
 Report = Callable[[str, int | None, int, float], None]
@@ -60,16 +59,21 @@ class Orphans:
                     if process_id is None:
                         continue
                     self._epoll.unregister(pidfd)
-                exit_code, number = wait_for_status(pidfd)
-                self._report(process_id, exit_code, number, time.time())
+                known = wait_for_status(pidfd)
+                if known is not None:
+                    self._report(process_id, *known, time.time())
                 with self._lock:
                     if self._watched.pop(pidfd, None) is not None:
                         os.close(pidfd)
         self._epoll.close()
 
 
-def wait_for_status(pidfd: int) -> tuple[int | None, int]:
-    """(exit code, signal) of a process that has ended: as its parent, else from the kernel, else unknown."""
+def wait_for_status(pidfd: int) -> tuple[int | None, int] | None:
+    """(exit code or ``None`` for unknown, signal) of a process that has ended; ``None`` where the supervisor will hear of it.
+
+    Its parent knows. So does the kernel, since Linux 6.15, from when the parent has reaped it: that is what the
+    supervisor of the day waits for (:mod:`multios.supervisor.handover`), however long the parent may take.
+    """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     except ChildProcessError:
@@ -79,18 +83,12 @@ def wait_for_status(pidfd: int) -> tuple[int | None, int]:
     return (128 + result.si_status, result.si_status) if result is not None else (None, 0)
 
 
-def _ask_kernel(pidfd: int) -> tuple[int | None, int]:
-    """Somebody else is its parent: since Linux 6.15 the kernel tells anyone, once it is reaped."""
-    end = time.monotonic() + KERNEL_SECONDS
+def _ask_kernel(pidfd: int) -> tuple[int | None, int] | None:
     try:
-        while time.monotonic() < end:
-            status = kernel.pidfd_exit_status(pidfd)
-            if status is not None:
-                return split_status(status)
-            time.sleep(0.01)
+        status = kernel.pidfd_exit_status(pidfd)
     except OSError:
-        pass
-    return None, 0
+        return None, 0
+    return None if status is None else split_status(status)
 
 
 def end_strays(known: set[int]) -> None:

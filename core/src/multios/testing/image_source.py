@@ -72,7 +72,7 @@ class ImageSourceDriverSuite(DriverSuite):
         from multios.drivers.base import DriverContext
 
         if not cls.reference:
-            pytest.skip("the suite's subclass names no reference")
+            pytest.skip("this driver has nothing to fetch: its suite names no reference")
         directory = tmp_path_factory.mktemp("source")
         driver: Any = cls.driver_type(
             cls.driver_type.Settings(**cls.driver_settings), DriverContext(directory, directory)
@@ -93,7 +93,7 @@ class ImageSourceDriverSuite(DriverSuite):
 
     def test_resolving_is_pure(self, driver: ImageSourceDriver) -> None:
         if not self.reference:
-            pytest.skip("the suite's subclass names no reference")
+            pytest.skip("this driver has nothing to fetch: its suite names no reference")
         image = driver.resolve(self.reference)
         assert image is not None
         assert image == driver.resolve(self.reference)
