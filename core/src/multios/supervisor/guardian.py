@@ -102,6 +102,8 @@ class Guardian:
         except OSError:
             pass
         self._thread.join(ANSWER_SECONDS)
+        # Whoever inherits children and waits for none keeps them from being reaped by one who does.
+        kernel.prctl(flags.PR_SET_CHILD_SUBREAPER, 0)
         self._events.close()
         self._orphans.close()
         self._channels.close()

@@ -1,21 +1,18 @@
 """What a supervisor takes over from one that died: the daemon's copies of its processes' descriptors.
 
 The processes are not its children, so it cannot wait for them. Whoever is their parent now, as a rule the
-daemon, says how they ended; where the kernel tells anyone who asks (Linux 6.15), it asks itself.
+daemon, says how they ended; where anyone may learn it, it looks itself.
 """
 
 from __future__ import annotations
 
-import os
-
-from multios.supervisor import processes, wire
+from multios.supervisor import exit_status, processes, wire
 from multios.supervisor.complaint import complain
 from multios.supervisor.exits import is_process_id
 from multios.supervisor.logs import Log
 from multios.supervisor.loop import READ
 from multios.supervisor.processes import Process
 from multios.supervisor.streams import Streams
-from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,28 +57,25 @@ def _ask_kernel(supervision: Supervision, process: Process) -> None:
     if not process.alive:
         return
     try:
-        status = kernel.pidfd_exit_status(process.pidfd)
+        status = exit_status.of_ended(process.pidfd)
     except OSError:
-        return  # an older kernel: only a parent knows
+        return  # an older kernel, and it has been reaped: only a parent knows
     if status is None:
         supervision.loop.later(ASK_SECONDS, lambda: _ask_kernel(supervision, process))
     else:
-        supervision.end(process, *split_status(status))
-
-
-def split_status(status: int) -> tuple[int, int]:
-    """A wait status as (exit code, signal or 0): 128 + signal for a killed process; wait(2)."""
-    code = os.waitstatus_to_exitcode(status)
-    return (code, 0) if code >= 0 else (128 - code, -code)
+        supervision.end(process, *exit_status.split(status))
 
 
 def ended(supervision: Supervision, process_id: str, exit_code: int | None, number: int, when: float) -> None:
     """A parent's word on an adopted process; a second word on the same is ignored."""
     process = supervision.processes.get(process_id)
     if process is not None and process.alive and process.child is None:
-        if process.status != processes.FAILED:
-            supervision.loop.unwatch(process.pidfd)
-        supervision.end(process, exit_code, number, when)
+        if exit_code is None:
+            _ask_kernel(supervision, process)  # we may have been quicker than who told us
+        if process.alive:
+            if process.status != processes.FAILED:
+                supervision.loop.unwatch(process.pidfd)
+            supervision.end(process, exit_code, number, when)
 
 
 def sweep(supervision: Supervision, pause: float = 0.1) -> None:

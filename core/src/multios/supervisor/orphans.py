@@ -10,9 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from multios.supervisor import exit_status
 from multios.supervisor.child import NAME
-from multios.supervisor.handover import split_status
-from multios.supervisor.syscalls import kernel
 
 REAP_SECONDS = 5.0
 
@@ -69,26 +68,25 @@ class Orphans:
 
 
 def wait_for_status(pidfd: int) -> tuple[int | None, int] | None:
-    """(exit code or ``None`` for unknown, signal) of a process that has ended; ``None`` where the supervisor will hear of it.
+    """(exit code or ``None`` for unknown, signal) of a process that has ended, as its parent or as anyone may learn it.
 
-    Its parent knows. So does the kernel, since Linux 6.15, from when the parent has reaped it: that is what the
-    supervisor of the day waits for (:mod:`multios.supervisor.handover`), however long the parent may take.
+    ``None`` when it cannot be known yet: the supervisor of the day asks on, however long the parent may take.
     """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     except ChildProcessError:
-        return _ask_kernel(pidfd)
+        return _asked(pidfd)
     if result is not None and result.si_code == os.CLD_EXITED:
         return result.si_status, 0
     return (128 + result.si_status, result.si_status) if result is not None else (None, 0)
 
 
-def _ask_kernel(pidfd: int) -> tuple[int | None, int] | None:
+def _asked(pidfd: int) -> tuple[int | None, int] | None:
     try:
-        status = kernel.pidfd_exit_status(pidfd)
+        status = exit_status.of_ended(pidfd)
     except OSError:
         return None, 0
-    return None if status is None else split_status(status)
+    return None if status is None else exit_status.split(status)
 
 
 def end_strays(known: set[int]) -> None:
