@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _EVERYWHERE = ("user", "mount", "pid", "network", "ipc", "uts", "cgroup")
 USUAL = frozenset(_EVERYWHERE + (("time",) if os.path.exists("/proc/self/ns/time") else ()))
 """What containers ask for unless told otherwise."""
+REFILL_SECONDS = 0.012
+"""So long after a slot was taken the next is made: its taker has been launched, which it would have slowed down,
+and a start that follows at once finds it."""
 RETRY_SECONDS = 10.0
 
 
@@ -42,7 +45,7 @@ class Slots:
         """A waiting child with exactly these namespaces, the caller's from now on, else ``None``."""
         if namespaces != USUAL or not self._ready:
             return None
-        self.refill_when_quiet()
+        self._nursery.loop.later(REFILL_SECONDS, self._refill)
         return self._ready.pop()
 
     def refill_when_quiet(self) -> None:
