@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from multios.supervisor import flags
+from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ class Process:
     def is_container(self) -> bool:
         """Whether it is a container's first process."""
         return self.id == self.container_id
+
+    def signal(self, number: int) -> None:
+        """Signal it; one that has ended is no error."""
+        if self.pidfd >= 0:
+            try:
+                kernel.pidfd_send_signal(self.pidfd, number)
+            except ProcessLookupError:
+                pass
 
     def describe(self) -> dict[str, Any]:
         """All that a successor needs to know, besides the descriptors of :meth:`copies`."""

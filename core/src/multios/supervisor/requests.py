@@ -9,7 +9,6 @@ from multios.supervisor.complaint import complain
 from multios.supervisor.connections import Reply
 from multios.supervisor.exits import is_process_id
 from multios.supervisor.processes import RUNNING
-from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,12 +112,9 @@ class Requests:
 
     def _signal(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
         process = self._supervision.processes.get(_identity(message))
-        if process is not None and process.pidfd >= 0:
-            try:
-                kernel.pidfd_send_signal(process.pidfd, int(message["signal"]))
-            except ProcessLookupError:
-                pass
-        elif process is None and message["id"] not in self._supervision.exits.records:
+        if process is not None:
+            process.signal(int(message["signal"]))
+        elif message["id"] not in self._supervision.exits.records:
             reply.bad("not_found", f"no process {message['id']}")
         reply.good()
 

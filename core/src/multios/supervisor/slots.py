@@ -34,7 +34,7 @@ class Slots:
         self._discard = discard
         self._ready: list[Child] = []
         self._coming = 0
-        self.refill_when_quiet()
+        self._refill_when_quiet()
 
     @property
     def pids(self) -> list[int]:
@@ -48,7 +48,7 @@ class Slots:
         self._nursery.loop.later(REFILL_SECONDS, self._refill)
         return self._ready.pop()
 
-    def refill_when_quiet(self) -> None:
+    def _refill_when_quiet(self) -> None:
         """Make one more as soon as nobody has to wait for it."""
         if self._wanted:
             self._nursery.loop.when_quiet(self._refill)
@@ -77,12 +77,12 @@ class Slots:
         self._ready.append(slot)
         if not self._wanted:
             slot.hang_up()
-        self.refill_when_quiet()
+        self._refill_when_quiet()
 
     def _failed(self, error: object) -> None:
         self._coming -= 1
         complain("warm slot", error)
-        self._nursery.loop.later(RETRY_SECONDS, self.refill_when_quiet)
+        self._nursery.loop.later(RETRY_SECONDS, self._refill_when_quiet)
 
     def _ended(self, slot: Child) -> None:
         """A slot died while it waited: someone killed it, or we are leaving."""
@@ -91,7 +91,7 @@ class Slots:
         os.close(slot.pidfd)
         self._discard(slot.group)
         if self._wanted:
-            self._nursery.loop.later(RETRY_SECONDS, self.refill_when_quiet)
+            self._nursery.loop.later(RETRY_SECONDS, self._refill_when_quiet)
 
 
 def new_group() -> str:

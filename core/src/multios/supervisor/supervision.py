@@ -10,7 +10,6 @@ from multios.supervisor.birth import Nursery
 from multios.supervisor.complaint import complain
 from multios.supervisor.processes import Process
 from multios.supervisor.slots import Slots, new_group
-from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -286,8 +285,9 @@ class Supervision:
             process.forgetting.append(reply)
             if process.child is not None:
                 process.child.kill()
-            elif process.pidfd >= 0:
-                _kill(process.pidfd)  # a predecessor's, which died before it could say that it was started
+            else:
+                # A predecessor's, which died before it could say that it was started.
+                process.signal(signal.SIGKILL)
         else:
             reply.bad("conflict", f"{process_id} is running", "stop it first")
 
@@ -377,13 +377,6 @@ class Supervision:
             wire.close_all(descriptors)
         else:
             reply.good(result, descriptors)
-
-
-def _kill(pidfd: int) -> None:
-    try:
-        kernel.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _account(step: str, error: Exception) -> dict[str, Any]:
