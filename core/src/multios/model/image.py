@@ -18,6 +18,21 @@ class Descriptor:
 
 
 @dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """How a container is asked whether it works; times in seconds, 0 and an empty ``test`` mean inherited.
+
+    ``test`` starts with ``NONE``, ``CMD`` or ``CMD-SHELL`` (docker's image specification v1.2).
+    """
+
+    test: tuple[str, ...] = ()
+    interval: float = 0.0
+    timeout: float = 0.0
+    start_period: float = 0.0
+    start_interval: float = 0.0
+    retries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ImageConfig:
     """What an image says of the container made from it (image-spec, config.md, section ``config``)."""
 
@@ -30,6 +45,9 @@ class ImageConfig:
     volumes: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = "SIGTERM"
+    shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
+    healthcheck: Healthcheck | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from multios.errors import InvalidInput, nearest
-from multios.model.image import Descriptor, Image, ImageConfig
+from multios.model.image import Descriptor, Healthcheck, Image, ImageConfig
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
@@ -31,6 +31,13 @@ _KEYS = {
     "stop_signal": "StopSignal",
     "labels": "Labels",
 }
+_HEALTH_TIMES = {
+    "interval": "Interval",
+    "timeout": "Timeout",
+    "start_period": "StartPeriod",
+    "start_interval": "StartInterval",
+}
+_NANOSECONDS = 1_000_000_000
 
 
 class Blobs(Protocol):
@@ -190,6 +197,9 @@ def config_json(config: ImageConfig) -> dict[str, Any]:
     values: dict[str, Any] = {_KEYS[name]: getattr(config, name) for name in _KEYS}
     values["ExposedPorts"] = {port: {} for port in config.exposed_ports}
     values["Volumes"] = {path: {} for path in config.volumes}
+    values["Shell"] = config.shell
+    values["OnBuild"] = config.on_build
+    values["Healthcheck"] = _healthcheck_json(config.healthcheck) if config.healthcheck else {}
     lists = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
     return {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in lists.items() if value
@@ -208,7 +218,31 @@ def _read_config(section: Mapping[str, Any]) -> ImageConfig:
         volumes=tuple(map(str, section.get("Volumes") or ())),
         labels={str(key): str(value) for key, value in (section.get("Labels") or {}).items()},
         stop_signal=str(section.get("StopSignal") or default.stop_signal),
+        shell=tuple(map(str, section.get("Shell") or ())),
+        on_build=tuple(map(str, section.get("OnBuild") or ())),
+        healthcheck=_read_healthcheck(section.get("Healthcheck") or {}),
     )
+
+
+def _healthcheck_json(check: Healthcheck) -> dict[str, Any]:
+    """Docker's form of a health check, times in nanoseconds; inherited parts are left out."""
+    values: dict[str, Any] = {"Test": list(check.test), "Retries": check.retries}
+    for name, key in _HEALTH_TIMES.items():
+        values[key] = round(getattr(check, name) * _NANOSECONDS)
+    return {key: value for key, value in values.items() if value}
+
+
+def _read_healthcheck(section: Mapping[str, Any]) -> Healthcheck | None:
+    """The health check of a config, if it has one; ``ValueError`` for a number that is none or negative."""
+    if not section:
+        return None
+    numbers = {key: section.get(key) or 0 for key in (*_HEALTH_TIMES.values(), "Retries")}
+    for key, value in numbers.items():
+        if not isinstance(value, int) or value < 0:
+            raise ValueError(f"Healthcheck.{key} is {value!r}, not a number from 0")
+    times = {name: numbers[key] / _NANOSECONDS for name, key in _HEALTH_TIMES.items()}
+    test = tuple(map(str, section.get("Test") or ()))
+    return Healthcheck(test=test, retries=numbers["Retries"], **times)
 
 
 def _texts(key: str, value: Any) -> tuple[str, ...]:
