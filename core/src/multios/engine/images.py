@@ -10,6 +10,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, BinaryIO
 
 from multios.drivers.image_source import ImageSourceDriver, Progress
@@ -233,6 +234,18 @@ class Images:
             for name in names:
                 self._tag(name, descriptor)
         return self.get(names[0])
+
+    def layers_of(self, image: Image) -> tuple[manifest.Layer, ...]:
+        """The image's stored layers, lowest first."""
+        return manifest.read_layers(self._content, image)
+
+    def history_of(self, image: Image) -> tuple[Mapping[str, Any], ...]:
+        """How the image came to be (image-spec, config.md, ``history``), oldest first."""
+        return manifest.read_history(self._content, image)
+
+    def holding(self) -> AbstractContextManager[None]:
+        """While it is held, nothing that is put into the content store is collected."""
+        return self._content.holding()
 
     def tag(self, reference: str, name: str) -> Image:
         """Give the image one more name."""
