@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pytest
 
 from multios.drivers.base import DriverContext
-from multios.drivers.image_source import ContentSink, Progress
+from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, Progress
 from multios.engine.images import Images
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed
 from multios.layers.pack import LayerWriter, walk
@@ -54,7 +54,9 @@ class SlowSource(FakeImageSource):
             return ResolvedImage("rootfs/file:1", self.name, "a file", {"host_path": "/etc/shadow"})
         return ResolvedImage("slow:1", self.name, "slow") if reference in ("slow:1", "slow:one") else None
 
-    def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:
+    def fetch(
+        self, image: ResolvedImage, content: ContentSink, progress: Progress, request: FetchRequest = ANYHOW
+    ) -> Descriptor:
         time.sleep(0.2)
         self.calls.append(("slowly", image.reference))
         return FakeImageSource(self.settings, self.context).fetch(

@@ -34,6 +34,7 @@ class Capability(enum.StrEnum):
     ROOTLESS = "rootless"
     PUBLISH = "publish"
     DIFF = "diff"
+    PUSH = "push"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import BinaryIO, ClassVar, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 from multios.drivers.base import Driver
+from multios.errors import Unsupported
 from multios.model.image import Descriptor, ResolvedImage
 
 Progress = Callable[[str, int, int], None]
@@ -26,10 +28,53 @@ class ContentSink(Protocol):
         """Whether the blob is stored."""
 
 
+class ContentReader(Protocol):
+    """The content store as one who pushes sees it."""
+
+    def open(self, digest: str) -> BinaryIO:
+        """The blob, to read and to close."""
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A stored JSON object."""
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who somebody is at a registry: a name and a password, or an identity token. Secrets show in no ``repr``."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchRequest:
+    """How an image is wanted: ``platform`` (``linux/arm64/v8``) empty is this machine's; credentials by registry host.
+
+    With ``refresh`` the source is asked even for what is stored already: a name may mean another image today.
+    """
+
+    platform: str = ""
+    credentials: Mapping[str, Credentials] = field(default_factory=dict)
+    refresh: bool = False
+
+
+ANYHOW = FetchRequest()
+"""This machine's platform, nobody's credentials, as stored."""
+
+
 class ImageSourceDriver(Driver):
-    """Contract."""
+    """Contract. A source with ``Capability.PUSH`` takes images too: it has :meth:`push` and :meth:`login`.
+
+    ``catch_all`` is true for a source that resolves every name, as a registry does, because it cannot know without
+    asking: it is asked after all others, and only its answer to ``fetch`` tells whether there is such an image.
+    """
 
     kind: ClassVar[str] = "image_source"
+    catch_all: ClassVar[bool] = False
 
     def offers(self) -> tuple[str, ...]:
         """References that this source knows without asking anyone, for lists and for hints; need not be all."""
@@ -44,9 +89,27 @@ class ImageSourceDriver(Driver):
         """
 
     @abstractmethod
-    def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:
+    def fetch(
+        self, image: ResolvedImage, content: ContentSink, progress: Progress, request: FetchRequest = ANYHOW
+    ) -> Descriptor:
         """Bring the image into ``content`` and return its manifest's descriptor.
 
         An image manifest and config as in image-spec; layers as tar, gzip or zstd. Interrupted or failed,
-        it leaves no reference behind.
+        it leaves no reference behind. ``NotFound`` when there is no such image, ``Unsupported`` when it is not made
+        for the platform asked for. ``progress`` is called by one thread at a time.
         """
+
+    def push(
+        self,
+        reference: str,
+        manifest: Descriptor,
+        content: ContentReader,
+        progress: Progress,
+        request: FetchRequest = ANYHOW,
+    ) -> str:
+        """Store the image of ``manifest`` under ``reference`` at this source; the digest it has there."""
+        raise Unsupported(f"the image source {self.name!r} takes no images", "push to a registry")
+
+    def login(self, registry: str, credentials: Credentials) -> None:
+        """Ask the registry (host and port) whether it knows these credentials; ``Refused`` when it does not."""
+        raise Unsupported(f"the image source {self.name!r} knows no logins", "log in to a registry")

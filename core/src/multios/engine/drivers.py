@@ -84,18 +84,19 @@ class Drivers:
         return cast(StorageDriver, self._driver("storage", self._name("storage", {}), {}))
 
     def image_sources(self) -> list[ImageSourceDriver]:
-        """Every image source that works, the configured one alone when there is one."""
+        """Every image source that works, those that take any name last; the configured one alone when there is one."""
         chosen = self._settings.defaults.image_source
         names = (
             [chosen]
             if chosen
             else [row["name"] for row in self._catalog.rows("image_source") if _usable(row)]
         )
-        return [
+        sources = [
             cast(ImageSourceDriver, self._driver("image_source", name, {}))
             for name in names
             if chosen or name not in ("fake", "noop")
         ]
+        return sorted(sources, key=lambda source: source.catch_all)
 
     def _of(self, container: Container, kind: str) -> Driver:
         recorded = container.drivers[kind]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from multios.drivers.base import Capability, Driver, DriverContext
-from multios.drivers.image_source import ContentSink, ImageSourceDriver, Progress
+from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState, Stdio
 from multios.drivers.network import NetworkDriver
 from multios.drivers.orchestrator import Action, OrchestratorDriver
@@ -324,7 +324,9 @@ class FakeImageSource(_Noting, ImageSourceDriver):
     def resolve(self, reference: str) -> ResolvedImage | None:
         return ResolvedImage(reference, self.name, "one file") if reference == "fake:1" else None
 
-    def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:
+    def fetch(
+        self, image: ResolvedImage, content: ContentSink, progress: Progress, request: FetchRequest = ANYHOW
+    ) -> Descriptor:
         self._note("fetch", image.reference)
         if self.resolve(image.reference) is None:
             raise NotFound(f"no such image: {image.reference!r}", "the fake source has fake:1")

@@ -7,7 +7,7 @@ A source's tests subclass :class:`ImageSourceDriverSuite`, name the driver class
         reference = "debian:12"
 
 Without ``reference`` only what needs no image is tested. With ``offline = True`` fetching is tested without the
-marker ``needs_network``.
+marker ``needs_network``. A source that takes images says in ``push_reference`` under which name one may be pushed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any, BinaryIO, ClassVar
 
 import pytest
 
-from multios.drivers.image_source import ImageSourceDriver
+from multios.drivers.base import Capability
+from multios.drivers.image_source import Credentials, ImageSourceDriver
+from multios.errors import Unsupported
 from multios.model.image import Descriptor
 from multios.testing.base import DriverSuite
 
@@ -31,7 +33,7 @@ MANIFESTS = (
 
 
 class MemoryContent:
-    """A content store in memory; the ``failing``-th blob raises ``OSError``, counted from 1."""
+    """A content store in memory, to write and to read; the ``failing``-th blob raises ``OSError``, counted from 1."""
 
     def __init__(self, failing: int = 0) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -58,12 +60,22 @@ class MemoryContent:
         """Whether the blob is stored."""
         return digest in self.blobs
 
+    def open(self, digest: str) -> BinaryIO:
+        """The blob, to read."""
+        return io.BytesIO(self.blobs[digest])
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A stored JSON object."""
+        document: dict[str, Any] = json.loads(self.blobs[digest])
+        return document
+
 
 class ImageSourceDriverSuite(DriverSuite):
     """What every image source must do."""
 
     reference: ClassVar[str] = ""
     offline: ClassVar[bool] = False
+    push_reference: ClassVar[str] = ""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -88,8 +100,11 @@ class ImageSourceDriverSuite(DriverSuite):
         if "fetched" in request.fixturenames and not self.offline:
             request.applymarker(pytest.mark.needs_network)
 
-    def test_an_unknown_image_resolves_to_nothing(self, driver: ImageSourceDriver) -> None:
-        assert driver.resolve("multios.invalid/no-such-image:0") is None
+    def test_an_unknown_image_resolves_to_nothing_unless_every_name_is_taken(
+        self, driver: ImageSourceDriver
+    ) -> None:
+        image = driver.resolve("multios.invalid/no-such-image:0")
+        assert (image is not None) == driver.catch_all
 
     def test_resolving_is_pure(self, driver: ImageSourceDriver) -> None:
         if not self.reference:
@@ -132,6 +147,24 @@ class ImageSourceDriverSuite(DriverSuite):
             assert what
             assert done >= 0
             assert total == 0 or done <= total
+
+    def test_only_a_source_that_declares_it_takes_images(
+        self, driver: ImageSourceDriver, fetched: dict[str, Any]
+    ) -> None:
+        if Capability.PUSH not in driver.capabilities:
+            with pytest.raises(Unsupported):
+                driver.push("a/b:1", fetched["manifest"], fetched["content"], lambda *_: None)
+            with pytest.raises(Unsupported):
+                driver.login("multios.invalid", Credentials("nobody", "nothing"))
+            return
+        if not self.push_reference:
+            pytest.skip("its suite names no push_reference")
+        content = MemoryContent()
+        digest = driver.push(self.push_reference, fetched["manifest"], fetched["content"], lambda *_: None)
+        assert digest == fetched["manifest"].digest
+        image = driver.resolve(self.push_reference)
+        assert image is not None
+        assert driver.fetch(image, content, lambda *_: None).digest == digest
 
     def test_a_failing_store_fails_the_fetch(
         self, driver: ImageSourceDriver, fetched: dict[str, Any]

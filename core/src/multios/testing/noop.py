@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
-from multios.drivers.image_source import ContentSink, ImageSourceDriver, Progress
+from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState
 from multios.drivers.network import NetworkDriver
 from multios.drivers.orchestrator import Action, OrchestratorDriver
@@ -147,7 +147,9 @@ class NoopImageSource(ImageSourceDriver):
     def resolve(self, reference: str) -> ResolvedImage | None:
         return None
 
-    def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:
+    def fetch(
+        self, image: ResolvedImage, content: ContentSink, progress: Progress, request: FetchRequest = ANYHOW
+    ) -> Descriptor:
         raise NotFound(f"no such image: {image.reference!r}", "this source has none")
 
 

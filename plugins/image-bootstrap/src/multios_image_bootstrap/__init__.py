@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from multios.drivers.image_source import ContentSink, ImageSourceDriver, Progress
+from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
 from multios.model.health import Health, HealthCheck
 from multios.model.image import Descriptor, ResolvedImage
 from multios_image_bootstrap import releases
@@ -65,7 +65,9 @@ class BootstrapSource(ImageSourceDriver):
             return None
         return ResolvedImage(release.reference, self.name, release.title, {"codename": release.codename})
 
-    def fetch(self, image: ResolvedImage, content: ContentSink, progress: Progress) -> Descriptor:
+    def fetch(
+        self, image: ResolvedImage, content: ContentSink, progress: Progress, request: FetchRequest = ANYHOW
+    ) -> Descriptor:
         from multios_image_bootstrap import bootstrap, rootfs  # deferred: heavy work stands beside
 
         if "host_path" in image.data:
