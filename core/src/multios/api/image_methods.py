@@ -36,10 +36,6 @@ class Images:
     def inspect(self, call: Call) -> Any:
         return self._images.inspect(call.text("ref"))
 
-    def pull(self, call: Call) -> Any:
-        image = self._images.ensure(call.text("ref"), call.progress, call.caller.is_administrator)
-        return {"id": image.id}
-
     def import_(self, call: Call) -> Any:
         if not call.caller.is_administrator:
             raise Refused("importing images is for administrators", "images are everyone's: ask one")

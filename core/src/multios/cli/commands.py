@@ -49,7 +49,7 @@ COMMANDS = {
     "image import": ("images", "Make an image from a root filesystem archive"),
     "image inspect": ("images", "Show everything about images"),
     "image list": ("images", "List images"),
-    "image pull": ("images", "Fetch an image"),
+    "image pull": ("registry", "Fetch an image"),
     "image rm": ("images", "Remove images"),
     "network create": ("networks", "Create a network"),
     "network inspect": ("networks", "Show everything about networks"),

@@ -54,13 +54,6 @@ def _list(values: Values, context: Context) -> int:
     return 0
 
 
-def _pull(values: Values, context: Context) -> int:
-    def pull(ref: str) -> None:
-        sys.stdout.write(f"{context.call('images.pull', {'ref': ref})['id']}\n")
-
-    return context.each(values["refs"], pull)
-
-
 def _remove(values: Values, context: Context) -> int:
     def remove(ref: str) -> None:
         for removed in context.call("images.remove", {"ref": ref, "force": values["force"]})["removed"]:
@@ -123,7 +116,6 @@ _REFS = Argument("refs", "IMAGE", 1, 0, completes="images")
 COMMANDS = {
     "images": _LIST,
     "image list": _LIST,
-    "image pull": Command(_pull, (), (_REFS,), "", ("image pull ubuntu:20.04",)),
     "image rm": Command(
         _remove,
         (Option("--force -f", "force", FLAG, "Remove it even if it has several names"),),
