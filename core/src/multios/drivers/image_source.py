@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, ClassVar, Protocol
 
@@ -98,6 +98,10 @@ class ImageSourceDriver(Driver):
         it leaves no reference behind. ``NotFound`` when there is no such image, ``Unsupported`` when it is not made
         for the platform asked for. ``progress`` is called by one thread at a time.
         """
+
+    def kept_digests(self) -> Iterable[str]:
+        """Blobs of fetches that were cut off, by a kill too: they stay, so that the next one carries on."""
+        return ()
 
     def push(
         self,

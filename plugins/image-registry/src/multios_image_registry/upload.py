@@ -1,0 +1,133 @@
+"""Blobs on their way to a registry: not at all where it has them, else mounted, else sent (distribution-spec, "Push")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import IO, BinaryIO, cast
+from urllib.parse import urlencode
+
+from multios.drivers.image_source import ContentReader
+from multios.errors import MultiosError, StepFailed
+from multios.model.image import Descriptor
+from multios_image_registry.session import BACK_OFF_SECONDS, Session, finish
+
+CHUNK = 32 << 20
+"""Bytes of one request: proxies before registries have limits."""
+_OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+def push_scope(repository: str) -> str:
+    """What a token must allow for a push."""
+    return f"repository:{repository}:pull,push"
+
+
+def upload(
+    session: Session,
+    repository: str,
+    blob: Descriptor,
+    content: ContentReader,
+    elsewhere: Sequence[str],
+    meter: Callable[[int], None],
+) -> None:
+    """Have the blob in the repository; ``elsewhere`` are repositories of this registry that may have it."""
+    scopes = (push_scope(repository),)
+    there = session.request(
+        "HEAD", f"{repository}/blobs/{blob.digest}", scopes=scopes, accept=(200, 404), patient=False
+    )
+    finish(there)
+    if there.status == 404:
+        location = _mount(session, repository, blob, elsewhere)
+        for attempt in range(session.retries + 1):
+            if location == "":
+                break
+            try:
+                _send(session, repository, blob, content, location, meter)
+                break
+            except StepFailed:
+                if attempt == session.retries:
+                    raise
+            session.pause(BACK_OFF_SECONDS * 2**attempt)
+            location = None
+    meter(blob.size)
+
+
+def _mount(session: Session, repository: str, blob: Descriptor, elsewhere: Sequence[str]) -> str | None:
+    """Empty when the registry had the blob and gave it to this repository; else where to upload to, if it said."""
+    for source in elsewhere:
+        address = f"{repository}/blobs/uploads/?" + urlencode({"mount": blob.digest, "from": source})
+        scopes = (push_scope(repository), f"repository:{source}:pull")
+        try:
+            response = session.request(
+                "POST", address, {"Content-Length": "0"}, scopes=scopes, accept=(201, 202)
+            )
+        except MultiosError:  # a repository that this user may not read, or that is gone: then it is sent
+            continue
+        finish(response)
+        return "" if response.status == 201 else session.location(response, address)
+    return None
+
+
+def _send(
+    session: Session,
+    repository: str,
+    blob: Descriptor,
+    content: ContentReader,
+    location: str | None,
+    meter: Callable[[int], None],
+) -> None:
+    scopes = (push_scope(repository),)
+    if location is None:
+        address = f"{repository}/blobs/uploads/"
+        begun = session.request("POST", address, {"Content-Length": "0"}, scopes=scopes, accept=(202,))
+        finish(begun)
+        location = session.location(begun, address)
+    start = 0
+    while blob.size - start > CHUNK:
+        headers = {**_OCTETS, "Content-Length": str(CHUNK), "Content-Range": f"{start}-{start + CHUNK - 1}"}
+        with content.open(blob.digest) as file:
+            sent = session.request(
+                "PATCH",
+                location,
+                headers,
+                _part(file, start, CHUNK, meter),
+                scopes=scopes,
+                accept=(202,),
+            )
+        finish(sent)
+        location, start = session.location(sent, location), start + CHUNK
+    last = blob.size - start
+    address = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': blob.digest})}"
+    headers = {**_OCTETS, "Content-Length": str(last)}
+    if start:
+        headers["Content-Range"] = f"{start}-{blob.size - 1}"
+    with content.open(blob.digest) as file:
+        done = session.request(
+            "PUT", address, headers, _part(file, start, last, meter), scopes=scopes, accept=(201, 204)
+        )
+    finish(done)
+
+
+def _part(
+    file: BinaryIO, start: int, length: int, meter: Callable[[int], None]
+) -> Callable[[], IO[bytes] | None]:
+    def begin() -> IO[bytes]:
+        file.seek(start)
+        return cast(IO[bytes], Part(file, length, lambda done: meter(start + done)))
+
+    return begin if length else lambda: None
+
+
+class Part:
+    """The next ``length`` bytes of a file, to read."""
+
+    def __init__(self, file: BinaryIO, length: int, meter: Callable[[int], None]) -> None:
+        self._file, self._length, self._meter = file, length, meter
+        self._done = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Some of them, empty at the end."""
+        left = self._length - self._done
+        data = self._file.read(left if size < 0 else min(size, left))
+        self._done += len(data)
+        self._meter(self._done)
+        return data
