@@ -94,7 +94,7 @@ class FakeImages:
             raise NotFound(f"no such image: {reference!r}")
         return image
 
-    def ensure(self, reference: str, progress: Any, refresh: bool = False) -> Image:
+    def ensure(self, reference: str, progress: Any, host_paths: bool = False, request: Any = None) -> Image:
         return self.get(reference)
 
     def unpack(self, image: Image, storage: Any, progress: Any) -> str:

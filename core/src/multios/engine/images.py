@@ -11,14 +11,15 @@ import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
-from multios.drivers.image_source import ImageSourceDriver, Progress
+from multios.drivers.image_source import ANYHOW, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
 from multios.engine.unpacking import Unpacker
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, nearest
 from multios.layers.compression import decompressed
+from multios.model import platform
 from multios.model.image import Descriptor, Image, ImageConfig, ResolvedImage
 from multios.model.reference import parse
 from multios.store import manifest
@@ -49,7 +50,7 @@ class Images:
         self._lock = threading.Lock()
         self._records: dict[str, Image] = {}
         self._unpacker = Unpacker(content, self.list)
-        content.collect_garbage()
+        self._collect_garbage()
         self._refresh()
 
     # --- finding ----------------------------------------------------------------------------------
@@ -107,14 +108,21 @@ class Images:
 
     # --- bringing ---------------------------------------------------------------------------------
 
-    def ensure(self, reference: str, progress: Progress, host_paths: bool = False) -> Image:
-        """The image, fetched from the first source that has it unless it is stored.
+    def ensure(
+        self,
+        reference: str,
+        progress: Progress,
+        host_paths: bool = False,
+        request: FetchRequest = ANYHOW,
+    ) -> Image:
+        """The image, fetched from the first source that has it unless it is stored for the platform asked for.
 
-        Several threads that ask for one image fetch it once. An image that would be read from a path of the
-        host is ``Refused`` without ``host_paths``: only an administrator may name one.
+        Several threads that ask for one image fetch it once; with ``request.refresh`` each asks its source. An image
+        that would be read from a path of the host is ``Refused`` without ``host_paths``: only an administrator may
+        name one.
         """
         image = self.find(reference)
-        if image is not None:
+        if _serves(image, request):
             return image
         source, resolved = self._resolve(reference)
         if resolved.data.get("host_path") and not host_paths:
@@ -124,7 +132,11 @@ class Images:
             )
         with self._fetching.holding(resolved.reference):
             image = self.find(resolved.reference)
-            descriptor = image.manifest if image else self._fetch(source, resolved, progress)
+            descriptor = (
+                image.manifest
+                if _serves(image, request)
+                else self._fetch(source, resolved, progress, request)
+            )
             for name in dict.fromkeys([resolved.reference, _normal(reference)]):
                 if name and "@" not in name:
                     self._tag(name, descriptor)
@@ -149,19 +161,23 @@ class Images:
             reference, names, f"{valid}; import a root filesystem with 'multios-container image import'"
         )
 
-    def _fetch(self, source: ImageSourceDriver, resolved: ResolvedImage, progress: Progress) -> Descriptor:
+    def _fetch(
+        self, source: ImageSourceDriver, resolved: ResolvedImage, progress: Progress, request: FetchRequest
+    ) -> Descriptor:
         try:
             with self._content.holding():
-                found = source.fetch(resolved, self._content, progress)
+                found = source.fetch(resolved, self._content, progress, request)
                 found = _annotated(found, source.name)
                 manifest.read_image(self._content, found)
                 self._tag(resolved.reference, found)
                 return found
-        except MultiosError:
-            self._content.collect_garbage()
+        except MultiosError as error:
+            self._collect_garbage()
+            if source.catch_all:  # it could not tell before that it has no such image
+                error.remedy = f"{_hint(resolved.reference, self.known_names())}{error.remedy}"
             raise
         except Exception as error:
-            self._content.collect_garbage()
+            self._collect_garbage()
             log.exception("fetching %s from %s failed", resolved.reference, source.name)
             raise StepFailed(
                 f"fetch {resolved.reference}", f"{source.name}: {error}", "the daemon's log has the details"
@@ -203,7 +219,7 @@ class Images:
                 self.unpack(manifest.read_image(self._content, descriptor), storage, progress)
                 self._tag(name, descriptor)
         except MultiosError:
-            self._content.collect_garbage()
+            self._collect_garbage()
             raise
         return self.get(name)
 
@@ -295,10 +311,16 @@ class Images:
             removed.append(f"sha256:{image.id}")
         self._refresh()
         if last and not used_by:
-            self._content.collect_garbage()
+            self._collect_garbage()
             for storage in self._storages:
                 self._unpacker.release(image, storage)
         return tuple(removed)
+
+    def _collect_garbage(self) -> None:
+        """Remove what no image needs, but for what a fetch that was cut off goes on with."""
+        self._content.collect_garbage(
+            [digest for source in self._sources for digest in source.kept_digests()]
+        )
 
     # --- the index --------------------------------------------------------------------------------
 
@@ -328,6 +350,15 @@ class Images:
             self._records = records
 
 
+def _serves(image: Image | None, request: FetchRequest) -> TypeGuard[Image]:
+    """Whether a stored image is what was asked for."""
+    if image is None or request.refresh:
+        return False
+    if not request.platform:
+        return True
+    return platform.parse(request.platform).preference(platform.parse(image.platform)) is not None
+
+
 def _normal(reference: str) -> str:
     """The full form of a name, or empty when ``reference`` cannot be one."""
     try:
@@ -342,6 +373,9 @@ def _annotated(descriptor: Descriptor, source: str) -> Descriptor:
 
 
 def _no_image(reference: str, known: Sequence[str], remedy: str) -> NotFound:
+    return NotFound(f"no such image: {reference!r}", _hint(reference, known) + remedy)
+
+
+def _hint(reference: str, known: Sequence[str]) -> str:
     guess = nearest(reference, [*known])
-    hint = f"did you mean {guess!r}? " if guess else ""
-    return NotFound(f"no such image: {reference!r}", hint + remedy)
+    return f"did you mean {guess!r}? " if guess not in ("", reference) else ""

@@ -58,16 +58,15 @@ class Manifest:
     layers: tuple[Descriptor, ...]
 
 
-def fetch(session: Session, repository: str, target: str, wanted: Platform) -> tuple[Manifest, str]:
-    """The manifest for a platform that a tag or digest leads to, and the digest of what was asked for.
+def fetch(session: Session, repository: str, target: str, wanted: Platform) -> Manifest:
+    """The manifest for a platform that a tag or digest leads to.
 
     Raises ``InvalidInput`` for what is no image, ``Unsupported`` when there is none for the platform.
     """
     document = get(session, repository, target)
-    asked = document.descriptor.digest
     for _ in range(DEEPEST_INDEX):
         if not document.is_index:
-            return read(session.step, document), asked
+            return read(session.step, document)
         chosen = choose(session.step, document, wanted)
         document = get(session, repository, chosen.digest, chosen)
     raise InvalidInput(f"{session.step}: its index leads from one to another", "ask who pushed it")

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ASKED_ANNOTATION = "multios.asked"
-"""On a manifest's descriptor: the digest of the index through which it was found."""
 REPORT_SECONDS = 0.1
 _MOST_MOUNT_SOURCES = 3
 
@@ -77,7 +75,7 @@ class Transfers:
     ) -> Descriptor:
         session = self._session(f"pull {reference}", endpoint, request.credentials)
         progress(f"Asking {place.registry} for {reference}", 0, 0)
-        manifest, asked = manifests.fetch(session, place.repository, place.target, wanted)
+        manifest = manifests.fetch(session, place.repository, place.target, wanted)
         config = self._small(session, place.repository, manifest.config)
         manifests.check_config(session.step, config, len(manifest.layers), wanted)
         try:
@@ -94,8 +92,7 @@ class Transfers:
         self._journal.finished(reference)
         blobs = [item.digest for item in (manifest.config, *manifest.layers)]
         self._journal.came_from(place.registry, place.repository, blobs)
-        annotations = {ASKED_ANNOTATION: asked} if asked != found.digest else {}
-        return Descriptor(found.media_type, found.digest, found.size, annotations)
+        return found
 
     def _fetch_layers(
         self,
