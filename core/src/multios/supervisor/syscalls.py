@@ -32,6 +32,7 @@ _NUMBERS = {
     "fsmount": 432,
     "pidfd_open": 434,
     "clone3": 435,
+    "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
     "landlock_create_ruleset": 444,
@@ -213,6 +214,11 @@ class Syscalls:
     def pivot_root(self, new_root: str, put_old: str) -> None:
         """Change the root mount; pivot_root(2), which also tells why ``(".", ".")`` works."""
         self._call("pivot_root", os.fsencode(new_root), os.fsencode(put_old), about=new_root)
+
+    def openat2(self, directory: int, path: str, options: int, resolve: int, mode: int = 0) -> int:
+        """Open ``path`` as ``resolve`` (RESOLVE_*) lets names be looked up; ``options`` are O_*; openat2(2)."""
+        how = struct.pack("=3Q", options, mode, resolve)
+        return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
 
     def open_tree(self, directory: int, path: str, options: int) -> int:
         """A descriptor of a mount, or of a detached copy of it; open_tree(2)."""
