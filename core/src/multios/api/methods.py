@@ -14,7 +14,7 @@ from typing import Any
 from multios import features
 from multios.api.image_methods import Images
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
-from multios.api.registry_methods import Transfers
+from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
@@ -33,7 +33,17 @@ STATS_SECONDS = 1.0
 def table(engine: Engine) -> dict[str, Handler]:
     """Method name to handler: every public method of the classes below."""
     handlers: dict[str, Handler] = {}
-    for kind in (System, Plugins, ContainerMethods, Images, Transfers, Templates, Networks, Volumes):
+    for kind in (
+        System,
+        Plugins,
+        ContainerMethods,
+        Images,
+        Transfers,
+        Registries,
+        Templates,
+        Networks,
+        Volumes,
+    ):
         part = kind(engine)
         for name in dir(part):
             handler = getattr(part, name)

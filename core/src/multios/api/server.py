@@ -35,7 +35,7 @@ class Call:
         self, connection: socket.socket, caller: Caller, method: str, params: dict[str, Any], fds: list[int]
     ) -> None:
         self._connection = connection
-        self._told = 0.0
+        self._told: dict[str, float] = {}
         self.caller, self.method, self.params, self.fds = caller, method, params, fds
 
     def text(self, name: str, default: str | None = None) -> str:
@@ -105,10 +105,10 @@ class Call:
         return self.fds
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Tell how far it is; too frequent news are left out, and a client that is gone is no error."""
+        """Tell how far it is; too frequent news of one thing are left out, and a client that is gone is no error."""
         now = time.monotonic()
-        if now - self._told >= PROGRESS_SECONDS or (total and done >= total):
-            self._told = now
+        if now - self._told.get(what, 0.0) >= PROGRESS_SECONDS or (total and done >= total):
+            self._told[what] = now
             with contextlib.suppress(PeerGone, OSError):
                 self._send({"progress": {"what": what, "done": done, "total": total}})
 

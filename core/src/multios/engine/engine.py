@@ -23,6 +23,7 @@ from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges
 from multios.engine.images import Images
 from multios.engine.networks import Networks
+from multios.engine.registries import Registries
 from multios.engine.registry import Registry
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
@@ -64,9 +65,9 @@ class Engine:
             settings.networking.bridge,
             settings.networking.subnet,
         )
-        self.images = Images(
-            ContentStore(data / "content"), self.drivers.storages, self.drivers.image_sources()
-        )
+        content, sources = ContentStore(data / "content"), self.drivers.image_sources()
+        self.images = Images(content, self.drivers.storages, sources)
+        self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
         self._builds = ContainerBuilds()
         self.templates = Templates(self.catalog, self.images, self._builds, settings.build)
         parts = self._parts(data)

@@ -203,7 +203,7 @@ class Transfers:
             for digest, blob in wanted.items():
                 if moved[digest] != told[digest]:
                     told[digest] = moved[digest]
-                    progress(f"{digest[7:19]}", told[digest], blob.size)
+                    progress(f"Layer {digest[7:19]}", told[digest], blob.size)
 
         def task(blob: Descriptor) -> None:
             move(blob, lambda done: moved.__setitem__(blob.digest, done))
