@@ -9,18 +9,22 @@ import shutil
 import subprocess
 import tarfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
+from multios.build.sandbox import Command, Hear
 from multios.drivers.base import DriverContext
 from multios.drivers.declarative_template import read, render
-from multios.drivers.storage import StorageDriver
 from multios.drivers.template import TemplateDriver
+from multios.engine.build import Builds
+from multios.engine.build_images import BuildImages
 from multios.engine.images import Images
 from multios.engine.templates import TEMPLATE_LABEL, Templates, image_name
+from multios.engine.unpacking import snapshot_key
 from multios.errors import InvalidInput, NotFound, StepFailed
 from multios.layers.pack import LayerWriter, walk
 from multios.model.image import Image
@@ -106,35 +110,27 @@ class NewFiles(FakeStorage):
         writer.close()
 
 
-class ChrootSession:
-    """Runs commands with chroot(8); good enough for steps that the test itself wrote."""
+class ChrootBox:
+    """Runs a command with chroot(8); good enough for steps that the test itself wrote."""
 
-    def __init__(self, storage: NewFiles, key: str, parent: str) -> None:
-        self.storage: StorageDriver = storage
-        self._key = key
-        self._root = Path(storage.prepare(key, parent)[0].source)
+    def __init__(self, root: Path, command: Command, snapshot: str) -> None:
+        self._root, self._command, self.snapshot = root, command, snapshot
 
-    def run(self, argv: list[str], environment: Mapping[str, str], on_output: Callable[[str], None]) -> int:
-        words = {"PATH": "/bin", **environment}
-        command = ["/usr/sbin/chroot", str(self._root), *argv]
+    def run(self, hear: Hear, cancelled: Callable[[], bool]) -> int:
+        mounts = [(Path(mount.source), self._root / mount.target[1:]) for mount in self._command.mounts]
+        for source, target in mounts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target)
+        words = {"PATH": "/bin", **self._command.environment}
         done = subprocess.run(
-            command, env=words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+            ["/usr/sbin/chroot", str(self._root), *self._command.argv],
+            env=words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        )  # fmt: skip
+        for _, target in mounts:
+            target.write_bytes(b"")  # an empty place, as a mount leaves it
         for line in done.stdout.splitlines():
-            on_output(line)
+            hear(line)
         return done.returncode
-
-    def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
-        target = self._root / path.lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
-        target.chmod(mode)
-
-    def commit_key(self) -> str:
-        return self._key
-
-    def close(self) -> None:
-        self.storage.remove(self._key)
 
 
 class World:
@@ -143,20 +139,38 @@ class World:
     def __init__(self, directory: Path, settings: BuildSettings | None = None) -> None:
         context = DriverContext(directory, directory)
         self.storage = NewFiles(FakeSettings(), context)
-        self.images = Images(ContentStore(directory / "content"), [self.storage], [])
+        content = ContentStore(directory / "content")
+        self.images = Images(content, [self.storage], [])
         self.images.import_tar("tiny", tiny_rootfs(), {}, self.storage, lambda *_: None)
         self.before = self.snapshots()
         self.told: list[tuple[str, int, int]] = []
-        self.opened = 0
-        self.templates = Templates(OneTemplate(), self.images, self, settings)
+        self.ran: list[tuple[str, ...]] = []
+        self.builds = Builds(
+            directory / "build",
+            directory / "run",
+            BuildImages(self.images),
+            self,
+            content.has,
+            settings or BuildSettings(),
+        )
+        self.templates = Templates(OneTemplate(), self.images, self.builds)
 
-    def open(self, image: Image, name: str) -> ChrootSession:
-        self.opened += 1
-        parent = self.images.unpack(image, self.storage, lambda *_: None)
-        return ChrootSession(self.storage, f"build-{name}-{self.opened}", parent)
+    @contextmanager
+    def open(self, command: Command, parent: str) -> Iterator[ChrootBox]:
+        self.ran.append(command.argv)
+        key = f"step-{len(self.ran)}"
+        root = Path(self.storage.prepare(key, parent)[0].source)
+        try:
+            yield ChrootBox(root, command, key)
+        finally:
+            self.storage.remove(key)
 
     def build(self, options: Mapping[str, str] | None = None) -> Image:
         return self.templates.image_for("lab", options or {}, lambda *step: self.told.append(step))
+
+    def kept(self) -> set[str]:
+        """What the build cache keeps: the steps that did not fail."""
+        return {snapshot_key(chain) for chain in self.builds.cache.kept_chains()}
 
     def snapshots(self) -> set[str]:
         return {snapshot.key for snapshot in self.storage.walk()}
@@ -222,10 +236,10 @@ def test_a_template_is_built_once_for_each_plan(world: World, template: Callable
     for thread in threads:
         thread.join()
     assert len({image.id for image in found}) == 1
-    assert world.opened == 1
+    assert len(world.ran) == 2  # the step and the check
     other = world.build({"level": "2"})
     assert (world.root(other) / "lesson").read_text() == "unix 2"
-    assert world.opened == 2
+    assert len(world.ran) == 4
     assert world.build().id == found[0].id
 
 
@@ -240,7 +254,7 @@ def test_a_step_that_fails_is_named_with_its_last_words_and_leaves_nothing(
     )
     assert "status 100: E: no such package" in caught.value.cause
     assert world.images.find("multios/template-lab") is None
-    assert world.snapshots() == world.before
+    assert world.snapshots() == world.before | world.kept()
 
 
 def test_a_check_that_does_not_hold_fails_the_build(world: World, template: Callable[..., None]) -> None:
@@ -249,7 +263,7 @@ def test_a_check_that_does_not_hold_fails_the_build(world: World, template: Call
         StepFailed, match="check 'the lesson is there': 'chemistry' is not in its output: physics"
     ):
         world.build()
-    assert world.snapshots() == world.before
+    assert world.snapshots() == world.before | world.kept()
 
 
 def test_a_build_sees_the_hosts_settings_and_the_image_keeps_none(
@@ -285,7 +299,7 @@ def test_a_base_that_no_source_has_fails_before_anything_is_built(
     monkeypatch.setattr(Lab, "text", Lab.text.replace('base = "tiny"', 'base = "huge"'))
     with pytest.raises(NotFound, match="no such image: 'huge'"):
         world.build()
-    assert world.opened == 0
+    assert not world.ran
 
 
 def test_templates_are_listed_and_explained(world: World, template: Callable[..., None]) -> None:

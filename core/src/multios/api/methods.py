@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.build_methods import Builds
 from multios.api.image_methods import Images
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.registry_methods import Registries, Transfers
@@ -19,9 +20,9 @@ from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import execution, files, inspection
-from multios.engine.build import LABEL
 from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
+from multios.engine.sandbox import LABEL
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
 from multios.model import container_document
 from multios.model.container import Container, Stats, Status
@@ -43,6 +44,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Templates,
         Networks,
         Volumes,
+        Builds,
     ):
         part = kind(engine)
         for name in dir(part):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 GROUPS = {
     "image": "Manage images",
+    "builder": "Manage the build cache",
     "template": "See and build educational templates",
     "network": "Manage networks",
     "volume": "Manage volumes",
@@ -48,6 +49,8 @@ COMMANDS = {
     "validate": ("creation", "Check a container's JSON configuration"),
     "version": ("system", "Show the versions of client and daemon"),
     "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
+    "builder prune": ("build", "Empty the build cache"),
+    "image build": ("build", "Build an image from a Dockerfile"),
     "image import": ("images", "Make an image from a root filesystem archive"),
     "image inspect": ("images", "Show everything about images"),
     "image list": ("images", "List images"),
@@ -75,6 +78,7 @@ COMMANDS = {
 }
 
 ALIASES = {
+    "build": "image build",
     "rm": "delete",
     "unpause": "resume",
     "image ls": "image list",

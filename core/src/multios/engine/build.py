@@ -1,112 +1,137 @@
-"""Template steps run as containers of our own: one snapshot, a start a step, the same confinement as any other."""
+"""Builds: their cache, their places on disk, and the one way in for Dockerfiles and templates."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import secrets
-import selectors
-import tarfile
-from collections.abc import Callable, Mapping
+import shutil
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
-from multios.drivers.storage import StorageDriver
-from multios.engine import files
-from multios.engine.caller import Caller
-from multios.engine.containers import Containers
-from multios.engine.drivers import Drivers
-from multios.engine.registry import Registry
-from multios.model.container import Container, ContainerConfig
+from multios.build.cache import BuildCache
+from multios.build.graph import Build, BuildParts, ImageStore, Position, processors
+from multios.build.layer_steps import LayerSteps
+from multios.build.report import Report, Tell
+from multios.build.request import BuildRequest, Surroundings
+from multios.build.run_mounts import CacheDirectories
+from multios.build.sandbox import Command, Hear, Sandbox
+from multios.build.stat_cache import StatCache
+from multios.build.trees import Source
+from multios.drivers.image_source import Progress
+from multios.errors import StepFailed
+from multios.model.container import Volume
 from multios.model.image import Image
+from multios.settings import BuildSettings
 
-LABEL = "org.multios.build"
-OutputReader = Callable[[str], None]
-
-
-class ContainerBuilds:
-    """Opens build sessions. Builds are the administrator's: what comes of them is everyone's image."""
-
-    def __init__(self) -> None:
-        self._containers: Containers | None = None
-
-    def connect(self, containers: Containers, registry: Registry, drivers: Drivers) -> None:
-        """Give it the life of containers, which itself needs templates, which need builds."""
-        self._containers, self._registry, self._drivers = containers, registry, drivers
-
-    def open(self, image: Image, name: str) -> BuildSession:
-        """A session on a fresh snapshot of ``image``."""
-        assert self._containers is not None
-        config = ContainerConfig(
-            name=f"build-{name}-{secrets.token_hex(4)}", image=image.id, labels={LABEL: name}
-        )
-        administrator = Caller(os.geteuid(), os.getegid())
-        container = self._containers.create(config, administrator, lambda what, done, total: None)
-        return BuildSession(container, self._containers, self._registry, self._drivers)
+CA_BUNDLE = "/etc/multios-build-ca.pem"
+CA_VARIABLES = (
+    "SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+    "GIT_SSL_CAINFO",
+)
 
 
-class BuildSession:
-    """Commands run one after another on one snapshot."""
+class Builds:
+    """All builds of one engine. ``directory`` is below data_root, ``runtime`` below exec_root: for what is secret.
+
+    ``has`` says whether a blob is stored. Made when no build runs: what killed ones left is removed first.
+    """
 
     def __init__(
-        self, container: Container, containers: Containers, registry: Registry, drivers: Drivers
+        self,
+        directory: Path,
+        runtime: Path,
+        images: ImageStore,
+        sandbox: Sandbox,
+        has: Callable[[str], bool],
+        settings: BuildSettings,
     ) -> None:
-        self._container, self._containers = container, containers
-        self._registry, self._drivers = registry, drivers
+        self._settings = settings
+        self._disk, self._memory = directory / "work", runtime / "builds"
+        for path in (self._disk, self._memory):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in (directory, self._disk, self._memory, directory / "mounts"):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.digests = StatCache()
+        """What is known of the contexts' files, for all builds."""
+        self.cache = BuildCache(directory / "cache.db")
+        self.steps = LayerSteps(images, sandbox, self.cache, has)
+        self._caches = CacheDirectories(directory / "mounts")
+        self._parts = BuildParts(images, self.steps, self._caches, threading.BoundedSemaphore(processors()))
 
-    @property
-    def storage(self) -> StorageDriver:
-        """The driver that holds the snapshot."""
-        return self._drivers.storage(self._container)
+    def scratch(self) -> Path:
+        """A new directory for one build; whoever takes it removes it."""
+        path = self._disk / secrets.token_hex(8)
+        path.mkdir(mode=0o700)
+        return path
 
-    def run(self, argv: list[str], environment: Mapping[str, str], on_output: OutputReader) -> int:
-        """Run a command to its end; its exit code. ``on_output`` gets each line of stdout and stderr."""
-        with self._registry.lock(self._container.id):  # the clearing up after the last step may still go on
-            container = self._registry.current(self._container.id)
-            config = replace(
-                container.config, entrypoint=(), command=tuple(argv), environment=dict(environment), user="0"
+    def build(
+        self,
+        request: BuildRequest,
+        context: Source,
+        tell: Tell,
+        wanted: Callable[[], bool],
+        check: Callable[[Position], None] | None = None,
+    ) -> Image:
+        """Build the image. ``wanted`` is asked whether anybody still waits, ``check`` whether what was made is right."""
+        # A Unix socket's path is short (unix(7): 108 bytes).
+        memory = self._memory / secrets.token_hex(4)
+        disk = self.scratch()
+        try:
+            memory.mkdir(mode=0o700)
+            request = replace(request, surroundings=self._surroundings(disk))
+            build = Build(request, context, self._parts, Report(tell), disk, memory)
+            return build.run(wanted, check)
+        finally:
+            shutil.rmtree(disk, ignore_errors=True)
+            shutil.rmtree(memory, ignore_errors=True)
+
+    def _surroundings(self, disk: Path) -> Surroundings:
+        """``[build]`` of the settings: variables, and certificates that the commands' TLS clients trust."""
+        environment, bundle = dict(self._settings.environment), self._settings.ca_bundle
+        if bundle is None:
+            return Surroundings(environment)
+        try:
+            (disk / "ca.pem").write_bytes(bundle.read_bytes())
+        except OSError as error:
+            raise StepFailed(
+                "read [build] ca_bundle", str(error), "name a file of PEM certificates"
+            ) from error
+        environment |= dict.fromkeys(CA_VARIABLES, CA_BUNDLE)
+        return Surroundings(environment, (Volume("bind", str(disk / "ca.pem"), CA_BUNDLE, "ro"),))
+
+    def try_command(self, position: Position, command: Command, hear: Hear) -> int:
+        """The exit status of a command on what a build has made; what it changes is thrown away."""
+        disk = self.scratch()
+        try:
+            around = self._surroundings(disk)
+            command = replace(
+                command,
+                environment={**around.environment, **command.environment},
+                mounts=(*around.mounts, *command.mounts),
             )
-            container = self._registry.change(container, config=config)
-        launched = self._containers.start(container, attach=True)
-        assert launched is not None
-        _read_lines(launched.attached[1:], on_output)
-        ended = self._registry.wait(container.id)
-        return 125 if ended.exit_code is None else ended.exit_code
+            quiet: Progress = lambda what, done, total: None  # noqa: E731
+            return self.steps.try_command(position.layers, command, hear, lambda: False, quiet)
+        finally:
+            shutil.rmtree(disk, ignore_errors=True)
 
-    def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file; its directories are made."""
-        data = text.encode()
-        with os.fdopen(os.memfd_create("file"), "w+b") as memory:
-            with tarfile.open(fileobj=memory, mode="w") as archive:
-                entry = tarfile.TarInfo(path.lstrip("/"))
-                entry.size, entry.mode = len(data), mode
-                archive.addfile(entry, io.BytesIO(data))
-            memory.seek(0)
-            container = self._registry.current(self._container.id)
-            files.copy_in(self._drivers, container, "/", memory.fileno())
-
-    def commit_key(self) -> str:
-        """The storage key of the snapshot as it is now."""
-        return self._container.id
+    def prune(self) -> dict[str, int]:
+        """Empty the cache and the cache mounts that no build uses; how many steps and directories that were."""
+        return {"steps": self.cache.empty(), "mounts": self._caches.prune()}
 
     def close(self) -> None:
-        """Remove the container and its snapshot (which a commit may have taken)."""
-        self._containers.delete(self._registry.current(self._container.id), force=True)
+        """Close the cache."""
+        self.cache.close()
 
 
-def _read_lines(descriptors: tuple[int, ...], on_output: OutputReader) -> None:
-    """Read every stream to its end, telling whole lines; the descriptors are closed whatever happens."""
-    pending = {descriptor: b"" for descriptor in descriptors if descriptor >= 0}
-    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
-        for descriptor in pending:
-            stack.callback(os.close, descriptor)
-            selector.register(descriptor, selectors.EVENT_READ)
-        while selector.get_map():
-            for key, _ in selector.select():
-                data = os.read(key.fd, 65536)
-                if not data:
-                    selector.unregister(key.fd)
-                *lines, pending[key.fd] = (pending[key.fd] + data).split(b"\n")
-                for line in [*lines, pending[key.fd]] if not data else lines:
-                    if line:
-                        on_output(line.decode("utf-8", "replace"))
+def read_secret(descriptor: int, largest: int) -> bytes:
+    """All of a descriptor, at most one byte more than ``largest``."""
+    content = b""
+    while len(content) <= largest and (part := os.read(descriptor, largest + 1 - len(content))):
+        content += part
+    return content

@@ -85,15 +85,26 @@ class Containers:
         self.check(config, caller)
         self._registry.check_name_free(config.name)
         config, image = self._resolve_image(config, progress)
+        chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
+        return self.create_on(config, image.id, chain, caller, of_run)
+
+    def create_on(
+        self, config: ContainerConfig, image_id: str, parent: str, caller: Caller, of_run: bool = False
+    ) -> Container:
+        """A container on the committed snapshot ``parent``, empty for nothing; undone whole when a step fails.
+
+        ``image_id`` is empty where ``config`` alone says all: a step of a build.
+        """
+        resources = _merged(config.resources, self._parts.settings().default_resources)
+        config = replace(config, resources=resources)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
-        chain = self._parts.images.unpack(image, storage, progress)
         container = Container(
             id=secrets.token_hex(32),
             name=config.name,
             owner=caller.uid,
             config=config,
-            image_id=image.id,
+            image_id=image_id,
             drivers=identities,
             created=time.time(),
             of_run=of_run,
@@ -108,7 +119,7 @@ class Containers:
                 container = replace(container, id_map=id_map)
             steps.do(
                 "prepare rootfs",
-                lambda: self._hooks.prepare_rootfs(driver=storage, container=container, parent=chain),
+                lambda: self._hooks.prepare_rootfs(driver=storage, container=container, parent=parent),
                 lambda: self._hooks.release_rootfs(driver=storage, container=container),
             )
             directory = self.directory(container)
@@ -138,18 +149,14 @@ class Containers:
         if not config.template and not images.find(config.image) and config.image in templates.names():
             config = replace(config, template=config.image, image="")
         if not config.template:
-            image = images.ensure(config.image, progress)
-            resources = _merged(config.resources, self._parts.settings().default_resources)
-            return replace(config, resources=resources), image
+            return config, images.ensure(config.image, progress)
         plan = templates.plan(config.template, config.template_options)
         image = templates.image_for(config.template, config.template_options, progress)
         security = replace(
             config.security,
             capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
         )
-        resources = _merged(
-            _merged(config.resources, plan.resources), self._parts.settings().default_resources
-        )
+        resources = _merged(config.resources, plan.resources)
         config = replace(config, resources=resources, security=security, image=image.references[0])
         if not config.command and config.entrypoint is None:
             # A template's container is a machine: its shell has a terminal, so it stays up to be worked in,
@@ -517,6 +524,8 @@ class Containers:
 
     def image_config(self, container: Container) -> ImageConfig:
         """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""
+        if not container.image_id:  # a build's step
+            return ImageConfig()
         image = self._parts.images.find(container.image_id)
         if image is None:
             raise NotFound(

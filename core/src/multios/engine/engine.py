@@ -14,7 +14,8 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
-from multios.engine.build import ContainerBuilds
+from multios.engine.build import Builds
+from multios.engine.build_images import BuildImages
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
 from multios.engine.drivers import Drivers
@@ -25,6 +26,7 @@ from multios.engine.images import Images
 from multios.engine.networks import Networks
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
+from multios.engine.sandbox import ContainerSandbox
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.errors import MultiosError, PluginError, Refused
@@ -65,15 +67,19 @@ class Engine:
             settings.networking.bridge,
             settings.networking.subnet,
         )
-        content, sources = ContentStore(data / "content"), self.drivers.image_sources()
+        content = ContentStore(data / "content")
+        sources = self.drivers.image_sources()
         self.images = Images(content, self.drivers.storages, sources)
         self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
-        self._builds = ContainerBuilds()
-        self.templates = Templates(self.catalog, self.images, self._builds, settings.build)
+        sandbox = ContainerSandbox()
+        self.builds = Builds(
+            data / "build", run, BuildImages(self.images), sandbox, content.has, settings.build
+        )
+        self.templates = Templates(self.catalog, self.images, self.builds)
         parts = self._parts(data)
         self.containers = Containers(parts)
         self.exits = Exits(parts, self.containers, self.supervisor)
-        self._builds.connect(self.containers, self.registry, self.drivers)
+        sandbox.connect(self.containers, self.registry, self.drivers)
 
     def _parts(self, data: Path) -> Parts:
         ranges = self.settings.id_ranges
@@ -149,6 +155,7 @@ class Engine:
         self.events.close()
         self.exits.close()
         self.supervisor.close()
+        self.builds.close()
         self.database.close()
 
     def _users_of_volume(self, name: str) -> list[str]:

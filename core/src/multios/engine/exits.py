@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from multios.drivers.isolation import ProcessState
-from multios.engine.build import LABEL
 from multios.engine.containers import Containers, Parts
 from multios.engine.registry import ALIVE_CHECK_SECONDS, RUNNING
+from multios.engine.sandbox import LABEL
 from multios.errors import Conflict, MultiosError
 from multios.model.container import Container, Status
 from multios.supervisor.client import Supervisor

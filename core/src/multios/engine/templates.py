@@ -6,15 +6,37 @@ import collections
 import hashlib
 import json
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
+from multios.build.context_source import empty_source
+from multios.build.graph import Position
+from multios.build.request import BuildRequest
+from multios.build.sandbox import Command, InstructionFailed
+from multios.dockerfile.syntax import (
+    Arg,
+    Cmd,
+    Copy,
+    Dockerfile,
+    Entrypoint,
+    Env,
+    Expose,
+    From,
+    Heredoc,
+    Instruction,
+    Label,
+    Run,
+    Stage,
+    Workdir,
+)
+from multios.dockerfile.syntax import Command as Words
 from multios.drivers.base import DriverContext
 from multios.drivers.image_source import Progress
-from multios.drivers.storage import StorageDriver
 from multios.drivers.template import TemplateDriver
+from multios.engine.build import Builds
 from multios.engine.images import Images
 from multios.engine.locks import KeyedLocks
 from multios.errors import MultiosError, StepFailed, unknown
@@ -22,8 +44,6 @@ from multios.model.image import Image
 from multios.model.json import to_json
 from multios.model.template import Check, TemplatePlan
 from multios.plugins.catalog import Catalog
-from multios.settings import BuildSettings
-from multios.store import manifest
 
 log = logging.getLogger(__name__)
 
@@ -31,58 +51,20 @@ TEMPLATE_LABEL = "org.multios.template"
 VERSION_LABEL = "org.multios.template.version"
 
 _FOR_TESTS = ("fake", "noop")
-_ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-_CA_BUNDLE = "/etc/multios-build-ca.pem"
-_CA_VARIABLES = (
-    "SSL_CERT_FILE",
-    "CURL_CA_BUNDLE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "NODE_EXTRA_CA_CERTS",
-    "GIT_SSL_CAINFO",
-)
+_ENVIRONMENT = (("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8"))
 _TOLD_LINES = 4
 _LOGGED_LINES = 100
 _PROGRESS_INTERVAL = 0.2
-
-
-class BuildSession(Protocol):
-    """Commands, one after another, as root on one writable snapshot of an image."""
-
-    @property
-    def storage(self) -> StorageDriver:
-        """The driver that holds the snapshot."""
-
-    def run(self, argv: list[str], environment: Mapping[str, str], on_output: Callable[[str], None]) -> int:
-        """Run a command to its end; its exit status. ``on_output`` gets each line of its output and errors."""
-
-    def write_file(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file, with the directories above it."""
-
-    def commit_key(self) -> str:
-        """The storage key of the active snapshot; no process of the session runs any more."""
-
-    def close(self) -> None:
-        """Remove all that the session made; the snapshot may have been committed meanwhile."""
-
-
-class BuildSandbox(Protocol):
-    """Where steps run: containers of the engine."""
-
-    def open(self, image: Image, name: str) -> BuildSession:
-        """A session on a fresh snapshot of ``image``; ``name`` is for people."""
+_SPECIAL = re.compile(r"""([\\$"'])""")
 
 
 class Templates:
     """The installed templates and their images."""
 
-    def __init__(
-        self, catalog: Catalog, images: Images, sandbox: BuildSandbox, settings: BuildSettings | None = None
-    ) -> None:
+    def __init__(self, catalog: Catalog, images: Images, builds: Builds) -> None:
         self._catalog = catalog
         self._images = images
-        self._sandbox = sandbox
-        self._settings = settings or BuildSettings()
+        self._builds = builds
         self._building = KeyedLocks()
 
     # --- what there is ----------------------------------------------------------------------------
@@ -162,83 +144,111 @@ class Templates:
         return image
 
     def _build(self, plan: TemplatePlan, checks: tuple[Check, ...], progress: Progress) -> Image:
-        base = self._images.ensure(plan.base, progress)
-        session = self._sandbox.open(base, plan.name)
+        """As any build: the plan is written as the instructions that it means."""
+        self._images.ensure(plan.base, progress)
+        name = image_name(plan)
+        dockerfile = Dockerfile(f"template {plan.name}", (_stage(plan),))
+        request = BuildRequest(dockerfile, (name, f"{name.rpartition(':')[0]}:latest"))
+        news = _News(plan, len(plan.steps) + len(checks), progress)
         try:
-            _Build(plan, session, self._settings, progress).run(checks)
-            progress(f"Storing the image of {plan.name}", 0, 0)
-            name = image_name(plan)
-            return self._images.commit(
-                session.commit_key(),
-                session.storage,
-                base,
-                _config(plan, base),
-                [name, f"{name.rpartition(':')[0]}:latest"],
-                created_by=f"template {plan.name} {plan.version}",
-                consume=True,
+            return self._builds.build(
+                request,
+                empty_source(),
+                news.hear,
+                lambda: True,
+                lambda position: self._check(plan, checks, position, news),
             )
-        finally:
-            session.close()
+        except InstructionFailed as error:
+            shown = _shown(plan.steps[error.line - 1])
+            cause = f"{shown} ended with status {error.exit_code}"
+            raise _failure(plan, f"step {error.line} of {len(plan.steps)}", cause, error.said) from None
 
-
-class _Build:
-    """One run of a plan's steps in a session."""
-
-    def __init__(
-        self, plan: TemplatePlan, session: BuildSession, settings: BuildSettings, progress: Progress
-    ) -> None:
-        self._plan = plan
-        self._session = session
-        self._settings = settings
-        self._progress = progress
-        self._environment = {**_ENVIRONMENT, **plan.environment, **settings.environment}
-
-    def run(self, checks: tuple[Check, ...]) -> None:
-        """Files, steps, checks; ``StepFailed`` says which step failed, on which command, with its last words."""
-        plan, bundle = self._plan, self._settings.ca_bundle
-        if bundle is not None:
-            self._session.write_file(_CA_BUNDLE, _text_of(bundle))
-            self._environment |= dict.fromkeys(_CA_VARIABLES, _CA_BUNDLE)
-        for path, text in plan.files.items():
-            self._session.write_file(path, text, 0o755 if text.startswith("#!") else 0o644)
-        total = len(plan.steps) + len(checks)
-        for number, step in enumerate(plan.steps):
-            self._step(f"step {number + 1} of {len(plan.steps)}", ["/bin/sh", "-ec", step], number, total)
+    def _check(self, plan: TemplatePlan, checks: tuple[Check, ...], position: Position, news: _News) -> None:
+        """Run the checks on what was built; ``StepFailed`` names the one that does not hold."""
         for number, check in enumerate(checks, len(plan.steps)):
-            said = self._step(f"check {check.name!r}", list(check.command), number, total)
+            name = f"check {check.name!r}"
+            said: collections.deque[str] = collections.deque(maxlen=_LOGGED_LINES)
+            news.begin(name, number)
+            command = Command(
+                check.command, dict([*_ENVIRONMENT, *plan.environment.items()]), plan.working_directory
+            )
+            status = self._builds.try_command(position, command, said.append)
+            if status:
+                raise _failure(plan, name, f"{' '.join(check.command)!r} ended with status {status}", said)
             if check.expect not in "\n".join(said):
-                raise self._failure(f"check {check.name!r}", f"{check.expect!r} is not in its output", said)
-        if bundle is not None:
-            self._step("clean up", ["/bin/rm", "-f", _CA_BUNDLE], total, total)
+                raise _failure(plan, name, f"{check.expect!r} is not in its output", said)
 
-    def _step(self, name: str, argv: list[str], done: int, total: int) -> collections.deque[str]:
-        what = f"Building {self._plan.name}: {name}"
-        said: collections.deque[str] = collections.deque(maxlen=_LOGGED_LINES)
-        told = time.monotonic()
-        self._progress(what, done, total)
 
-        def hear(line: str) -> None:
-            nonlocal told
-            said.append(line)
-            if time.monotonic() - told >= _PROGRESS_INTERVAL:
-                told = time.monotonic()
-                self._progress(f"{what}: {line.strip()[:60]}", done, total)
+class _News:
+    """What a build tells, as a template's progress."""
 
-        status = self._session.run(argv, self._environment, hear)
-        if status:
-            raise self._failure(name, f"{_shown(argv)} ended with status {status}", said)
-        return said
+    def __init__(self, plan: TemplatePlan, total: int, progress: Progress) -> None:
+        self._plan, self._total, self._progress = plan, total, progress
+        self._what, self._done, self._told = "", 0, 0.0
 
-    def _failure(self, name: str, cause: str, said: collections.deque[str]) -> StepFailed:
-        step = f"build template {self._plan.name}: {name}"
-        log.warning("%s: %s\n%s", step, cause, "\n".join(said))
-        words = [line.strip() for line in said if line.strip()]
-        # apt and dpkg bury their reason below a summary.
-        reasons = [line for line in words if line.startswith(("E:", "Err:", "ERROR"))] or words
-        last = " | ".join(reasons[-_TOLD_LINES:])[-500:]
-        return StepFailed(
-            step, f"{cause}: {last}" if last else cause, "the daemon's log has its whole output"
-        )
+    def begin(self, what: str, done: int) -> None:
+        """A step or a check begins."""
+        self._what, self._done, self._told = what, done, time.monotonic()
+        self._progress(f"Building {self._plan.name}: {what}", done, self._total)
+
+    def hear(self, news: Mapping[str, Any]) -> None:
+        """See :mod:`multios.build.report`."""
+        name = str(news.get("name", "")).rpartition("] ")[2]
+        if name.startswith("step "):
+            self.begin(name, int(name.split()[1]) - 1)
+        elif "line" in news and time.monotonic() - self._told >= _PROGRESS_INTERVAL:
+            self.begin(self._what, self._done)
+            line = str(news["line"]).strip()[:60]
+            self._progress(f"Building {self._plan.name}: {self._what}: {line}", self._done, self._total)
+
+
+def _stage(plan: TemplatePlan) -> Stage:
+    """The plan as a stage of a Dockerfile; the line of each step is its number."""
+    count = len(plan.steps)
+    files = [_file(path, text) for path, text in plan.files.items()]
+    steps = [
+        Run(Words(argv=("/bin/sh", "-ec", step)), line=number, original=f"step {number} of {count}")
+        for number, step in enumerate(plan.steps, 1)
+    ]
+    labels = {**plan.labels, TEMPLATE_LABEL: plan.name, VERSION_LABEL: plan.version}
+    ports = tuple(f"{port.container}/{port.protocol}" for port in plan.ports)
+    instructions: list[Instruction] = [
+        Arg(_ENVIRONMENT, original="ARG of template builds"),
+        *([Env(_literal(plan.environment), original="ENV of the template")] if plan.environment else []),
+        *files,
+        *steps,
+        Workdir(_escaped(plan.working_directory), original=f"WORKDIR {plan.working_directory}"),
+        Label(_literal(labels), original="LABEL of the template"),
+        Entrypoint(Words(argv=()), original="ENTRYPOINT []"),
+        Cmd(Words(argv=plan.command), original=f"CMD {json.dumps(plan.command)}"),
+        *([Expose(ports, original=f"EXPOSE {' '.join(ports)}")] if ports else []),
+    ]
+    return Stage("", From(_escaped(plan.base), original=f"FROM {plan.base}"), tuple(instructions))
+
+
+def _file(path: str, text: str) -> Instruction:
+    document = Heredoc("file", text, expand=False)
+    mode = "0755" if text.startswith("#!") else "0644"
+    return Copy((), _escaped(path), (document,), chmod=mode, original=f"COPY file {path}")
+
+
+def _literal(values: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((_escaped(name), _escaped(text)) for name, text in values.items())
+
+
+def _escaped(text: str) -> str:
+    """A plan's text means itself: nothing in it is a variable."""
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _failure(plan: TemplatePlan, name: str, cause: str, said: Iterable[str]) -> StepFailed:
+    step, lines = f"build template {plan.name}: {name}", list(said)
+    log.warning("%s: %s\n%s", step, cause, "\n".join(lines))
+    words = [line.strip() for line in lines if line.strip()]
+    # apt and dpkg bury their reason below a summary.
+    reasons = [line for line in words if line.startswith(("E:", "Err:", "ERROR"))] or words
+    last = " | ".join(reasons[-_TOLD_LINES:])[-500:]
+    return StepFailed(step, f"{cause}: {last}" if last else cause, "the daemon's log has its whole output")
 
 
 def image_name(plan: TemplatePlan) -> str:
@@ -247,27 +257,7 @@ def image_name(plan: TemplatePlan) -> str:
     return f"multios/template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
 
 
-def _config(plan: TemplatePlan, base: Image) -> Any:
-    labels = {**plan.labels, TEMPLATE_LABEL: plan.name, VERSION_LABEL: plan.version}
-    changes = {
-        "command": plan.command,
-        "entrypoint": (),
-        "environment": plan.environment,
-        "working_directory": plan.working_directory,
-        "exposed_ports": tuple(f"{port.container}/{port.protocol}" for port in plan.ports),
-        "labels": labels,
-    }
-    return manifest.changed(base.config, changes)
-
-
-def _text_of(bundle: Path) -> str:
-    try:
-        return bundle.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise StepFailed("read [build] ca_bundle", str(error), "name a file of PEM certificates") from error
-
-
-def _shown(argv: list[str]) -> str:
-    """A command as one short line; of a shell's script its first line."""
-    text = argv[-1].strip().splitlines()[0] if argv[0] == "/bin/sh" else " ".join(argv)
+def _shown(step: str) -> str:
+    """A step's first line, if it is a short one."""
+    text = step.strip().splitlines()[0]
     return repr(text if len(text) <= 100 else text[:97] + "...")

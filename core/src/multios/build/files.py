@@ -1,0 +1,190 @@
+"""COPY and ADD: sources chosen, identified, and written into a stage's root filesystem."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import posixpath
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from multios.build.archives import is_archive, unpack_archive
+from multios.build.context import Entry
+from multios.build.download import Download, check_url, fetch, is_url
+from multios.build.ignore import Patterns
+from multios.build.modes import parse_mode
+from multios.build.placing import chosen, destination_of, place
+from multios.build.trees import Placed, RootTree, Source, TreeWriter, content_digest, opened_directory
+from multios.dockerfile import syntax
+from multios.engine import users
+from multios.errors import InvalidInput
+from multios.model.mount import Mount
+
+_DOWNLOAD_MODE = 0o600
+
+
+@dataclass(slots=True)
+class Copying:
+    """One COPY or ADD, ready: what was chosen of which source, and where it goes."""
+
+    item: syntax.Copy | syntax.Add
+    source: Source
+    keeps_owners: bool
+    paths: list[tuple[str, str]]
+    downloads: list[Download]
+    working_directory: str
+    scratch: Path
+    cancelled: Callable[[], bool]
+
+    def _placed(self, paths: Sequence[tuple[str, str]], destination: str, into: bool) -> list[Placed]:
+        excluded = Patterns(self.item.exclude, "--exclude") if self.item.exclude else None
+        return place(self.source, paths, destination, into, self._parents, excluded)
+
+    @property
+    def _parents(self) -> bool:
+        return isinstance(self.item, syntax.Copy) and self.item.parents
+
+    def digest(self) -> str:
+        """What the content is: of times it knows nothing."""
+        placed = self._placed(self.paths, "", True)
+        return content_digest(self.source, placed, "", self.keeps_owners)
+
+    def fill(self, root: int, mounts: Sequence[Mount]) -> bool:
+        """Write it all below ``root``."""
+        item = self.item
+        count = len(self.paths) + len(self.downloads) + len(item.heredocs)
+        destination, into = destination_of(item.destination, self.working_directory, count)
+        owner = owner_of(item.chown, mounts) if item.chown else None
+        if owner is None and not self.keeps_owners:
+            owner = (0, 0)
+        mode = parse_mode(item.chmod) if item.chmod else None
+        archives = [path for path in self.paths if self._is_archive(path[0])]
+        plain = [path for path in self.paths if path not in archives]
+        with TreeWriter(root, owner, mode) as writer:
+            into = into or bool(archives) or writer.is_directory(destination)
+            placed = self._placed(plain, destination, into)
+            self._make_places(writer, placed, destination, into)
+            writer.write(self.source, placed, self.cancelled)
+            for document in item.heredocs:
+                target = (
+                    posixpath.join(destination, posixpath.basename(document.name)) if into else destination
+                )
+                writer.write_text(target, document.text)
+        for path, _ in archives:
+            with os.fdopen(self.source.open(path), "rb") as file:
+                self._unpack(root, file, destination, owner if item.chown else None)
+        for download in self.downloads:
+            self._place_download(root, download, destination, into, owner)
+        return True
+
+    def _make_places(
+        self, writer: TreeWriter, placed: Sequence[Placed], destination: str, into: bool
+    ) -> None:
+        """The directories that have to be there before anything is written."""
+        directories = [destination] if into else [posixpath.dirname(destination)]
+        chosen_paths = {path for path, _ in self.paths}
+        for item in placed:
+            if item.entry.path in chosen_paths:
+                whole = item.entry.is_directory and not self._parents
+                directories.append(item.target if whole else posixpath.dirname(item.target))
+        for directory in dict.fromkeys(directories):
+            writer.make_directories(directory)
+
+    # --- archives and downloads -----------------------------------------------------------------------
+
+    def _is_archive(self, path: str) -> bool:
+        if not isinstance(self.item, syntax.Add) or self.item.unpack is False:
+            return False
+        descriptor = self.source.open(path)
+        with (
+            os.fdopen(os.dup(descriptor), "rb")
+            if _is_regular(descriptor)
+            else contextlib.nullcontext() as file
+        ):
+            os.close(descriptor)
+            return file is not None and is_archive(cast(BinaryIO, file))
+
+    def _unpack(self, root: int, file: BinaryIO, destination: str, owner: tuple[int, int] | None) -> None:
+        """By way of a directory of its own: an archive's links lead nowhere else, and rules for targets hold."""
+        directory = self.scratch / secrets.token_hex(8)
+        try:
+            unpack_archive(file, directory)
+            mode = parse_mode(self.item.chmod) if self.item.chmod else None
+            with opened_directory(directory) as unpacked, TreeWriter(root, owner, mode) as writer:
+                tree = RootTree(unpacked)
+                writer.make_directories(destination)
+                entries = tree.walk("")
+                next(entries)  # the destination's own looks stay
+                placed = [Placed(entry, posixpath.join(destination, entry.path)) for entry in entries]
+                writer.write(tree, placed, self.cancelled)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def _place_download(
+        self, root: int, download: Download, destination: str, into: bool, owner: tuple[int, int] | None
+    ) -> None:
+        with download.path.open("rb") as file:
+            if isinstance(self.item, syntax.Add) and self.item.unpack and is_archive(file):
+                self._unpack(root, file, destination, owner if self.item.chown else None)
+                return
+        moment = round(download.modified * 1_000_000_000)
+        os.chmod(download.path, _DOWNLOAD_MODE)
+        os.utime(download.path, ns=(moment, moment))
+        target = posixpath.join(destination, download.name) if into else destination
+        mode = parse_mode(self.item.chmod) if self.item.chmod else None
+        with opened_directory(download.path.parent) as directory, TreeWriter(root, owner, mode) as writer:
+            writer.make_directories(posixpath.dirname(target))
+            name = download.path.name
+            entry = Entry(name, os.stat(name, dir_fd=directory, follow_symlinks=False))
+            writer.write(RootTree(directory), [Placed(entry, target)], self.cancelled)
+
+
+@contextlib.contextmanager
+def prepared(
+    item: syntax.Copy | syntax.Add,
+    source: Source,
+    keeps_owners: bool,
+    working_directory: str,
+    scratch: Path,
+    cancelled: Callable[[], bool],
+) -> Iterator[Copying]:
+    """Choose and fetch what an instruction names; what was fetched is removed again on leaving.
+
+    Everything that can be wrong in the instruction itself is told here.
+    """
+    if item.chmod:
+        parse_mode(item.chmod)
+    checksum = item.checksum if isinstance(item, syntax.Add) else ""
+    urls = [name for name in item.sources if isinstance(item, syntax.Add) and is_url(name)]
+    if checksum and (len(urls) != 1 or len(item.sources) != 1):
+        raise InvalidInput("--checksum is of one source, which is fetched", "write an ADD for each URL")
+    for url in urls:
+        check_url(url, checksum)
+    patterns = [name for name in item.sources if name not in urls]
+    paths = chosen(source, patterns)
+    destination_of(item.destination, working_directory, len(paths) + len(urls) + len(item.heredocs))
+    downloads: list[Download] = []
+    try:
+        for url in urls:
+            downloads.append(fetch(url, checksum, scratch, cancelled))
+        yield Copying(item, source, keeps_owners, paths, downloads, working_directory, scratch, cancelled)
+    finally:
+        for download in downloads:
+            download.path.unlink(missing_ok=True)
+
+
+def owner_of(text: str, mounts: Sequence[Mount]) -> tuple[int, int]:
+    """``--chown`` as ids: names are looked up in the image's own files; a number alone is user and group."""
+    if text.isdecimal():
+        text = f"{text}:{text}"
+    account = users.resolve(text, mounts)
+    return account.uid, account.gid
+
+
+def _is_regular(descriptor: int) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
