@@ -97,6 +97,12 @@ class FakeImages:
     def ensure(self, reference: str, progress: Any, host_paths: bool = False, request: Any = None) -> Image:
         return self.get(reference)
 
+    def keep(self, keeper: Any) -> None:
+        """Nothing is ever collected."""
+
+    def collect_garbage(self) -> None:
+        """Nothing is ever collected."""
+
     def unpack(self, image: Image, storage: Any, progress: Any) -> str:
         with self._unpacking:
             if "chain" not in {snapshot.key for snapshot in storage.walk()}:

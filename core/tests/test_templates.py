@@ -21,7 +21,6 @@ from multios.drivers.base import DriverContext
 from multios.drivers.declarative_template import read, render
 from multios.drivers.template import TemplateDriver
 from multios.engine.build import Builds
-from multios.engine.build_images import BuildImages
 from multios.engine.images import Images
 from multios.engine.templates import TEMPLATE_LABEL, Templates, image_name
 from multios.engine.unpacking import snapshot_key
@@ -148,7 +147,7 @@ class World:
         self.builds = Builds(
             directory / "build",
             directory / "run",
-            BuildImages(self.images),
+            self.images,
             self,
             content.has,
             settings or BuildSettings(),

@@ -15,7 +15,6 @@ from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
 from multios.engine.build import Builds
-from multios.engine.build_images import BuildImages
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
 from multios.engine.drivers import Drivers
@@ -72,9 +71,9 @@ class Engine:
         self.images = Images(content, self.drivers.storages, sources)
         self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
         sandbox = ContainerSandbox()
-        self.builds = Builds(
-            data / "build", run, BuildImages(self.images), sandbox, content.has, settings.build
-        )
+        self.builds = Builds(data / "build", run, self.images, sandbox, content.has, settings.build)
+        self.images.keep(self.builds.cache)
+        self.images.collect_garbage()
         self.templates = Templates(self.catalog, self.images, self.builds)
         parts = self._parts(data)
         self.containers = Containers(parts)

@@ -7,23 +7,22 @@ layers. So both may be lost or left half by a kill, and what is missing is made 
 from __future__ import annotations
 
 import logging
-import re
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, BinaryIO, TypeGuard
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, Protocol, TypeGuard, cast
 
 from multios.drivers.image_source import ANYHOW, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.storage import StorageDriver
+from multios.engine.image_records import ImageRecords, hint, no_image, normal
 from multios.engine.locks import KeyedLocks
 from multios.engine.unpacking import Unpacker
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, nearest
+from multios.errors import Conflict, InvalidInput, MultiosError, Refused, StepFailed
 from multios.layers.compression import decompressed
 from multios.model import platform
 from multios.model.image import Descriptor, Image, ImageConfig, ResolvedImage
 from multios.model.reference import parse
 from multios.store import manifest
-from multios.store.content import REFERENCE_ANNOTATION, ContentStore
+from multios.store.content import ContentStore
 from multios.store.layer_stream import GZIP_LAYER_TYPE, CompressedLayer, chunks_of, written_by
 
 log = logging.getLogger(__name__)
@@ -31,11 +30,22 @@ log = logging.getLogger(__name__)
 LARGEST_ROOTFS = 64 << 30
 """Bytes of an imported root filesystem; more is taken for a bomb."""
 
-_ID = re.compile(r"(?:sha256:)?([0-9a-f]{4,64})")
+
+class Keeper(Protocol):
+    """Who needs content that no image needs: a build cache."""
+
+    def kept_digests(self) -> Iterable[str]:
+        """Blobs that stay."""
+
+    def kept_chains(self) -> Iterable[str]:
+        """Chain IDs whose snapshots stay, and with them those they stand on."""
 
 
-class Images:
-    """The images of one content store. ``storages`` and ``sources`` are read at every use, so they may grow."""
+class Images(ImageRecords):
+    """The images of one content store. ``storages`` and ``sources`` are read at every use, so they may grow.
+
+    What a killed process left stays until :meth:`collect_garbage`, to be called when every keeper is known.
+    """
 
     def __init__(
         self,
@@ -43,68 +53,12 @@ class Images:
         storages: Sequence[StorageDriver],
         sources: Sequence[ImageSourceDriver],
     ) -> None:
-        self._content = content
+        self._keepers: list[Keeper] = []
         self._storages = storages
         self._sources = sources
         self._fetching = KeyedLocks()
-        self._lock = threading.Lock()
-        self._records: dict[str, Image] = {}
-        self._unpacker = Unpacker(content, self.list)
-        self._collect_garbage()
-        self._refresh()
-
-    # --- finding ----------------------------------------------------------------------------------
-
-    def list(self) -> tuple[Image, ...]:
-        """All images, newest first; one without a name has no references."""
-        records = tuple(self._records.values())
-        return tuple(sorted(records, key=lambda image: image.created, reverse=True))
-
-    def find(self, reference: str) -> Image | None:
-        """The image with this name (the tag is ``latest`` unless given), id or unambiguous id prefix.
-
-        Raises ``InvalidInput`` for a prefix of several ids; what cannot be a name is simply not found.
-        """
-        records = self._records
-        name = _normal(reference)
-        for image in records.values():
-            if name in image.references or (name and name.partition("@")[2] == image.manifest.digest):
-                return image
-        if match := _ID.fullmatch(reference):
-            found = [image for image in records.values() if image.id.startswith(match[1])]
-            if len(found) > 1:
-                raise InvalidInput(f"image id {reference!r} is ambiguous", "write more of it")
-            return found[0] if found else None
-        return None
-
-    def get(self, reference: str) -> Image:
-        """As :meth:`find`; ``NotFound`` with the nearest name when there is none."""
-        image = self.find(reference)
-        if image is None:
-            parse(reference)
-            known = [name for item in self.list() for name in item.references]
-            raise _no_image(reference, known, "see 'multios-container images'")
-        return image
-
-    def inspect(self, reference: str) -> dict[str, Any]:
-        """The whole record, with podman's keys."""
-        image = self.get(reference)
-        system, _, architecture = image.platform.partition("/")
-        details = self._content.read_json(f"sha256:{image.id}")
-        return {
-            "Id": image.id,
-            "Digest": image.manifest.digest,
-            "RepoTags": list(image.references),
-            "Created": details.get("created", ""),
-            "Size": image.size,
-            "Os": system,
-            "Architecture": architecture,
-            "Source": image.source,
-            "Config": manifest.config_json(image.config),
-            "Labels": dict(image.config.labels),
-            "RootFS": {"Type": "layers", "Layers": list(image.layers)},
-            "History": [dict(item) for item in manifest.read_history(self._content, image)],
-        }
+        self._unpacker = Unpacker(content, self._needed_chains)
+        super().__init__(content)
 
     # --- bringing ---------------------------------------------------------------------------------
 
@@ -137,7 +91,7 @@ class Images:
                 if _serves(image, request)
                 else self._fetch(source, resolved, progress, request)
             )
-            for name in dict.fromkeys([resolved.reference, _normal(reference)]):
+            for name in dict.fromkeys([resolved.reference, normal(reference)]):
                 if name and "@" not in name:
                     self._tag(name, descriptor)
         return self.get(resolved.reference)
@@ -157,7 +111,7 @@ class Images:
         parse(reference)
         names = self.known_names()
         valid = f"there are {', '.join(names[:8])}" if names else "install multios-image-bootstrap"
-        raise _no_image(
+        raise no_image(
             reference, names, f"{valid}; import a root filesystem with 'multios-container image import'"
         )
 
@@ -165,19 +119,19 @@ class Images:
         self, source: ImageSourceDriver, resolved: ResolvedImage, progress: Progress, request: FetchRequest
     ) -> Descriptor:
         try:
-            with self._content.holding():
+            with self.holding():
                 found = source.fetch(resolved, self._content, progress, request)
                 found = _annotated(found, source.name)
                 manifest.read_image(self._content, found)
                 self._tag(resolved.reference, found)
                 return found
         except MultiosError as error:
-            self._collect_garbage()
+            self.collect_garbage()
             if source.catch_all:  # it could not tell before that it has no such image
-                error.remedy = f"{_hint(resolved.reference, self.known_names())}{error.remedy}"
+                error.remedy = f"{hint(resolved.reference, self.known_names())}{error.remedy}"
             raise
         except Exception as error:
-            self._collect_garbage()
+            self.collect_garbage()
             log.exception("fetching %s from %s failed", resolved.reference, source.name)
             raise StepFailed(
                 f"fetch {resolved.reference}", f"{source.name}: {error}", "the daemon's log has the details"
@@ -190,7 +144,7 @@ class Images:
 
         Each layer is unpacked once per storage driver; several threads that ask wait for one another.
         """
-        return self._unpacker.unpack(image, storage, progress)
+        return self.unpack_layers(self.layers_of(image), storage, progress)
 
     # --- making -----------------------------------------------------------------------------------
 
@@ -211,17 +165,16 @@ class Images:
         default = ImageConfig(command=("/bin/sh",), environment=(manifest.DEFAULT_PATH,))
         config = manifest.changed(default, changes)
         try:
-            with self._content.holding():
+            with self.holding():
                 progress(f"Reading {name}", 0, 0)
                 layer = self._store_layer(decompressed(stream.read), LARGEST_ROOTFS)
-                descriptor = manifest.write_image(self._content, config, [layer], f"import {name}")
-                descriptor = _annotated(descriptor, "import")
-                self.unpack(manifest.read_image(self._content, descriptor), storage, progress)
-                self._tag(name, descriptor)
+                self.unpack_layers([layer], storage, progress)
+                created = manifest.now()
+                history = [manifest.history_entry(created, f"import {name}")]
+                return self.write(config, [layer], history, [name], "import", created)
         except MultiosError:
-            self._collect_garbage()
+            self.collect_garbage()
             raise
-        return self.get(name)
 
     def commit(
         self,
@@ -238,30 +191,54 @@ class Images:
         With ``consume`` the snapshot itself becomes the layer's committed snapshot, and is gone when this returns.
         """
         names = [self._writable_name(reference) for reference in references]
-        with self._content.holding():
-            with written_by(lambda target: storage.diff(snapshot, target)) as tar:
-                layer = self._store_layer(chunks_of(tar))
-            layers = [*manifest.read_layers(self._content, base), layer]
-            history = manifest.read_history(self._content, base)
-            stored = manifest.write_image(self._content, config, layers, created_by, history)
-            descriptor = _annotated(stored, "build")
+        with self.holding():
+            layers = [*self.layers_of(base), self.store_layer_of(snapshot, storage, None)]
+            created = manifest.now()
+            history = [*self.history_of(base), manifest.history_entry(created, created_by)]
             if consume:
-                self._unpacker.adopt(manifest.read_image(self._content, descriptor), storage, snapshot)
-            for name in names:
-                self._tag(name, descriptor)
-        return self.get(names[0])
+                self.adopt(layers, storage, snapshot)
+            return self.write(config, layers, history, names, "build", created)
 
-    def layers_of(self, image: Image) -> tuple[manifest.Layer, ...]:
-        """The image's stored layers, lowest first."""
-        return manifest.read_layers(self._content, image)
+    def write(
+        self,
+        config: ImageConfig,
+        layers: Sequence[manifest.Layer],
+        history: Sequence[Mapping[str, Any]],
+        references: Sequence[str],
+        source: str,
+        created: float,
+        platform: str = "",
+    ) -> Image:
+        """An image of stored layers; without ``references`` it has no name. Call it while :meth:`holding`.
 
-    def history_of(self, image: Image) -> tuple[Mapping[str, Any], ...]:
-        """How the image came to be (image-spec, config.md, ``history``), oldest first."""
-        return manifest.read_history(self._content, image)
+        ``history`` is the whole of it; ``created`` in seconds since the epoch; an empty ``platform`` is this
+        machine's.
+        """
+        names = [self._writable_name(reference) for reference in references]
+        descriptor = manifest.write_document(self._content, config, layers, history, created, platform)
+        return self._registered(_annotated(descriptor, source), names)
 
-    def holding(self) -> AbstractContextManager[None]:
-        """While it is held, nothing that is put into the content store is collected."""
-        return self._content.holding()
+    def store_layer_of(self, snapshot: str, storage: StorageDriver, latest: float | None) -> manifest.Layer:
+        """What an active snapshot changes, stored as a layer; with ``latest`` no file in it is younger."""
+
+        def write(target: BinaryIO) -> None:
+            if latest is None:
+                storage.diff(snapshot, target)
+            else:
+                cast(Any, storage).diff(snapshot, target, latest)
+
+        with written_by(write) as tar:
+            return self._store_layer(chunks_of(tar))
+
+    def adopt(self, layers: Sequence[manifest.Layer], storage: StorageDriver, snapshot: str) -> str:
+        """Let the active snapshot, of which the last layer was made, be the committed one of ``layers``; its key."""
+        return self._unpacker.adopt([layer.diff_id for layer in layers], storage, snapshot)
+
+    def unpack_layers(
+        self, layers: Sequence[manifest.Layer], storage: StorageDriver, progress: Progress
+    ) -> str:
+        """The key of the committed snapshot of ``layers``; empty for none."""
+        return self._unpacker.unpack(layers, storage, progress)
 
     def tag(self, reference: str, name: str) -> Image:
         """Give the image one more name."""
@@ -291,7 +268,7 @@ class Images:
         the image only loses its names. Blobs and snapshots that no image needs go, except below a container.
         """
         image = self.get(reference)
-        name = _normal(reference)
+        name = normal(reference)
         names = [name] if name in image.references else list(image.references)
         if len(names) > 1 and not force:
             raise Conflict(
@@ -311,43 +288,43 @@ class Images:
             removed.append(f"sha256:{image.id}")
         self._refresh()
         if last and not used_by:
-            self._collect_garbage()
-            for storage in self._storages:
-                self._unpacker.release(image, storage)
+            self.collect_garbage()
         return tuple(removed)
 
-    def _collect_garbage(self) -> None:
-        """Remove what no image needs, but for what a fetch that was cut off goes on with."""
-        self._content.collect_garbage(
-            [digest for source in self._sources for digest in source.kept_digests()]
-        )
+    # --- keeping ----------------------------------------------------------------------------------
 
-    # --- the index --------------------------------------------------------------------------------
+    def keep(self, keeper: Keeper) -> None:
+        """From now on nothing goes that ``keeper`` needs."""
+        self._keepers.append(keeper)
 
-    def _tag(self, name: str, descriptor: Descriptor) -> None:
-        self._content.tag(name, descriptor)
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """While this lasts, nothing that is put or found in the store or unpacked is collected."""
+        with self._unpacker.holding(), self._content.holding():
+            yield
+
+    def _needed_chains(self) -> Iterator[str]:
+        for image in self.list():
+            yield from manifest.chain_ids(image.layers)
+        for keeper in self._keepers:
+            yield from keeper.kept_chains()
+
+    def collect_garbage(self) -> None:
+        """Remove blobs and snapshots that no image and no keeper needs, but for what a cut-off fetch goes on with."""
+        keepers: list[ImageSourceDriver | Keeper] = [*self._sources, *self._keepers]
+        self._content.collect_garbage([digest for keeper in keepers for digest in keeper.kept_digests()])
+        for storage in self._storages:
+            self._unpacker.collect(storage)
+
+    def _registered(self, descriptor: Descriptor, names: Sequence[str]) -> Image:
+        """The image of a stored manifest, from now on in the index under ``names``, or without one."""
+        image = manifest.read_image(self._content, descriptor)
+        if not names:
+            self._content.add(descriptor)
+        for name in names:
+            self._content.tag(name, descriptor)
         self._refresh()
-
-    def _refresh(self) -> None:
-        """Read the index again; only manifests that are new are opened. A damaged image is left out and logged."""
-        with self._lock:
-            names: dict[str, list[str]] = {}
-            entries = {item.digest: item for item in self._content.manifests()}
-            for item in self._content.manifests():
-                name = item.annotations.get(REFERENCE_ANNOTATION)
-                names.setdefault(item.digest, []).extend([name] if name else [])
-            records = {}
-            for digest, item in entries.items():
-                known = self._records.get(digest)
-                references = tuple(names[digest])
-                if known is not None and known.references == references:
-                    records[digest] = known
-                    continue
-                try:
-                    records[digest] = manifest.read_image(self._content, item, references)
-                except MultiosError as error:
-                    log.warning("image %s is left out: %s", references or digest, error)
-            self._records = records
+        return self._records.get(descriptor.digest, image)
 
 
 def _serves(image: Image | None, request: FetchRequest) -> TypeGuard[Image]:
@@ -359,23 +336,6 @@ def _serves(image: Image | None, request: FetchRequest) -> TypeGuard[Image]:
     return platform.parse(request.platform).preference(platform.parse(image.platform)) is not None
 
 
-def _normal(reference: str) -> str:
-    """The full form of a name, or empty when ``reference`` cannot be one."""
-    try:
-        return str(parse(reference))
-    except InvalidInput:
-        return ""
-
-
 def _annotated(descriptor: Descriptor, source: str) -> Descriptor:
     annotations = {**descriptor.annotations, manifest.SOURCE_ANNOTATION: source}
     return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, annotations)
-
-
-def _no_image(reference: str, known: Sequence[str], remedy: str) -> NotFound:
-    return NotFound(f"no such image: {reference!r}", _hint(reference, known) + remedy)
-
-
-def _hint(reference: str, known: Sequence[str]) -> str:
-    guess = nearest(reference, [*known])
-    return f"did you mean {guess!r}? " if guess not in ("", reference) else ""

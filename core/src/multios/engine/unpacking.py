@@ -6,16 +6,15 @@ import contextlib
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from multios.drivers.image_source import Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed
 from multios.layers.unpack import unpack
-from multios.model.image import Image
 from multios.store.content import ContentStore
-from multios.store.manifest import Layer, chain_ids, read_layers
+from multios.store.manifest import Layer, chain_ids
 
 log = logging.getLogger(__name__)
 
@@ -29,49 +28,73 @@ def snapshot_key(chain_id: str) -> str:
 
 
 class Unpacker:
-    """Unpacks images of ``content``; ``images`` tells which exist, so that what no image needs can go."""
+    """Unpacks layers of ``content``; ``needed`` tells the chain IDs that stay, so that the others can go."""
 
-    def __init__(self, content: ContentStore, images: Callable[[], Iterable[Image]]) -> None:
+    def __init__(self, content: ContentStore, needed: Callable[[], Iterable[str]]) -> None:
         self._content = content
-        self._images = images
+        self._needed_chains = needed
         self._locks = KeyedLocks()
         self._clearing = threading.Lock()
         self._cleared: set[str] = set()
+        self._holding = threading.Lock()
+        self._holds = 0
+        self._held: set[str] = set()
 
-    def unpack(self, image: Image, storage: StorageDriver, progress: Progress) -> str:
-        """The key of the committed snapshot of all layers; only absent ones are unpacked."""
-        self._clear_leftovers(storage)
-        keys = [snapshot_key(chain) for chain in chain_ids(image.layers)]
-        if not _exists(storage, keys[-1]):
-            parent = ""
-            for number, (key, layer) in enumerate(
-                zip(keys, read_layers(self._content, image), strict=True), 1
-            ):
-                with self._locks.holding((storage.name, key)):
-                    if not _exists(storage, key):
-                        what = f"Unpacking layer {number} of {len(keys)}"
-                        self._unpack_layer(layer, storage, key, parent, _renamed(progress, what))
-                parent = key
-        return keys[-1]
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[None]:
+        """While this lasts, the snapshots that are made or found stay, though no image needs them yet."""
+        with self._holding:
+            self._holds += 1
+        try:
+            yield
+        finally:
+            with self._holding:
+                self._holds -= 1
+                if not self._holds:
+                    self._held.clear()
 
-    def adopt(self, image: Image, storage: StorageDriver, snapshot: str) -> None:
-        """Let the active snapshot, of which the image's top layer was made, be that layer's committed one."""
+    def unpack(self, layers: Sequence[Layer], storage: StorageDriver, progress: Progress) -> str:
+        """The key of the committed snapshot of all layers, empty for none; only absent ones are unpacked."""
         self._clear_leftovers(storage)
-        key = snapshot_key(chain_ids(image.layers)[-1])
-        with self._locks.holding((storage.name, key)):
-            if _exists(storage, key):
+        keys = [snapshot_key(chain) for chain in chain_ids([layer.diff_id for layer in layers])]
+        self._hold(keys)
+        if not keys:
+            return ""
+        with self._locks.holding((storage.name, keys[-1])):
+            if _exists(storage, keys[-1]):
+                return keys[-1]
+        parent = ""
+        for number, (key, layer) in enumerate(zip(keys, layers, strict=True), 1):
+            with self._locks.holding((storage.name, key)):
+                if not _exists(storage, key):
+                    what = f"Unpacking layer {number} of {len(keys)}"
+                    self._unpack_layer(layer, storage, key, parent, _renamed(progress, what))
+            parent = key
+        return parent
+
+    def adopt(self, diff_ids: Sequence[str], storage: StorageDriver, snapshot: str) -> str:
+        """Let the active snapshot, of which the top layer was made, be the committed one of the chain; its key."""
+        self._clear_leftovers(storage)
+        keys = [snapshot_key(chain) for chain in chain_ids(diff_ids)]
+        self._hold(keys)
+        with self._locks.holding((storage.name, keys[-1])):
+            if _exists(storage, keys[-1]):
                 storage.remove(snapshot)
             else:
-                storage.commit(key, snapshot)
+                storage.commit(keys[-1], snapshot)
+        return keys[-1]
 
-    def release(self, image: Image, storage: StorageDriver) -> None:
-        """Remove the image's snapshots, from the top down to the first that something else needs."""
+    def collect(self, storage: StorageDriver) -> None:
+        """Remove the snapshots of chains that nothing needs, but those below a container."""
         needed = self._needed()
-        for chain in reversed(chain_ids(image.layers)):
-            key = snapshot_key(chain)
-            with self._locks.holding((storage.name, key)):
-                if key in needed or not _removed(storage, key):
-                    return
+        unneeded = [
+            snapshot.key
+            for snapshot in list(storage.walk())
+            if snapshot.key.startswith(_CHAIN_PREFIX) and snapshot.key not in needed
+        ]
+        # A parent can go only after its children, which stand in no order.
+        while removed := [key for key in unneeded if self._removed(storage, key)]:
+            unneeded = [key for key in unneeded if key not in removed]
 
     def _unpack_layer(
         self, layer: Layer, storage: StorageDriver, key: str, parent: str, progress: Progress
@@ -97,24 +120,36 @@ class Unpacker:
             ) from error
 
     def _clear_leftovers(self, storage: StorageDriver) -> None:
-        """Once per storage driver: what a killed process was unpacking, and chains of no image, go."""
+        """Once per storage driver: what a killed process was unpacking, and chains that nothing needs, go."""
         with self._clearing:
             if storage.name in self._cleared:
                 return
-            needed = self._needed()
-            committed = []
             for snapshot in list(storage.walk()):
                 if snapshot.key.startswith(UNPACKING_PREFIX):
                     storage.remove(snapshot.key)
-                elif snapshot.key.startswith(_CHAIN_PREFIX) and snapshot.key not in needed:
-                    committed.append(snapshot.key)
-            # A parent can go only after its children, which stand in no order.
-            while removed := [key for key in committed if _removed(storage, key)]:
-                committed = [key for key in committed if key not in removed]
             self._cleared.add(storage.name)
+            self.collect(storage)
+
+    def _hold(self, keys: Sequence[str]) -> None:
+        with self._holding:
+            if self._holds:
+                self._held.update(keys)
 
     def _needed(self) -> set[str]:
-        return {snapshot_key(chain) for image in self._images() for chain in chain_ids(image.layers)}
+        with self._holding:
+            held = set(self._held)
+        return held | {snapshot_key(chain) for chain in self._needed_chains()}
+
+    def _removed(self, storage: StorageDriver, key: str) -> bool:
+        """Remove a snapshot unless another one stands on it, or somebody has just taken it."""
+        with self._locks.holding((storage.name, key)):
+            if key in self._needed():
+                return False
+            try:
+                storage.remove(key)
+            except Conflict:
+                return False
+        return True
 
 
 def _exists(storage: StorageDriver, key: str) -> bool:
@@ -122,15 +157,6 @@ def _exists(storage: StorageDriver, key: str) -> bool:
         return storage.stat(key).kind == "committed"
     except NotFound:
         return False
-
-
-def _removed(storage: StorageDriver, key: str) -> bool:
-    """Remove a snapshot unless another one stands on it."""
-    try:
-        storage.remove(key)
-    except Conflict:
-        return False
-    return True
 
 
 def _renamed(progress: Progress, what: str) -> Progress:

@@ -134,6 +134,12 @@ class ContentStore:
             entries = [item for item in entries if item is not replaced] + [named]
             self._store(_keep_unnamed(entries, replaced))
 
+    def add(self, descriptor: Descriptor) -> None:
+        """Put a manifest into the index without a reference, unless it is there."""
+        with self._lock:
+            if not any(item.digest == descriptor.digest for item in self._entries):
+                self._store([*self._entries, descriptor])
+
     def untag(self, reference: str, keep: bool = False) -> bool:
         """Remove ``reference``, with ``keep`` not its manifest; whether it existed."""
         with self._lock:

@@ -67,6 +67,17 @@ def architecture() -> str:
     return _ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
+def now() -> float:
+    """Seconds since the epoch: ``SOURCE_DATE_EPOCH`` where the environment has it (reproducible-builds.org)."""
+    return float(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+
+def history_entry(created: float, created_by: str, comment: str = "", author: str = "") -> dict[str, Any]:
+    """How one layer came to be (image-spec, config.md, ``history``)."""
+    texts = {"created_by": created_by, "comment": comment, "author": author}
+    return {"created": _time_text(created), **{key: text for key, text in texts.items() if text}}
+
+
 def write_image(
     content: Sink,
     config: ImageConfig,
@@ -74,25 +85,42 @@ def write_image(
     created_by: str,
     history: Sequence[Mapping[str, Any]] = (),
 ) -> Descriptor:
+    """As :func:`write_document`, now; ``history`` is that of the layers before the last one."""
+    created = now()
+    return write_document(content, config, layers, [*history, history_entry(created, created_by)], created)
+
+
+def write_document(
+    content: Sink,
+    config: ImageConfig,
+    layers: Sequence[Layer],
+    history: Sequence[Mapping[str, Any]],
+    created: float,
+    platform: str = "",
+) -> Descriptor:
     """Store config and manifest of an image whose layers are stored; the manifest's descriptor.
 
-    ``history`` is that of the layers before the last one, which ``created_by`` explains. The time of
-    creation is ``SOURCE_DATE_EPOCH`` where the environment has it.
+    ``created`` in seconds since the epoch; an empty ``platform`` is this machine's.
     """
-    created = _time_text(float(os.environ.get("SOURCE_DATE_EPOCH") or time.time()))
+    system, machine, variant = (*(platform or f"linux/{architecture()}").split("/"), "")[:3]
     document = {
-        "created": created,
-        "architecture": architecture(),
-        "os": "linux",
+        "created": _time_text(created),
+        "architecture": machine,
+        "os": system,
+        **({"variant": variant} if variant else {}),
         "config": config_json(config),
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [*history, {"created": created, "created_by": created_by}],
+        "history": [dict(item) for item in history],
     }
-    stored = content.put_bytes(CONFIG_TYPE, _bytes(document))
+    return write_manifest(content, content.put_bytes(CONFIG_TYPE, _bytes(document)), layers)
+
+
+def write_manifest(content: Sink, config: Descriptor, layers: Sequence[Layer]) -> Descriptor:
+    """Store the manifest of a stored config and stored layers; its descriptor."""
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST_TYPE,
-        "config": descriptor_json(stored),
+        "config": descriptor_json(config),
         "layers": [descriptor_json(layer.blob) for layer in layers],
     }
     return content.put_bytes(MANIFEST_TYPE, _bytes(manifest))
@@ -105,7 +133,7 @@ def read_image(content: Blobs, manifest: Descriptor, references: tuple[str, ...]
         stored, blobs = document["config"], document["layers"]
         details = content.read_json(stored["digest"])
         diff_ids = tuple(str(item) for item in details["rootfs"]["diff_ids"])
-        if len(diff_ids) != len(blobs) or not 0 < len(blobs) <= _MOST_LAYERS:
+        if len(diff_ids) != len(blobs) or len(blobs) > _MOST_LAYERS:
             raise ValueError(f"{len(blobs)} layers and {len(diff_ids)} diff IDs")
         return Image(
             id=stored["digest"].removeprefix("sha256:"),
@@ -115,7 +143,7 @@ def read_image(content: Blobs, manifest: Descriptor, references: tuple[str, ...]
             layers=diff_ids,
             created=_seconds(details.get("created")),
             size=sum(int(item["size"]) for item in blobs),
-            platform=f"{details.get('os', 'linux')}/{details.get('architecture', architecture())}",
+            platform="/".join(_platform_words(details)),
             source=manifest.annotations.get(SOURCE_ANNOTATION, ""),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -204,6 +232,15 @@ def config_json(config: ImageConfig) -> dict[str, Any]:
     return {
         key: dict(value) if isinstance(value, Mapping) else value for key, value in lists.items() if value
     }
+
+
+def _platform_words(details: Mapping[str, Any]) -> list[str]:
+    words = [
+        details.get("os") or "linux",
+        details.get("architecture") or architecture(),
+        details.get("variant"),
+    ]
+    return [str(word) for word in words if word]
 
 
 def _read_config(section: Mapping[str, Any]) -> ImageConfig:
