@@ -8,13 +8,15 @@ from collections.abc import Callable
 
 from multios.errors import InvalidInput, StepFailed
 from multios.model.image import Descriptor
-from multios_image_registry.session import BACK_OFF_SECONDS, Session, finish
+from multios_image_registry.session import Session, finish
 from multios_image_registry.transport import Failure, Response, failure
 
 _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
 SLOWEST_BYTES_A_SECOND = 512
 _WINDOW_SECONDS = 60.0
+_WORTHWHILE = 1 << 20
+"""Bytes after which a cut is the first one again."""
 
 
 class BlobStream:
@@ -27,6 +29,7 @@ class BlobStream:
         self._response: Response | None = None
         self._validator = f'"{blob.digest}"'
         self._position = 0
+        self._cut_at = 0
         self._cuts = 0
         self._stalls = 0
         self._window = (0.0, 0)
@@ -45,7 +48,6 @@ class BlobStream:
                 self._cut(error)
                 continue
             self._position += len(chunk)
-            self._cuts = self._stalls = 0
             self._meter(self._position)
             return chunk
         self.close()
@@ -78,11 +80,14 @@ class BlobStream:
 
     def _cut(self, error: Failure) -> None:
         self.close()
+        if self._position - self._cut_at >= _WORTHWHILE:
+            self._cuts = self._stalls = 0
+        self._cut_at = self._position
         self._cuts += 1
         self._stalls += error.stalled
         if self._cuts > self._session.retries or self._stalls > 1:
             raise self._session.told(error) from error
-        self._session.pause(BACK_OFF_SECONDS * 2 ** (self._cuts - 1))
+        self._session.back_off(self._cuts - 1)
 
     def _open(self) -> Response:
         session, start = self._session, self._position

@@ -32,6 +32,10 @@ def _no_body() -> None:
     return None
 
 
+class Interrupted(StepFailed):
+    """It may work another time: the registry gave no answer, or said that it cannot for now."""
+
+
 class Session:
     """``step`` begins every error (``pull alpine:3``); ``cancelled``, once set, ends waiting.
 
@@ -117,6 +121,10 @@ class Session:
         finish(response)
         return b"".join(parts)
 
+    def back_off(self, attempt: int) -> None:
+        """Wait before another attempt, counted from 0: twice as long each time."""
+        self.pause(BACK_OFF_SECONDS * 2**attempt)
+
     def pause(self, seconds: float) -> None:
         """Wait, unless the transfer is cancelled meanwhile. Raises ``StepFailed`` then."""
         if self.cancelled.wait(seconds):
@@ -145,7 +153,7 @@ class Session:
             if response.status not in _REDIRECTS or "Location" not in response.headers:
                 return response
             response.close()
-            url = self.checked(urljoin(url, response.headers["Location"]))
+            url = self._joined(url, response.headers["Location"])
         raise self.failed("redirects without end", "ask who runs it")
 
     def send(
@@ -176,7 +184,15 @@ class Session:
         """The ``Location`` of an answer to ``asked`` as a whole URL."""
         if not response.headers.get("Location"):
             raise self.failed("does not say where to upload to", "it speaks no OCI distribution protocol")
-        return self.checked(urljoin(self._url(asked), response.headers["Location"]))
+        return self._joined(self._url(asked), response.headers["Location"])
+
+    def _joined(self, url: str, location: str) -> str:
+        try:
+            return self.checked(urljoin(url, location))
+        except ValueError:
+            raise self.failed(
+                f"leads to {_printable(location)}, which is no address", "ask who runs it"
+            ) from None
 
     def checked(self, url: str) -> str:
         """``url``, unless it is in plain without anyone having allowed that. Raises ``StepFailed``."""
@@ -206,10 +222,10 @@ class Session:
         """The error that says what the registry did."""
         return StepFailed(self.step, f"{self._who()} {cause}", remedy)
 
-    def told(self, error: Failure) -> StepFailed:
+    def told(self, error: Failure) -> Interrupted:
         """The error for a registry that gave no answer."""
         what = "stopped answering" if error.reached else "cannot be reached"
-        return StepFailed(self.step, f"{self._who()} {what} ({error.cause})", error.remedy)
+        return Interrupted(self.step, f"{self._who()} {what} ({error.cause})", error.remedy)
 
     def _who(self) -> str:
         mirror = f"'s mirror {self._base}" if self.endpoint.mirror else ""
@@ -231,7 +247,9 @@ class Session:
             return NotFound(f"{self.step}: {who} has no such image{said}", "check its name and tag")
         if status == 429:
             return self.failed(f"limits how often it may be asked{said}", f"try again later, or: {login}")
-        return self.failed(f"answered {status}{said}", "try again later" if status >= 500 else "")
+        if status >= 500:
+            return Interrupted(self.step, f"{who} answered {status}{said}", "try again later")
+        return self.failed(f"answered {status}{said}", "ask who runs it")
 
 
 def finish(response: Response) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from multios.drivers.image_source import ContentReader, ContentSink, Credentials, FetchRequest, Progress
 from multios.engine.locks import KeyedLocks
-from multios.errors import InvalidInput, MultiosError, StepFailed
+from multios.errors import InvalidInput, MultiosError
 from multios.model import platform
 from multios.model.image import Descriptor
 from multios.model.platform import Platform
@@ -19,7 +19,7 @@ from multios_image_registry.download import BlobStream
 from multios_image_registry.journal import Journal
 from multios_image_registry.manifests import Manifest
 from multios_image_registry.places import Endpoint, Place
-from multios_image_registry.session import Session, finish
+from multios_image_registry.session import Interrupted, Session, finish
 from multios_image_registry.transport import Transport
 
 if TYPE_CHECKING:
@@ -80,10 +80,8 @@ class Transfers:
         manifests.check_config(session.step, config, len(manifest.layers), wanted)
         try:
             self._fetch_layers(session, place, reference, manifest, content, progress)
-        except StepFailed as error:
-            if error.step != session.step:  # not the registry's fault: a full disk is not kept full
-                self._journal.finished(reference)
-            raise
+        except Interrupted:
+            raise  # what has come stays for the next pull
         except BaseException:
             self._journal.finished(reference)
             raise

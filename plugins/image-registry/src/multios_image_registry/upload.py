@@ -7,9 +7,9 @@ from typing import IO, BinaryIO, cast
 from urllib.parse import urlencode
 
 from multios.drivers.image_source import ContentReader
-from multios.errors import MultiosError, StepFailed
+from multios.errors import MultiosError
 from multios.model.image import Descriptor
-from multios_image_registry.session import BACK_OFF_SECONDS, Session, finish
+from multios_image_registry.session import Interrupted, Session, finish
 
 CHUNK = 32 << 20
 """Bytes of one request: proxies before registries have limits."""
@@ -43,10 +43,10 @@ def upload(
             try:
                 _send(session, repository, blob, content, location, meter)
                 break
-            except StepFailed:
+            except Interrupted:
                 if attempt == session.retries:
                     raise
-            session.pause(BACK_OFF_SECONDS * 2**attempt)
+            session.back_off(attempt)
             location = None
     meter(blob.size)
 
