@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multios.api.protocol import PeerGone
+from multios.api.registry_methods import read_credentials
 from multios.build.context_source import directory_source, empty_source, read_text, stream_source
 from multios.build.request import BuildRequest
 from multios.build.run_mounts import LARGEST_SECRET
@@ -21,7 +22,7 @@ from multios.dockerfile.parser import parse
 from multios.drivers.image_source import FetchRequest
 from multios.engine.build import read_secret
 from multios.errors import InvalidInput, Refused
-from multios.model import container_document
+from multios.model import container_document, platform
 
 if TYPE_CHECKING:
     from multios.api.server import Call
@@ -49,14 +50,13 @@ class Builds:
                 with contextlib.suppress(PeerGone, OSError):  # noticed by ``alive``
                     call.item(dict(news))
 
-            for note in request.dockerfile.notes:
-                tell({"note": note})
             image = self._engine.builds.build(request, source, tell, call.alive)
         return {"id": image.id}
 
     def prune(self, call: Call) -> Any:
         _check_administrator(call, "emptying the build cache")
         removed = self._engine.builds.prune()
+        self._engine.images.collect_garbage()
         return removed
 
     # --- what was asked ---------------------------------------------------------------------------------
@@ -104,6 +104,7 @@ class Builds:
         if network not in NETWORKS:
             raise InvalidInput(f"--network: {network!r}", f"one of {', '.join(NETWORKS)}")
         secrets, agents = self._descriptors(call)
+        wanted = call.text("platform", "")
         return BuildRequest(
             dockerfile=parse(text, call.text("file", "Dockerfile")),
             references=references,
@@ -111,7 +112,11 @@ class Builds:
             arguments=arguments,
             labels=call.texts("labels"),
             fresh=call.flag("no_cache"),
-            fetch=FetchRequest(platform=call.text("platform", ""), refresh=call.flag("pull")),
+            fetch=FetchRequest(
+                platform=str(platform.parse(wanted)) if wanted else "",
+                credentials=read_credentials(call.fds[-1]) if call.flag("credentials") and call.fds else {},
+                refresh=call.flag("pull"),
+            ),
             network=network,
             resources=container_document.parse_resources(call.mapping("resources")),
             secrets=secrets,
@@ -120,9 +125,11 @@ class Builds:
         )
 
     def _descriptors(self, call: Call) -> tuple[dict[str, bytes], dict[str, int]]:
-        """Secrets and agents, whose descriptors come after the context's."""
+        """Secrets and agents, whose descriptors come after the context's and before that of credentials."""
         names, agent_names = call.words("secrets"), call.words("agents")
-        given = call.fds[1 if call.text("context") != "none" else 0 :]
+        given = call.fds[
+            1 if call.text("context") != "none" else 0 : -1 if call.flag("credentials") else None
+        ]
         if len(given) != len(names) + len(agent_names):
             raise InvalidInput(
                 "secrets and agents need a descriptor each", "use a client of the same version"

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ LARGEST_LAYERS = 20 << 30
 """Bytes of compressed layers; beyond either bound the steps used least lately go."""
 
 _VERSION = 1
+_NEEDED = """WITH RECURSIVE needed (id) AS (SELECT chain FROM step WHERE chain != '' UNION
+    SELECT parent FROM chain JOIN needed ON chain.id = needed.id WHERE parent != '')"""
 _SCHEMA = """
 CREATE TABLE step (key TEXT PRIMARY KEY, chain TEXT NOT NULL, media_type TEXT NOT NULL, digest TEXT NOT NULL,
     size INTEGER NOT NULL, diff_id TEXT NOT NULL, created REAL NOT NULL, used REAL NOT NULL);
+CREATE TABLE chain (id TEXT PRIMARY KEY, parent TEXT NOT NULL);
 CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL, used REAL NOT NULL);
 """
 
@@ -93,14 +96,20 @@ class BuildCache:
         layer = Layer(Descriptor(media_type, digest, size), diff_id) if digest else None
         return CachedStep(layer, created)
 
-    def remember(self, key: str, step: CachedStep, chain: str) -> None:
-        """Keep what a step made; ``chain`` is the chain ID of all layers up to it, empty where it has none."""
+    def remember(self, key: str, step: CachedStep, chains: Sequence[str]) -> None:
+        """Keep what a step made; ``chains`` are the chain IDs of all layers up to it, lowest first."""
         blob = step.layer.blob if step.layer else Descriptor("", "", 0)
         diff_id = step.layer.diff_id if step.layer else ""
         with self._lock:
             self._connection.execute(
                 "INSERT OR REPLACE INTO step VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (key, chain, blob.media_type, blob.digest, blob.size, diff_id, step.created, time.time()),
+                (
+                    *(key, chains[-1] if chains else "", blob.media_type, blob.digest, blob.size, diff_id),
+                    *(step.created, time.time()),
+                ),
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO chain VALUES (?, ?)", zip(chains, ["", *chains[:-1]], strict=True)
             )
             self._bound()
 
@@ -112,11 +121,14 @@ class BuildCache:
     def _bound(self) -> None:
         """Drop what was used least lately, until both bounds hold."""
         count, size = self._connection.execute("SELECT count(*), total(size) FROM step").fetchone()
+        is_full = count > MOST_STEPS or size > LARGEST_LAYERS
         while count > MOST_STEPS or size > LARGEST_LAYERS:
             row = self._connection.execute(
                 "DELETE FROM step WHERE key = (SELECT key FROM step ORDER BY used LIMIT 1) RETURNING size"
             ).fetchone()
             count, size = count - 1, size - row[0]
+        if is_full:
+            self._connection.execute(f"{_NEEDED} DELETE FROM chain WHERE id NOT IN (SELECT id FROM needed)")
 
     # --- notes --------------------------------------------------------------------------------------
 
@@ -143,20 +155,20 @@ class BuildCache:
 
     def kept_digests(self) -> Iterable[str]:
         """The blobs that cached steps made."""
-        return self._column("digest")
+        return self._texts("SELECT DISTINCT digest FROM step WHERE digest != ''")
 
     def kept_chains(self) -> Iterable[str]:
-        """The chain IDs that cached steps made."""
-        return self._column("chain")
+        """The chain IDs that cached steps made, and those that they stand on."""
+        return self._texts(f"{_NEEDED} SELECT id FROM needed")
 
-    def _column(self, name: str) -> list[str]:
+    def _texts(self, query: str) -> list[str]:
         with self._lock:
-            rows = self._connection.execute(f"SELECT DISTINCT {name} FROM step WHERE {name} != ''")
-            return [row[0] for row in rows]
+            return [row[0] for row in self._connection.execute(query)]
 
     def empty(self) -> int:
         """Forget every step; how many there were."""
         with self._lock:
             count = self._connection.execute("DELETE FROM step").rowcount
             self._connection.execute("DELETE FROM note")
+            self._connection.execute("DELETE FROM chain")
         return count

@@ -146,6 +146,8 @@ class Build:
 
     def _write(self, position: Position) -> Image:
         request = self.request
+        for note in (*request.dockerfile.notes, *self.scope.unused()):
+            self.report.note(note)
         config = with_labels(position.config, request.labels) if request.labels else position.config
         step = self.report.begin(f"storing {', '.join(request.references) or 'the image'}")
         created = position.created if request.epoch is None else request.epoch

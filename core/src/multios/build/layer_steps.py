@@ -16,7 +16,6 @@ from multios.build.sandbox import Cancelled, Command, CommandFailed, Hear, Sandb
 from multios.drivers.image_source import Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
-from multios.engine.unpacking import UNPACKING_PREFIX
 from multios.model.mount import Mount
 from multios.store.manifest import Layer, chain_ids
 from multios.supervisor.mounts import mounted
@@ -85,7 +84,7 @@ class LayerSteps:
             layer = make()
             step = CachedStep(layer, time.time() if created is None else created)
             chains = chain_ids([item.diff_id for item in (*layers, *([layer] if layer else ()))])
-            self.cache.remember(key, step, chains[-1] if chains else "")
+            self.cache.remember(key, step, chains)
             return Made(step, False)
 
     def run(
@@ -135,7 +134,7 @@ class LayerSteps:
         With ``alone`` it is written on nothing, whatever lies below it in the end (``--link``).
         """
         parent = "" if alone else self.parent(layers, progress)
-        storage, snapshot = self.storage, f"{UNPACKING_PREFIX}{secrets.token_hex(8)}"
+        storage, snapshot = self.storage, _snapshot_key()
         mounts = storage.prepare(snapshot, parent)
         try:
             with mounted(mounts) as root:
@@ -160,7 +159,7 @@ class LayerSteps:
     @contextlib.contextmanager
     def viewing(self, layers: Sequence[Layer], progress: Progress) -> Iterator[tuple[int, Sequence[Mount]]]:
         """The root filesystem of these layers to read from, as an O_PATH descriptor and as mounts."""
-        key = f"{UNPACKING_PREFIX}{secrets.token_hex(8)}"
+        key = _snapshot_key()
         parent = self.parent(layers, progress)
         mounts = self.storage.view(key, parent) if parent else self.storage.prepare(key)
         try:
@@ -168,6 +167,11 @@ class LayerSteps:
                 yield root, mounts
         finally:
             self.storage.remove(key)
+
+
+def _snapshot_key() -> str:
+    """In the form of a container's id, of which no container is: the next daemon sweeps those away."""
+    return secrets.token_hex(32)
 
 
 def check_wanted(cancelled: Callable[[], bool]) -> None:

@@ -16,7 +16,7 @@ class Report:
     """Numbers steps; ``tell`` gets what happens, one call at a time.
 
     ``{"step": n, "name": …}`` begins a step, ``{"step": n, "line": …}`` is of its output, and ``{"step": n, "end": …}``
-    with ``cached``, ``done`` or ``failed`` and ``seconds`` ends it.
+    with ``cached``, ``done`` or ``failed`` and ``seconds`` ends it. ``{"note": …}`` is of no step.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -31,6 +31,11 @@ class Report:
             number = self._count
             self._tell({"step": number, "name": name})
         return StepReport(self, number)
+
+    def note(self, text: str) -> None:
+        """Something that the user should know of the whole build."""
+        with self._lock:
+            self._tell({"note": text})
 
     def say(self, number: int, facts: Mapping[str, Any]) -> None:
         """Tell more of a step."""

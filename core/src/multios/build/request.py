@@ -34,7 +34,6 @@ class BuildRequest:
     fetch: FetchRequest = FetchRequest()
     network: str = "default"
     resources: Resources = Resources()
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     agents: Mapping[str, int] = field(default_factory=dict)
     epoch: float | None = None

@@ -53,10 +53,8 @@ class Command:
     working_directory: str = "/"
     user: str = ""
     network: str = "default"
-    privileged: bool = False
     resources: Resources = Resources()
     mounts: tuple[Volume, ...] = ()
-    extra_hosts: Mapping[str, str] = field(default_factory=dict)
 
 
 class Box(Protocol):

@@ -173,7 +173,10 @@ class StageBuild:
                 config.user,
                 network,
             ),
-            *(self._mounts.key(item.mounts), build.request.epoch, sorted(build.request.extra_hosts.items())),
+            *(
+                self._mounts.key(item.mounts),
+                build.request.epoch,
+            ),
         )
         told = [f"{name}={value}" for name, value in declared.items()]
         shown = " ".join([*([f"|{len(told)}", *told] if told else []), *words]).rstrip()
@@ -196,7 +199,6 @@ class StageBuild:
                     network=network,
                     resources=build.request.resources,
                     mounts=(*build.request.surroundings.mounts, *mounts.volumes, *programs),
-                    extra_hosts=build.request.extra_hosts,
                 )
                 return build.parts.steps.run(
                     self._at.layers, command, build.request.epoch, step.line, build.cancelled, step.progress

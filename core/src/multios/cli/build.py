@@ -43,8 +43,10 @@ def _build(values: Values, context: Context) -> int:
     fds = _context(values["file"] or "", values["context"], params)
     params["secrets"], secrets = _secrets(values["secrets"])
     params["agents"], agents = _agents(values["ssh"])
+    logins = _logins(params.get("dockerfile", ""))
+    params["credentials"] = bool(logins)
     printer = _Printer(quiet=values["quiet"])
-    answers = context.client.request("builds.build", params, [*fds, *secrets, *agents])
+    answers = context.client.request("builds.build", params, [*fds, *secrets, *agents, *logins])
     try:
         for kind, value, _ in answers:
             if kind == "item":
@@ -84,12 +86,17 @@ def _context(file: str, place: str, params: dict[str, Any]) -> list[int]:
         raise NotFound(f"{place}: {error.strerror}", "name the directory to build from") from None
     params["context"] = "directory"
     if file != "-":
-        path = file or _default(place)
+        path = _named(file, place) if file else _default(place)
         params["dockerfile"], params["file"] = _read(path), path
-        for own in (f"{path}.dockerignore",):
-            if os.path.isfile(own):
-                params["ignore"] = _read(own)
+        if os.path.isfile(f"{path}.dockerignore"):
+            params["ignore"] = _read(f"{path}.dockerignore")
     return [directory]
+
+
+def _named(file: str, place: str) -> str:
+    """A file as it is named, or, where there is none, that of the context."""
+    inside = os.path.join(place, file)
+    return inside if not os.path.exists(file) and os.path.exists(inside) else file
 
 
 def _default(place: str) -> str:
@@ -194,6 +201,18 @@ def _agents(texts: list[str]) -> tuple[list[str], list[int]]:
             raise NotFound(f"--ssh {text}: {path}: {error.strerror}", "name an agent's socket") from None
         names.append(name)
     return names, fds
+
+
+def _logins(dockerfile: str) -> list[int]:
+    """A descriptor of the caller's credentials at the registries of the bases, as far as the text shows them."""
+    from multios.cli import credentials
+
+    found: dict[str, dict[str, str]] = {}
+    for line in dockerfile.splitlines():
+        words = [word for word in line.split() if not word.startswith("--")]
+        if len(words) > 1 and words[0].upper() == "FROM" and "$" not in words[1] and words[1] != "scratch":
+            found |= credentials.find(credentials.registry_of(words[1]))
+    return credentials.handed_over(found)
 
 
 def _fields(text: str, known: tuple[str, ...]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.engine.registry import RUNNING, Registry
 from multios.errors import MultiosError, NotFound
-from multios.model.container import Container, ContainerConfig, Networking, Security
+from multios.model.container import Container, ContainerConfig, Networking
 
 LABEL = "org.multios.build"
 _ASK_SECONDS = 0.2
@@ -60,8 +60,7 @@ def _config(command: Command) -> ContainerConfig:
         working_directory=command.working_directory,
         user=command.user,
         resources=command.resources,
-        networking=Networking(networks=(command.network,), extra_hosts=dict(command.extra_hosts)),
-        security=Security(privileged=command.privileged),
+        networking=Networking(networks=(command.network,)),
         volumes=command.mounts,
         labels={LABEL: "step"},
     )
