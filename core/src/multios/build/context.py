@@ -6,6 +6,7 @@ context's top as their root, and what comes of that is opened with openat2(2), w
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -64,7 +65,7 @@ class Context:
     ) -> None:
         self._directory = directory
         self._ignored = ignored or Patterns()
-        self._cache = cache or StatCache()
+        self._cache = StatCache() if cache is None else cache
         self._read: dict[str, str] = {}  # path to identity: what has been digested must not change any more
 
     # --- choosing -----------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ class Context:
                 continue
             links += 1
             if links > MOST_LINKS:
-                raise InvalidInput(f"{path[:80]!r}: more than {MOST_LINKS} links", "is this a loop?")
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.startswith("/"):
                 done.clear()
             todo += [part for part in reversed(target.split("/")) if part]
@@ -298,8 +299,9 @@ def _entry(level: _Level, name: str) -> Entry | None:
 
 
 def _unreadable(path: str, error: OSError) -> Conflict:
+    reason = os.strerror(error.errno) if error.errno else str(error)
     return Conflict(
-        f"{path or '.'!r} in the build context cannot be read: {error.strerror or error}",
+        f"{path or '.'!r} in the build context cannot be read: {reason}",
         "build again when nothing changes it",
     )
 
