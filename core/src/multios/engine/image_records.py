@@ -44,10 +44,11 @@ class ImageRecords:
             if name in image.references or (name and name.partition("@")[2] == image.manifest.digest):
                 return image
         if match := _ID.fullmatch(reference):
-            found = [image for image in records.values() if image.id.startswith(match[1])]
+            # Two manifests, docker's and the OCI's, may lead to one image.
+            found = {image.id: image for image in records.values() if image.id.startswith(match[1])}
             if len(found) > 1:
                 raise InvalidInput(f"image id {reference!r} is ambiguous", "write more of it")
-            return found[0] if found else None
+            return next(iter(found.values()), None)
         return None
 
     def get(self, reference: str) -> Image:
