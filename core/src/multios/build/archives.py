@@ -7,9 +7,9 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from multios.errors import MultiosError
+from multios.errors import InvalidInput, MultiosError
 from multios.layers.compression import decompressed
 from multios.layers.unpack import unpack
 
@@ -38,12 +38,31 @@ def unpack_archive(file: BinaryIO, directory: Path) -> None:
     directory.mkdir(mode=0o755)
     head = file.read(len(_BZIP2))
     file.seek(0)
-    stream: BinaryIO = io.BufferedReader(bz2.BZ2File(file)) if head == _BZIP2 else file
+    stream = cast(BinaryIO, _Decompressed(file)) if head == _BZIP2 else file
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         unpack(stream, descriptor)
     finally:
         os.close(descriptor)
+
+
+class _Decompressed(io.RawIOBase):
+    """A bzip2 file's content; without a descriptor, which would be the compressed file's."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._content = bz2.BZ2File(file)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._content.read(len(buffer))
+        except (OSError, EOFError) as error:
+            raise InvalidInput(f"the archive is damaged: {error}", "make it again") from None
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def _plain(file: BinaryIO) -> Iterator[bytes]:

@@ -109,7 +109,7 @@ class BuildCache:
                 ),
             )
             self._connection.executemany(
-                "INSERT OR IGNORE INTO chain VALUES (?, ?)", zip(chains, ["", *chains[:-1]], strict=True)
+                "INSERT OR IGNORE INTO chain VALUES (?, ?)", zip(chains, ["", *chains], strict=False)
             )
             self._bound()
 

@@ -78,9 +78,8 @@ def fetch(url: str, checksum: str, directory: Path, cancelled: Callable[[], bool
         raise
     except (OSError, ValueError) as error:
         path.unlink(missing_ok=True)
-        raise StepFailed(
-            f"ADD {url}", str(getattr(error, "reason", error)), "check the URL and the network"
-        ) from error
+        said = f"{getattr(error, 'code', '')} {getattr(error, 'reason', error)}".strip()
+        raise StepFailed(f"ADD {url}", said, "check the URL and the network") from error
 
 
 def _fetch(url: str, target: BinaryIO, cancelled: Callable[[], bool]) -> tuple[str, str, float]:
