@@ -25,6 +25,7 @@ from multios.model.image import Image, ImageConfig
 from multios.store.manifest import DEFAULT_PATH, Layer, architecture
 
 SCRATCH = "scratch"
+_ASK_SECONDS = 0.2
 
 
 class ImageStore(LayerStore, Protocol):
@@ -126,8 +127,8 @@ class Build:
 
     def _await(self, future: Future[Position], wanted: Callable[[], bool]) -> Position:
         while True:
-            with contextlib.suppress(TimeoutError):
-                return future.result(timeout=0.2)
+            with contextlib.suppress(TimeoutError, Cancelled):
+                return future.result(timeout=_ASK_SECONDS)
             if not wanted():
                 self._cancelled.set()
             failed = self._failure()
@@ -213,11 +214,14 @@ class Build:
                 self._cancelled.set()
 
     def position_of(self, number: int) -> Position:
-        """Where another stage ended; waits for it."""
+        """Where another stage ended; waits for it. One that fails cancels who waits: its own error is the one to tell."""
         future = self.start(number)
         while True:
             with contextlib.suppress(TimeoutError):
-                return future.result(timeout=0.2)
+                error = future.exception(timeout=_ASK_SECONDS)
+                if error is None:
+                    return future.result()
+                raise Cancelled
             if self.cancelled():
                 raise Cancelled
 
@@ -262,7 +266,7 @@ class Build:
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
         """Held while a step works: so many at a time as there are processors, over all builds."""
-        while not self.parts.working.acquire(timeout=0.2):
+        while not self.parts.working.acquire(timeout=_ASK_SECONDS):
             if self.cancelled():
                 raise Cancelled
         try:
