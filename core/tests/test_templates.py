@@ -154,6 +154,9 @@ class World:
         )
         self.templates = Templates(OneTemplate(), self.images, self.builds)
 
+    def settle(self) -> None:
+        pass
+
     @contextmanager
     def open(self, command: Command, parent: str) -> Iterator[ChrootBox]:
         self.ran.append(command.argv)

@@ -124,6 +124,7 @@ class Build:
             self._cancelled.set()
             for thread in self._threads:
                 thread.join()
+            self.parts.steps.settle()
 
     def _await(self, future: Future[Position], wanted: Callable[[], bool]) -> Position:
         while True:

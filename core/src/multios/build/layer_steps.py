@@ -62,6 +62,10 @@ class LayerSteps:
         """Where snapshots are."""
         return self._sandbox.storage
 
+    def settle(self) -> None:
+        """Wait until nothing is left of commands that have ended."""
+        self._sandbox.settle()
+
     def cached(
         self,
         key: str,

@@ -79,4 +79,10 @@ class Sandbox(Protocol):
         """The driver that holds the snapshots."""
 
     def open(self, command: Command, parent: str) -> AbstractContextManager[Box]:
-        """A box on the committed snapshot ``parent`` (empty: on nothing); gone, with all its traces, on leaving."""
+        """A box on the committed snapshot ``parent`` (empty: on nothing).
+
+        What is left of it after the block, its snapshot if it is still there, goes soon; see :meth:`settle`.
+        """
+
+    def settle(self) -> None:
+        """Wait until nothing is left of boxes that were left."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import selectors
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from multios.build.sandbox import Cancelled, Command, Hear
 from multios.drivers.storage import StorageDriver
@@ -18,6 +20,7 @@ from multios.engine.registry import RUNNING, Registry
 from multios.errors import MultiosError, NotFound
 from multios.model.container import Container, ContainerConfig, Networking
 
+log = logging.getLogger(__name__)
 LABEL = "org.multios.build"
 _ASK_SECONDS = 0.2
 _LONGEST_LINE = 1 << 16
@@ -28,6 +31,8 @@ class ContainerSandbox:
 
     def __init__(self) -> None:
         self._containers: Containers | None = None
+        self._removers = ThreadPoolExecutor(2, thread_name_prefix="build-remove")
+        self._removing: set[Future[None]] = set()
 
     def connect(self, containers: Containers, registry: Registry, drivers: Drivers) -> None:
         """Give it the life of containers, which itself needs templates, which need builds."""
@@ -47,8 +52,23 @@ class ContainerSandbox:
         try:
             yield _Box(container, self._containers, self._registry)
         finally:
-            with contextlib.suppress(NotFound):  # an administrator was faster
-                self._containers.delete(self._registry.current(container.id), force=True)
+            # The next command need not wait for the network and the cgroups of this one to go.
+            removal = self._removers.submit(self._remove, container)
+            self._removing.add(removal)
+            removal.add_done_callback(self._removing.discard)
+
+    def _remove(self, container: Container) -> None:
+        assert self._containers is not None
+        try:
+            self._containers.delete(self._registry.current(container.id), force=True)
+        except NotFound:
+            pass  # an administrator was faster
+        except Exception:
+            log.exception("removing %s failed", container.name)
+
+    def settle(self) -> None:
+        """See :class:`multios.build.sandbox.Sandbox`."""
+        wait(list(self._removing))
 
 
 def _config(command: Command) -> ContainerConfig:
