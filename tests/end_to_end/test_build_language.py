@@ -334,6 +334,8 @@ def copy_chmod(kitchen: Kitchen) -> None:
 @case
 def copy_link(kitchen: Kitchen) -> None:
     kitchen.write({"file": "x"})
+    owned = kitchen.build("FROM small:1\nCOPY --link --chown=student:staff file /file\n")
+    assert kitchen.out(owned, "stat", "-c", "%u:%g", "/file") == "1000:50"
     first = kitchen.build("FROM small:1\nRUN echo 1 > /n\nCOPY --link file /deep/er/file\n")
     second = kitchen.run(
         "FROM small:1\nRUN echo 2 > /n\nCOPY --link file /deep/er/file\nRUN cat /deep/er/file > /m\n"
@@ -432,9 +434,11 @@ def add_checksum(kitchen: Kitchen) -> None:
     right = "sha256:" + hashlib.sha256(b"from afar").hexdigest()
     with served(b"from afar") as url:
         kitchen.build(f"FROM small:1\nADD --checksum={right} {url}/file.txt /d/\n")
+        kitchen.build(f"FROM small:1\nADD --checksum={right} {url}/file.txt /d/\n")
         wrong = right[:-4] + ("0000" if right[-4:] != "0000" else "1111")
         said = kitchen.fails(f"FROM small:1\nADD --checksum={wrong} {url}/file.txt /d/\n")
     assert right in said and wrong in said
+    kitchen.build(f"FROM small:1\nADD --checksum={right} {url}/file.txt /d/\n")  # known: nobody is asked
 
 
 @case

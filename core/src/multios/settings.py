@@ -153,7 +153,7 @@ def _variables(value: Any, where: str) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class BuildSettings:
-    """``[build]``: what the steps of template builds see, and no image keeps.
+    """``[build]``: what the commands of builds see, and no image keeps.
 
     ``environment`` adds variables, such as a proxy's; ``ca_bundle`` is a file of certificates that their TLS
     clients trust, for hosts behind a proxy that opens TLS.

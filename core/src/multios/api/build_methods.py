@@ -23,6 +23,7 @@ from multios.drivers.image_source import FetchRequest
 from multios.engine.build import read_secret
 from multios.errors import InvalidInput, Refused
 from multios.model import container_document, platform
+from multios.model.reference import parse as parse_reference
 
 if TYPE_CHECKING:
     from multios.api.server import Call
@@ -100,6 +101,9 @@ class Builds:
 
     def _request(self, call: Call, text: str) -> BuildRequest:
         arguments, references = call.texts("arguments"), call.words("references")
+        for reference in references:
+            if parse_reference(reference).digest:
+                raise InvalidInput(f"--tag {reference}: a new image has no digest yet", "leave out @sha256:…")
         network = call.text("network", "default")
         if network not in NETWORKS:
             raise InvalidInput(f"--network: {network!r}", f"one of {', '.join(NETWORKS)}")

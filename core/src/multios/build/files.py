@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from multios.build.archives import is_archive, unpack_archive
 from multios.build.context import Entry
@@ -101,13 +101,11 @@ class Copying:
         if not isinstance(self.item, syntax.Add) or self.item.unpack is False:
             return False
         descriptor = self.source.open(path)
-        with (
-            os.fdopen(os.dup(descriptor), "rb")
-            if _is_regular(descriptor)
-            else contextlib.nullcontext() as file
-        ):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
-            return file is not None and is_archive(cast(BinaryIO, file))
+            return False
+        with os.fdopen(descriptor, "rb") as file:
+            return is_archive(file)
 
     def _unpack(self, root: int, file: BinaryIO, destination: str, owner: tuple[int, int] | None) -> None:
         """By way of a directory of its own: an archive's links lead nowhere else, and rules for targets hold."""
@@ -184,7 +182,3 @@ def owner_of(text: str, mounts: Sequence[Mount]) -> tuple[int, int]:
         text = f"{text}:{text}"
     account = users.resolve(text, mounts)
     return account.uid, account.gid
-
-
-def _is_regular(descriptor: int) -> bool:
-    return stat.S_ISREG(os.fstat(descriptor).st_mode)

@@ -175,12 +175,12 @@ class Build:
             )
         return found
 
-    def stage_number(self, name: str, before: int) -> int | None:
-        """The stage that a name or number means, of those before number ``before``."""
+    def stage_number(self, name: str, before: int, by_number: bool = True) -> int | None:
+        """The stage that a name, or a number, means, of those before number ``before``."""
         for number in reversed(range(before)):
             if self.stages[number].name and self.stages[number].name == name.lower():
                 return number
-        return int(name) if name.isdecimal() and int(name) < before else None
+        return int(name) if by_number and name.isdecimal() and int(name) < before else None
 
     def cancelled(self) -> bool:
         """Whether the build is to end."""

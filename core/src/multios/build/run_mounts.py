@@ -25,18 +25,29 @@ from multios.model.container import Volume
 LARGEST_SECRET = 512 * 1024
 SECRET_MODE, SOCKET_MODE, CACHE_MODE = 0o400, 0o600, 0o755
 
+_UNFINISHED = "."
+
 OpenSource = Callable[[str], contextlib.AbstractContextManager[tuple[Source, bool]]]
 """From ``from=`` to what it names, for as long as a block runs, and whether files keep their owners."""
 
 
 class CacheDirectories:
-    """The directories of ``--mount=type=cache``, shared by all builds; they stay until they are pruned."""
+    """The directories of ``--mount=type=cache``, shared by all builds; they stay until they are pruned.
+
+    Made when no build runs.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._locked = KeyedLocks()
         self._guard = threading.Lock()
         self._in_use: dict[str, int] = {}
+        for path in self._all():
+            if path.name.startswith(_UNFINISHED):  # a killed daemon's
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _all(self) -> list[Path]:
+        return list(self._directory.iterdir())
 
     @contextlib.contextmanager
     def taking(self, mount: Mount, make: Callable[[Path], None]) -> Iterator[Path]:
@@ -52,7 +63,7 @@ class CacheDirectories:
             stack.callback(self._give_back, path)
             with self._locked.holding(("make", path.name)):
                 if not path.exists():
-                    unfinished = path.with_name(f".{secrets.token_hex(8)}")
+                    unfinished = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
                     try:
                         make(unfinished)
                         unfinished.rename(path)
@@ -77,8 +88,8 @@ class CacheDirectories:
         """Remove those that no build uses; how many."""
         removed = 0
         with self._guard:
-            for path in list(self._directory.iterdir()):
-                if not self._in_use.get(path.name):
+            for path in self._all():
+                if not self._in_use.get(path.name) and not path.name.startswith(_UNFINISHED):
                     shutil.rmtree(path, ignore_errors=True)
                     removed += 1
         return removed

@@ -54,13 +54,14 @@ class StageBuild:
 
     def needs(self) -> list[int]:
         """The stages that this one builds on or copies from, as far as can be told before it runs."""
-        names = [self._from.image]
+        names = []
         for item in self._stage.instructions:
             if isinstance(item, syntax.Copy):
                 names.append(item.origin)
             elif isinstance(item, syntax.Run):
                 names += [mount.origin for mount in item.mounts]
         found = [self._build.stage_number(name, self._number) for name in names if name]
+        found.append(self._build.stage_number(self._from.image, self._number, by_number=False))
         return [number for number in found if number is not None]
 
     # --- the whole --------------------------------------------------------------------------------
@@ -87,7 +88,7 @@ class StageBuild:
         return self._stage.name or f"stage-{self._number}"
 
     def _base(self, base: syntax.From, step: StepReport) -> Position:
-        number = self._build.stage_number(base.image, self._number)
+        number = self._build.stage_number(base.image, self._number, by_number=False)
         if number is not None:
             return self._build.position_of(number)
         return self._build.fetched(base.image, base.platform, step.progress)
@@ -240,6 +241,8 @@ class StageBuild:
 
             copying: list[files.Copying] = []
             content = build.parts.steps.cache.note(note) if note else ""
+            if isinstance(item, syntax.Add) and item.checksum:
+                content = key_of(item.sources, item.checksum)  # known without fetching it
             if not content:
                 copying.append(ready())
                 content = key_of(copying[0].digest(), [found.digest for found in copying[0].downloads])
@@ -252,8 +255,13 @@ class StageBuild:
             def make() -> Layer | None:
                 if not copying:
                     copying.append(ready())
-                with build.working():
-                    return self._written(copying[0].fill, step, alone=item.link)
+                fill = copying[0].fill
+                with contextlib.ExitStack() as viewing, build.working():
+                    if item.link and _names_owner(item.chown):
+                        view = build.parts.steps.viewing(self._at.layers, step.progress)
+                        _, below = viewing.enter_context(view)
+                        return self._written(lambda root, _: fill(root, below), step, alone=True)
+                    return self._written(fill, step, alone=item.link)
 
             self._step(key, item.original, step, make)
 

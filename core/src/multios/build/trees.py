@@ -282,11 +282,12 @@ class TreeWriter:
             try:
                 while os.sendfile(descriptor, reading, None, 1 << 30):
                     pass
+                os.fchown(descriptor, *self._owner_of(status))
+                # After chown, which takes setuid and capabilities away.
+                os.fchmod(descriptor, self._mode_of(status))
                 _copy_xattrs(reading, descriptor)
             finally:
                 os.close(reading)
-            os.fchown(descriptor, *self._owner_of(status))
-            os.fchmod(descriptor, self._mode_of(status))  # after chown, which takes setuid away
             os.utime(descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
         finally:
             os.close(descriptor)

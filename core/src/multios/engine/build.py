@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -59,6 +60,8 @@ class Builds:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.digests = StatCache()
         """What is known of the contexts' files, for all builds."""
+        self._digests_file = directory / "digests.json"
+        self.digests.load(self._digests_file)
         self.cache = BuildCache(directory / "cache.db")
         self.steps = LayerSteps(images, sandbox, self.cache, has)
         self._caches = CacheDirectories(directory / "mounts")
@@ -125,8 +128,10 @@ class Builds:
         return {"steps": self.cache.empty(), "mounts": self._caches.prune()}
 
     def close(self) -> None:
-        """Close the cache."""
+        """Close the cache, and keep what is known of files for the next daemon."""
         self.cache.close()
+        with contextlib.suppress(OSError):  # it only saves reading
+            self.digests.save(self._digests_file)
 
 
 def read_secret(descriptor: int, largest: int) -> bytes:
