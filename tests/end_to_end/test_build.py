@@ -264,6 +264,23 @@ def test_only_an_administrator_builds(engine: PrivateEngine, tmp_path: Path) -> 
     assert "building is for administrators" in done.stderr
 
 
+# --- reproducible -------------------------------------------------------------------------------------------
+
+
+def test_with_an_epoch_two_builds_are_one_image(kitchen: Kitchen) -> None:
+    text = "FROM small:1\nRUN mkdir /d && echo x > /d/x\nCOPY file /d/\nWORKDIR /d/e\nRUN rm /etc/greeting && ln ../x y\n"
+    records = []
+    for _ in range(2):
+        image = kitchen.build(text, "--no-cache", environment={"SOURCE_DATE_EPOCH": "1000000000"})
+        records.append(kitchen.record(image))
+        time.sleep(1.1)
+        kitchen.write({"file": (kitchen.context / "file").read_text()})
+    first, second = records
+    assert first["Id"] == second["Id"] and first["RootFS"] == second["RootFS"]
+    assert first["Created"].startswith("2001-09-09T01:46:40")
+    assert kitchen.shell(second["Id"], "stat -c %Y /d /d/x /d/file /d/e").split() == ["1000000000"] * 4
+
+
 # --- ended early --------------------------------------------------------------------------------------------
 
 

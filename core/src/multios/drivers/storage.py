@@ -77,9 +77,10 @@ class StorageDriver(Driver):
         """What ``key`` takes on disk, itself."""
 
     @abstractmethod
-    def diff(self, key: str, target: BinaryIO) -> None:
+    def diff(self, key: str, target: BinaryIO, latest: float | None = None) -> None:
         """Write what ``key`` changed against its parent to ``target`` as an OCI layer tar (image-spec, layer.md).
 
         Owners, hard links, extended attributes and device nodes are kept, removed files become
-        whiteouts, replaced directories opaque ones.
+        whiteouts, replaced directories opaque ones. No time in it is later than ``latest``, in seconds since the
+        epoch.
         """

@@ -40,11 +40,13 @@ class _Looks(NamedTuple):
 class LayerWriter:
     """Writes one layer; names are relative, without a leading ``/`` or ``./``; the empty one is the root.
 
-    Call :meth:`close` at the end. Hard links are found by inode among the files that were added.
+    Call :meth:`close` at the end. Hard links are found by inode among the files that were added. No time of a file is
+    later than ``latest``, in seconds since the epoch.
     """
 
-    def __init__(self, target: BinaryIO) -> None:
+    def __init__(self, target: BinaryIO, latest: float | None = None) -> None:
         self._target = target
+        self._latest = None if latest is None else round(latest * 10**9)
         self._seen: dict[tuple[int, int], bytes] = {}
 
     def add(self, path: bytes, name: bytes, status: os.stat_result | None = None) -> None:
@@ -67,9 +69,8 @@ class LayerWriter:
         size = status.st_size if type_flag == b"0" else 0
         records = {} if type_flag == b"1" else _xattr_records(path)
         shown = (name.rstrip(b"/") or b".") + b"/" if kind == stat.S_IFDIR else name
-        looks = _Looks(
-            stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev
-        )
+        mtime = status.st_mtime_ns if self._latest is None else min(status.st_mtime_ns, self._latest)
+        looks = _Looks(stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, mtime, status.st_rdev)
         self._header(shown, type_flag, looks, size, link, records)
         if type_flag == b"0":
             self._content(path, size)

@@ -192,7 +192,7 @@ class FakeStorage(_Noting, StorageDriver):
         found = [path.lstat() for path in self._path(key).rglob("*")]
         return Usage(sum(item.st_size for item in found), len(found))
 
-    def diff(self, key: str, target: BinaryIO) -> None:
+    def diff(self, key: str, target: BinaryIO, latest: float | None = None) -> None:
         raise Unsupported("the fake storage driver makes no layers", "use storage driver overlay or vfs")
 
     def _make(self, snapshot: Snapshot) -> tuple[Mount, ...]:

@@ -75,7 +75,7 @@ class NoopStorage(StorageDriver):
     def usage(self, key: str) -> Usage:
         return Usage(0, 0)
 
-    def diff(self, key: str, target: BinaryIO) -> None:
+    def diff(self, key: str, target: BinaryIO, latest: float | None = None) -> None:
         target.write(bytes(1024))  # the end of a tar archive
 
 

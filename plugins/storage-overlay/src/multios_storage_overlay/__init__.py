@@ -55,13 +55,13 @@ class OverlayStorage(DirectorySnapshots):
             return (Mount("bind", layers[0], ("ro",)),)
         return (Mount("overlay", "overlay", ("ro", _lower(layers), *self._switches)),)
 
-    def diff(self, key: str, target: BinaryIO) -> None:
+    def diff(self, key: str, target: BinaryIO, latest: float | None = None) -> None:
         """See :class:`StorageDriver`: the upper directory, with overlay's marks in OCI's words."""
         from multios_storage_overlay.diff import pack_upper  # deferred: only commits need it
 
         record = self.store.get(key)
         below = self.files(self.store.get(record.parent)) if record.parent else ""
-        pack_upper(self.files(record) if record.id else "", below, target)
+        pack_upper(self.files(record) if record.id else "", below, target, latest)
 
     @classmethod
     def health_checks(cls) -> Iterable[HealthCheck]:

@@ -11,13 +11,13 @@ from multios.layers.pack import LayerWriter, walk, xattrs
 _OPAQUE = b"trusted.overlay.opaque"
 
 
-def pack_upper(upper: str, below: str, target: BinaryIO) -> None:
+def pack_upper(upper: str, below: str, target: BinaryIO, latest: float | None = None) -> None:
     """Write what ``upper`` changed; ``below`` is the root directory under it, empty for none.
 
     A character device 0:0 is a whiteout, a directory with ``trusted.overlay.opaque`` an opaque one. The root
     itself is part of the layer only where it differs from the one below. An empty ``upper`` changed nothing.
     """
-    writer = LayerWriter(target)
+    writer = LayerWriter(target, latest)
     if upper:
         base = os.fsencode(upper)
         if not below or _looks(base) != _looks(os.fsencode(below)):

@@ -47,13 +47,14 @@ class VfsStorage(DirectorySnapshots):
         shown = record if record.id else self.store.get(record.parent)
         return (Mount("bind", self.files(shown), ("ro",)),)
 
-    def diff(self, key: str, target: BinaryIO) -> None:
+    def diff(self, key: str, target: BinaryIO, latest: float | None = None) -> None:
         """See :class:`StorageDriver`."""
         from multios_storage_vfs.compare import pack_changes
 
         record = self.store.get(key)
         below = self.files(self.store.get(record.parent)) if record.parent else ""
-        pack_changes(below, self.files(record) if record.id else below, record.made, target)
+        own = self.files(record) if record.id else below
+        pack_changes(below, own, record.made, target, latest)
 
     @classmethod
     def health_checks(cls) -> Iterable[HealthCheck]:

@@ -11,14 +11,14 @@ from multios.layers.pack import LayerWriter, xattrs
 _CHUNK = 1 << 20
 
 
-def pack_changes(below: str, own: str, copied: int, target: BinaryIO) -> None:
+def pack_changes(below: str, own: str, copied: int, target: BinaryIO, latest: float | None = None) -> None:
     """Write what ``own`` changed against ``below`` (empty: nothing was there).
 
     ``copied`` is when the copy was complete, by the filesystem's clock in nanoseconds: files whose inode
     changed since are compared by content too, so that setting back a time hides nothing.
     """
-    comparison = _Comparison(os.fsencode(own), os.fsencode(below), copied, LayerWriter(target))
-    comparison.run()
+    writer = LayerWriter(target, latest)
+    _Comparison(os.fsencode(own), os.fsencode(below), copied, writer).run()
 
 
 class _Comparison:
