@@ -39,7 +39,7 @@ class Trees:
 
     def digest(self, pattern: str = "/", owners: bool = True) -> str:
         placed = place(self.tree, chosen(self.tree, [pattern]), "", True)
-        return content_digest(self.tree, placed, "", owners)
+        return content_digest(self.tree, placed, owners)
 
 
 @pytest.fixture

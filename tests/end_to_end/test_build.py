@@ -203,6 +203,7 @@ def test_files_and_names_are_found_as_people_write_them(engine: PrivateEngine, t
         (("--target", "noen"), "FROM small:1 AS none\n", "did you mean 'none'?"),
         (("--platform", "a b"), "FROM small:1\n", "--platform"[2:]),
         (("-t", "Not A Name"), "FROM small:1\n", "Not A Name"),
+        (("--secret", "id=x,src=/"), "FROM small:1\n", "name a file"),
         (("--secret", "src=x"), "FROM small:1\n", "id=NAME"),
         (("--secret", "id=x,src=/no/such"), "FROM small:1\n", "/no/such"),
         (("--memory", "much"), "FROM small:1\n", "much"),

@@ -411,6 +411,10 @@ def add_archive(kitchen: Kitchen) -> None:
         f"ADD a{end}.tar /{end or 'plain'}/\n" for end in ("", "gz", "xz", "bz2")
     )
     image = kitchen.build(text + "ADD --unpack=false agz.tar /kept\n")
+    # The same file by COPY, ADD and ADD --unpack=false is three different steps.
+    for step, kind in (("COPY", "f"), ("ADD", "d"), ("ADD --unpack=false", "f")):
+        other = kitchen.build(f"FROM small:1\n{step} agz.tar /same/place\n")
+        assert kitchen.shell(other, f"test -{kind} /same/place && echo yes") == "yes"
     script = "cat /plain/in/side /gz/in/side /xz/in/side /bz2/in/side; stat -c %u /gz/in/side; test -f /kept"
     assert kitchen.shell(image, script) == "ww:gzw:xzw:bz27"
     kitchen.write({"evil.tar": archive({"../../escaped": b"x"}, "w")})

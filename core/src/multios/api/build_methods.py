@@ -16,7 +16,6 @@ from multios.api.protocol import PeerGone
 from multios.api.registry_methods import read_credentials
 from multios.build.context_source import directory_source, empty_source, read_text, stream_source
 from multios.build.request import BuildRequest
-from multios.build.run_mounts import LARGEST_SECRET
 from multios.build.trees import Source
 from multios.dockerfile.parser import parse
 from multios.drivers.image_source import FetchRequest
@@ -141,13 +140,9 @@ class Builds:
         for name in (*names, *agent_names):
             if not _ID.fullmatch(name):
                 raise InvalidInput(f"id={name}: this is no id", "at most 64 letters, digits, '.', '_', '-'")
-        secrets = {}
-        for name, descriptor in zip(names, given, strict=False):
-            secrets[name] = read_secret(descriptor, LARGEST_SECRET)
-            if len(secrets[name]) > LARGEST_SECRET:
-                raise InvalidInput(
-                    f"secret {name!r} is larger than {LARGEST_SECRET >> 10} KiB", "make it smaller"
-                )
+        secrets = {
+            name: read_secret(name, descriptor) for name, descriptor in zip(names, given, strict=False)
+        }
         return secrets, dict(zip(agent_names, given[len(names) :], strict=True))
 
 

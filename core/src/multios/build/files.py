@@ -52,7 +52,7 @@ class Copying:
     def digest(self) -> str:
         """What the content is: of times it knows nothing."""
         placed = self._placed(self.paths, "", True)
-        return content_digest(self.source, placed, "", self.keeps_owners)
+        return content_digest(self.source, placed, self.keeps_owners)
 
     def fill(self, root: int, mounts: Sequence[Mount]) -> bool:
         """Write it all below ``root``."""

@@ -16,7 +16,7 @@ class Report:
     """Numbers steps; ``tell`` gets what happens, one call at a time.
 
     ``{"step": n, "name": …}`` begins a step, ``{"step": n, "line": …}`` is of its output, and ``{"step": n, "end": …}``
-    with ``cached``, ``done`` or ``failed`` and ``seconds`` ends it. ``{"note": …}`` is of no step.
+    with ``cached``, ``done``, ``failed`` or ``cancelled`` and ``seconds`` ends it. ``{"note": …}`` is of no step.
     """
 
     def __init__(self, tell: Tell) -> None:
@@ -62,6 +62,6 @@ class StepReport:
             self._report.say(self._number, {"line": what})
 
     def end(self, how: str) -> None:
-        """It is over: ``cached``, ``done`` or ``failed``."""
+        """It is over: ``cached``, ``done``, ``failed`` or ``cancelled``."""
         seconds = round(time.monotonic() - self._began, 2)
         self._report.say(self._number, {"end": how, "seconds": seconds})

@@ -126,11 +126,11 @@ class RunMounts:
         """What a step's result depends on: the content of bind mounts; of the others only that they are there."""
         parts: list[Any] = []
         for mount in mounts:
-            facts = [mount.kind, mount.target, mount.id, mount.environment, mount.mode, mount.uid, mount.gid]
+            facts = [repr(mount)]
             if mount.kind == "bind":
                 with self._open(mount.origin) as (source, owners):
                     placed = place(source, [(_one(source, mount), "")], "", False)
-                    facts.append(content_digest(source, placed, "", owners))
+                    facts.append(content_digest(source, placed, owners))
             parts.append(facts)
         return parts
 

@@ -19,7 +19,7 @@ from multios.build.trees import Source, TreeWriter
 from multios.dockerfile import syntax
 from multios.dockerfile.parser import parse_trigger
 from multios.dockerfile.scope import PROXIES, StageScope
-from multios.errors import MultiosError
+from multios.errors import InvalidInput, MultiosError
 from multios.model.container import Volume
 from multios.model.mount import Mount
 from multios.store.manifest import Layer, chain_ids
@@ -27,6 +27,7 @@ from multios.store.manifest import Layer, chain_ids
 if TYPE_CHECKING:
     from multios.build.graph import Build, Position
 
+MOST_LAYERS = 128
 _PROGRAMS = "/dev/pipes"
 _SHOWN = 120
 
@@ -96,7 +97,8 @@ class StageBuild:
     def _triggers(self) -> tuple[syntax.Instruction, ...]:
         """What the base's ONBUILD asks of whoever builds on it."""
         image = f"ONBUILD of {self._from.image}"
-        return tuple(parse_trigger(text, image) for text in self._at.config.on_build)
+        line = self._from.line
+        return tuple(replace(parse_trigger(text, image), line=line) for text in self._at.config.on_build)
 
     @contextlib.contextmanager
     def _told(self, item: syntax.Instruction, name: str) -> Iterator[StepReport]:
@@ -104,7 +106,10 @@ class StageBuild:
         step = self._build.report.begin(name)
         try:
             yield step
-        except (Cancelled, syntax.DockerfileError):
+        except Cancelled:
+            step.end("cancelled")
+            raise
+        except syntax.DockerfileError:
             step.end("failed")
             raise
         except CommandFailed as error:
@@ -149,6 +154,11 @@ class StageBuild:
             layers = self._at.layers
         else:
             layers = (*self._at.layers, made.step.layer)
+            if len(layers) > MOST_LAYERS:
+                raise InvalidInput(
+                    f"the image has more than {MOST_LAYERS} layers",
+                    "join commands into one RUN, by && or <<EOF",
+                )
         self._at = replace(
             self._at, layers=layers, history=(*self._at.history, entry), created=made.step.created
         )
@@ -164,20 +174,9 @@ class StageBuild:
         declared = {name: text for name, text in scope.arguments.items() if name not in PROXIES}
         environment = {**declared, **scope.environment}
         key = key_of(
-            *(
-                "run",
-                chain_of(self._at.layers),
-                words,
-                document,
-                environment,
-                config.working_directory,
-                config.user,
-                network,
-            ),
-            *(
-                self._mounts.key(item.mounts),
-                build.request.epoch,
-            ),
+            *("run", chain_of(self._at.layers), words, document, environment),
+            *(config.working_directory, config.user, network),
+            *(self._mounts.key(item.mounts), build.request.epoch),
         )
         told = [f"{name}={value}" for name, value in declared.items()]
         shown = " ".join([*([f"|{len(told)}", *told] if told else []), *words]).rstrip()
@@ -249,8 +248,10 @@ class StageBuild:
                 if note:
                     build.parts.steps.cache.write_note(note, content)
             below = "" if item.link and not _names_owner(item.chown) else chain_of(self._at.layers)
-            facts = [item.destination, item.chown, item.chmod, item.link, repr(item.heredocs)]
-            key = key_of("copy", below, content, facts, config.working_directory, build.request.epoch)
+            # Where it comes from and what is left out of it is in the content's key.
+            said = replace(item, sources=(), exclude=(), line=0, original="")
+            said = replace(said, origin="") if isinstance(said, syntax.Copy) else said
+            key = key_of("copy", below, content, repr(said), config.working_directory, build.request.epoch)
 
             def make() -> Layer | None:
                 if not copying:

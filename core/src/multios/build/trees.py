@@ -130,12 +130,12 @@ class Placed:
     target: str
 
 
-def content_digest(source: Source, placed: Sequence[Placed], base: str, with_owners: bool) -> str:
-    """A digest of what would be copied; of times it knows nothing. ``base`` is what all targets begin with."""
+def content_digest(source: Source, placed: Sequence[Placed], with_owners: bool) -> str:
+    """A digest of what would be copied, and where; of times it knows nothing."""
     total = hashlib.sha256()
     for item in placed:
         status = item.entry.status
-        facts = [item.target.removeprefix(base), oct(status.st_mode), item.entry.link]
+        facts = [item.target, oct(status.st_mode), item.entry.link]
         if with_owners:
             facts += [str(status.st_uid), str(status.st_gid)]
         if stat.S_ISREG(status.st_mode):

@@ -16,12 +16,12 @@ from multios.build.graph import Build, BuildParts, ImageStore, Position, process
 from multios.build.layer_steps import LayerSteps
 from multios.build.report import Report, Tell
 from multios.build.request import BuildRequest, Surroundings
-from multios.build.run_mounts import CacheDirectories
+from multios.build.run_mounts import LARGEST_SECRET, CacheDirectories
 from multios.build.sandbox import Command, Hear, Sandbox
 from multios.build.stat_cache import StatCache
 from multios.build.trees import Source
 from multios.drivers.image_source import Progress
-from multios.errors import StepFailed
+from multios.errors import InvalidInput, StepFailed
 from multios.model.container import Volume
 from multios.model.image import Image
 from multios.settings import BuildSettings
@@ -134,9 +134,14 @@ class Builds:
             self.digests.save(self._digests_file)
 
 
-def read_secret(descriptor: int, largest: int) -> bytes:
-    """All of a descriptor, at most one byte more than ``largest``."""
+def read_secret(name: str, descriptor: int) -> bytes:
+    """A secret's content; ``InvalidInput`` for one that is too large, or no file."""
     content = b""
-    while len(content) <= largest and (part := os.read(descriptor, largest + 1 - len(content))):
-        content += part
+    try:
+        while len(content) <= LARGEST_SECRET and (part := os.read(descriptor, LARGEST_SECRET)):
+            content += part
+    except OSError as error:
+        raise InvalidInput(f"secret {name!r}: {error.strerror}", "name a file") from None
+    if len(content) > LARGEST_SECRET:
+        raise InvalidInput(f"secret {name!r} is larger than {LARGEST_SECRET >> 10} KiB", "make it smaller")
     return content
