@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +154,32 @@ def test_the_recording_double_writes_calls_down_and_answers() -> None:
         double.mount("a", "b", options=1)
     assert double.names == ["fsopen", "clone3", "mount"]
     assert double.calls[2] == ("mount", ("a", "b"), {"options": 1})
+
+
+def test_a_path_is_looked_up_within_its_root_though_others_rename(tmp_path: Path) -> None:
+    (tmp_path / "root/a/b").mkdir(parents=True)
+    (tmp_path / "root/a/b/up").symlink_to("../../../../a/file")
+    (tmp_path / "root/a/file").write_text("inside")
+    ended = threading.Event()
+
+    def rename() -> None:
+        while not ended.is_set():
+            (tmp_path / "root/a").rename(tmp_path / "root/c")
+            (tmp_path / "root/c").rename(tmp_path / "root/a")
+            time.sleep(0)
+
+    root = os.open(tmp_path / "root", os.O_PATH)
+    other = threading.Thread(target=rename)
+    options = flags.RESOLVE_IN_ROOT | flags.RESOLVE_NO_MAGICLINKS
+    os.close(kernel.openat2(root, "a/b/up", os.O_RDONLY, options))
+    other.start()
+    try:
+        for _ in range(300):
+            with contextlib.suppress(FileNotFoundError):  # renamed at this moment
+                os.close(kernel.openat2(root, "a/b/up", os.O_RDONLY, options))
+    finally:
+        ended.set()
+        other.join()
+        os.close(root)
+    with pytest.raises(OSError, match="openat2"):
+        kernel.openat2(-1, "x", os.O_RDONLY, flags.RESOLVE_BENEATH)

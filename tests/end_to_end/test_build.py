@@ -119,11 +119,11 @@ def test_a_damaged_cache_costs_time_and_nothing_else(
 
 
 def test_stages_that_do_not_need_each_other_are_built_side_by_side(kitchen: Kitchen) -> None:
-    stage = "FROM small:1 AS {0}\nRUN sleep 0.7; echo {0} > /{0}\n"
+    stage = "FROM small:1 AS {0}\nRUN sleep 1.2; echo {0} > /{0}\n"
     text = stage.format("a") + stage.format("b") + "FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
     began = time.monotonic()
     kitchen.run(own(kitchen, text))
-    assert time.monotonic() - began < 1.3
+    assert time.monotonic() - began < 2.3
 
 
 def test_builds_that_come_to_the_same_step_make_it_once(kitchen: Kitchen) -> None:
@@ -140,10 +140,10 @@ def test_builds_that_come_to_the_same_step_make_it_once(kitchen: Kitchen) -> Non
 def test_the_first_failure_ends_the_other_stages(kitchen: Kitchen) -> None:
     text = "FROM small:1 AS slow\nRUN sleep 60\nFROM small:1 AS bad\nRUN sleep 0.2; exit 9\n"
     text += "FROM scratch\nCOPY --from=slow /a /\nCOPY --from=bad /b /\n"
-    began = time.monotonic()
+    before, began = traces(kitchen.engine), time.monotonic()
     assert "exited with 9" in kitchen.fails(own(kitchen, text))
     assert time.monotonic() - began < 10
-    eventually(lambda: not traces(kitchen.engine), "nothing is left of the build")
+    eventually(lambda: set(traces(kitchen.engine)) <= set(before), "nothing is left of the build")
 
 
 # --- contexts and options -----------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def test_a_client_that_is_interrupted_ends_its_build_and_nothing_is_left(
     client = waiting_build(engine, tmp_path / "context", STEP)
     client.send_signal(signal.SIGINT)
     assert client.wait(10) == 130
-    eventually(lambda: traces(engine) == before, "nothing is left of the build")
+    eventually(lambda: set(traces(engine)) <= set(before), "nothing is left of the build")
     assert "never:1" not in engine.out("images")
 
 

@@ -100,11 +100,9 @@ class Copying:
     def _is_archive(self, path: str) -> bool:
         if not isinstance(self.item, syntax.Add) or self.item.unpack is False:
             return False
-        descriptor = self.source.open(path)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
+        if not stat.S_ISREG(next(iter(self.source.walk(path))).status.st_mode):
             return False
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(self.source.open(path), "rb") as file:
             return is_archive(file)
 
     def _unpack(self, root: int, file: BinaryIO, destination: str, owner: tuple[int, int] | None) -> None:

@@ -153,9 +153,8 @@ class LayerSteps:
 
     def _store(self, layers: Sequence[Layer], snapshot: str, latest: float | None) -> Layer:
         layer = self._images.store_layer_of(snapshot, self.storage, latest)
-        if (
-            latest is None
-        ):  # else the times in the snapshot are others than in the layer, of which it is made anew
+        # With a bound the times in the snapshot are others than in the layer: it is unpacked when it is needed.
+        if latest is None:
             self._images.adopt([*layers, layer], self.storage, snapshot)
         return layer
 

@@ -84,6 +84,7 @@ _PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info: mask, cgroup, ids, 
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
+_OPEN_TRIES = 100
 
 
 class Syscalls:
@@ -218,6 +219,11 @@ class Syscalls:
     def openat2(self, directory: int, path: str, options: int, resolve: int, mode: int = 0) -> int:
         """Open ``path`` as ``resolve`` (RESOLVE_*) lets names be looked up; ``options`` are O_*; openat2(2)."""
         how = struct.pack("=3Q", options, mode, resolve)
+        for _ in range(_OPEN_TRIES - 1):
+            try:
+                return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
+            except BlockingIOError:
+                continue  # something on this host was renamed or mounted meanwhile: ``..`` could not be trusted
         return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
 
     def open_tree(self, directory: int, path: str, options: int) -> int:
