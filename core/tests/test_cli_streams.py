@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -426,6 +428,36 @@ def test_a_terminal_without_a_terminal_on_our_side_copies_what_is_piped(daemon: 
     daemon.answers["containers.run"] = Shell("run")
     done = cli("run", "-it", "x", input="abc exit")
     assert (done.returncode, done.stdout) == (4, "ready>ABC EXIT")
+
+
+def test_things_that_go_on_at_once_have_a_line_each() -> None:
+    from multios.cli.progress import Progress
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    shown = Terminal()
+    progress = Progress(shown)
+    for what, done in (("one", 10), ("two", 20), ("one", 50), ("two", 100), ("one", 100)):
+        progress.show({"what": what, "done": done, "total": 100})
+    progress.end()
+    lines = [""]
+    row = 0
+    for part in re.findall(r"\x1b\[\d*[ABK]|[\r\n]|[^\x1b\r\n]+", shown.getvalue()):
+        if part.endswith("A") and part[0] == "\x1b":
+            row -= int(part[2:-1])
+        elif part.endswith("B") and part[0] == "\x1b":
+            row += int(part[2:-1])
+        elif part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif part[0] not in "\x1b\r":
+            lines[row] = part
+    assert [line.split("]")[1].strip() for line in lines if line] == [
+        "100% 100 of 100 one",
+        "100% 100 of 100 two",
+    ]
 
 
 def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(

@@ -52,6 +52,9 @@ PARAMETERS = [
     "labels",
     "reference",
     "changes",
+    "registry",
+    "destination",
+    "platform",
 ]
 HOSTILE: tuple[Any, ...] = (
     None, True, -1, 10**30, 1.5, float("nan"), float("inf"), "", "x" * 5000, "a\0b", "\ud800", "../../x", "999",

@@ -633,6 +633,66 @@ def test_pulls_at_once_fetch_each_layer_once(
     assert len(registry.paths(layer_of(registry))) == 1
 
 
+def test_a_pull_that_nobody_waits_for_ends_and_what_has_come_stays(
+    driver: RegistrySource, store: ContentStore
+) -> None:
+    image = SmallImage(2, 10_000, name="left")
+    first, last = (digest_of(data) for data in image.layers)
+    with ScriptedRegistry(image).serving() as registry:
+
+        def drip(request: Request) -> None:
+            request.answer(200, b"", length=len(image.layers[1]))
+            for byte in image.layers[1][:100]:
+                request.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+
+        registry.scripts[last] = drip
+        resolved = driver.resolve(registry.reference)
+        assert resolved is not None
+        began = time.monotonic()
+        with pytest.raises(StepFailed, match="nobody waits"):
+            request = FetchRequest(is_wanted=lambda: not store.has(first))
+            driver.fetch(resolved, store, lambda *_: None, request)
+        assert time.monotonic() - began < 1.5
+        assert first in set(driver.kept_digests())
+
+
+def test_a_layer_in_chunks_of_unknown_number_is_read(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+) -> None:
+    def chunked(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        data = registry.image.layers[0]
+        for start in range(0, len(data), 30_000):
+            part = data[start : start + 30_000]
+            request.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+        request.wfile.write(b"0\r\n\r\n")
+
+    registry.scripts[layer_of(registry)] = chunked
+    pull(driver, registry, store)
+    assert layer_of(registry) in stored(store)
+
+
+def test_a_complaint_that_drips_is_not_waited_for(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_COMPLAINT_SECONDS", 0.2)
+
+    def drip(request: Request) -> None:
+        request.answer(404, b"", length=10_000)
+        for _ in range(100):
+            request.wfile.write(b" ")
+            time.sleep(0.02)
+
+    registry.scripts["/manifests/"] = drip
+    began = time.monotonic()
+    with pytest.raises(MultiosError, match="has no such image"):
+        pull(driver, registry, store)
+    assert time.monotonic() - began < 1.5
+
+
 def test_one_bad_layer_ends_the_others(driver: RegistrySource, store: ContentStore) -> None:
     image = SmallImage(6, 10_000, name="many")
     with ScriptedRegistry(image).serving() as registry:

@@ -67,6 +67,7 @@ def _request(call: Call) -> FetchRequest:
     return FetchRequest(
         platform=str(platform.parse(wanted)) if wanted else "",
         credentials=read_credentials(call.descriptors(1)[0]) if call.fds else {},
+        is_wanted=call.alive,
     )
 
 

@@ -50,16 +50,22 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """How an image is wanted: ``platform`` (``linux/arm64/v8``) empty is this machine's; credentials by registry host.
 
-    With ``refresh`` the source is asked even for what is stored already: a name may mean another image today.
+    With ``refresh`` the source is asked even for what is stored already: a name may mean another image today. A long
+    transfer asks ``is_wanted`` now and then, and ends as if it had been cut off when that is false.
     """
 
     platform: str = ""
     credentials: Mapping[str, Credentials] = field(default_factory=dict)
     refresh: bool = False
+    is_wanted: Callable[[], bool] = field(default=_always, compare=False, repr=False)
 
 
 ANYHOW = FetchRequest()

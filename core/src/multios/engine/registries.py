@@ -9,7 +9,8 @@ from multios.drivers.base import Capability
 from multios.drivers.image_source import Credentials, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.images import Images
-from multios.errors import InvalidInput, Unsupported
+from multios.errors import InvalidInput, Refused, Unsupported
+from multios.model import platform
 from multios.model.image import Image
 from multios.model.reference import parse
 from multios.store.content import ContentStore
@@ -28,18 +29,32 @@ class Registries:
         self._images, self._content, self._sources, self._storage = images, content, sources, storage
 
     def pull(
-        self, reference: str, request: FetchRequest, progress: Progress, host_paths: bool = False
+        self, reference: str, request: FetchRequest, progress: Progress, is_administrator: bool = False
     ) -> Image:
         """The image as it is at its source today, unpacked in the default storage.
 
-        A source that makes its images itself is not asked for one that is stored. ``host_paths`` as for
-        :meth:`Images.ensure`.
+        A source that makes its images itself is not asked for one that is stored. Images are everyone's: only an
+        administrator replaces one that was made here, or has one for another machine (``Refused``).
         """
-        made_here = any(item.resolve(reference) for item in self._sources if not item.catch_all)
-        wanted = replace(request, refresh=not made_here)
-        image = self._images.ensure(reference, progress, host_paths, wanted)
+        foreign = request.platform and (
+            platform.of_this_machine().preference(platform.parse(request.platform)) is None
+        )
+        if foreign and not is_administrator:
+            raise Refused(
+                f"images for {request.platform} are for administrators: others would get them under this name",
+                "leave out --platform",
+            )
+        refresh = self._may_be_newer(reference, is_administrator)
+        image = self._images.ensure(reference, progress, is_administrator, replace(request, refresh=refresh))
         self._images.unpack(image, self._storage(), progress)
         return image
+
+    def _may_be_newer(self, reference: str, is_administrator: bool) -> bool:
+        """Whether the source is asked again for an image that is stored."""
+        stored = self._images.find(reference)
+        asked = [item.name for item in self._sources if item.catch_all]
+        made_here = any(item.resolve(reference) for item in self._sources if not item.catch_all)
+        return not made_here and (is_administrator or stored is None or stored.source in asked)
 
     def push(self, reference: str, destination: str, request: FetchRequest, progress: Progress) -> str:
         """Store an image at the registry that ``destination`` names, empty for its own name; the digest there."""

@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Callable
 
-from multios.errors import InvalidInput, StepFailed
+from urllib3.exceptions import HTTPError
+
+from multios.errors import InvalidInput
 from multios.model.image import Descriptor
 from multios_image_registry.session import Session, finish
 from multios_image_registry.transport import Failure, Response, failure
@@ -39,9 +41,6 @@ class BlobStream:
         if size < 0:
             return b"".join(iter(lambda: self.read(_CHUNK), b""))
         while self._position < self._blob.size:
-            if self._session.cancelled.is_set():
-                self.close()
-                raise StepFailed(self._session.step, "cancelled", "")
             try:
                 chunk = self._chunk(size)
             except Failure as error:
@@ -138,7 +137,7 @@ def _read(response: Response, most: int) -> bytes:
     """Some bytes, never none. Raises :class:`Failure`."""
     try:
         chunk = response.read1(most)
-    except Exception as error:
+    except (HTTPError, OSError) as error:
         raise failure(error) from error
     if not chunk:
         raise Failure("it ended too early", "try again", reached=True)

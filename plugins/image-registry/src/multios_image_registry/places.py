@@ -34,10 +34,6 @@ class Place:
     repository: str
     target: str
 
-    def __str__(self) -> str:
-        separator = "@" if ":" in self.target else ":"
-        return f"{self.registry}/{self.repository}{separator}{self.target}"
-
 
 def locate(reference: str) -> Place:
     """The place that a reference names; a digest says more than a tag. Raises ``InvalidInput``."""

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
+from urllib3.exceptions import HTTPError
+
 from multios.drivers.image_source import Credentials
 from multios.errors import MultiosError, NotFound, Refused, StepFailed
 from multios_image_registry.authorization import Authorization
@@ -19,6 +21,7 @@ from multios_image_registry.transport import Failure, NoTls, Response, Transport
 BACK_OFF_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 60.0
 DOCUMENT_SECONDS = 120.0
+_COMPLAINT_SECONDS = 5.0
 _REDIRECTS = (301, 302, 303, 307, 308)
 _TRANSIENT = (429, 500, 502, 503, 504)
 _MOST_REDIRECTS = 5
@@ -79,6 +82,7 @@ class Session:
         """
         attempt = 0
         while True:
+            self.pause(0)
             try:
                 response = self._authorized(method, address, headers or {}, body, scopes)
             except Failure as error:
@@ -95,31 +99,23 @@ class Session:
                     or attempt >= self.retries
                     or wait > LONGEST_WAIT_SECONDS
                 ):
-                    raise self._complaint(response, address)
+                    raise self._complaint(response)
                 response.close()
             attempt += 1
             self.pause(wait)
 
     def document(self, response: Response, limit: int) -> bytes:
         """The body, of at most ``limit`` bytes, in bounded time. Raises ``StepFailed``."""
-        parts: list[bytes] = []
-        size, deadline = 0, time.monotonic() + DOCUMENT_SECONDS
         try:
-            while chunk := response.read1(_CHUNK):
-                size += len(chunk)
-                if size > limit:
-                    raise self.failed(f"sent a document of more than {limit} bytes", "it is not an image's")
-                if time.monotonic() > deadline:
-                    raise self.failed("is too slow", "try again later")
-                parts.append(chunk)
-        except MultiosError:
+            data = _read(response, limit, DOCUMENT_SECONDS)
+        except Failure as error:
             response.close()
-            raise
-        except Exception as error:
+            raise self.told(error) from error
+        if len(data) > limit:
             response.close()
-            raise self.told(failure(error)) from error
+            raise self.failed(f"sent a document of more than {limit} bytes", "it is not an image's")
         finish(response)
-        return b"".join(parts)
+        return data
 
     def back_off(self, attempt: int) -> None:
         """Wait before another attempt, counted from 0: twice as long each time."""
@@ -231,7 +227,7 @@ class Session:
         mirror = f"'s mirror {self._base}" if self.endpoint.mirror else ""
         return f"{self.endpoint.registry}{mirror}"
 
-    def _complaint(self, response: Response, address: str) -> MultiosError:
+    def _complaint(self, response: Response) -> MultiosError:
         status, who = response.status, self._who()
         words = _words_of(response)
         response.close()
@@ -255,14 +251,30 @@ class Session:
 def finish(response: Response) -> None:
     """Be done with an answer; the connection is kept for others if nothing much is left in it."""
     try:
-        response.read(_LARGEST_COMPLAINT)
-        whole = response.length_remaining == 0
-    except Exception:  # it broke, or is nonsense: then nobody uses it again
-        whole = False
-    if whole:
+        _read(response, _LARGEST_COMPLAINT, _COMPLAINT_SECONDS)
+    except Failure:
+        response.close()
+        return
+    if response.length_remaining == 0:
+        response.read(1)  # only now does http.client see the end
         response.release_conn()
     else:
         response.close()
+
+
+def _read(response: Response, limit: int, seconds: float) -> bytes:
+    """The body, cut soon after ``limit`` bytes. Raises :class:`Failure`, also when it takes longer."""
+    parts: list[bytes] = []
+    size, deadline = 0, time.monotonic() + seconds
+    try:
+        while size <= limit and (chunk := response.read1(_CHUNK)):
+            size += len(chunk)
+            parts.append(chunk)
+            if time.monotonic() > deadline:
+                raise Failure("it is too slow", "try again later", reached=True, stalled=True)
+    except (HTTPError, OSError) as error:
+        raise failure(error) from error
+    return b"".join(parts)
 
 
 def _origin(url: str) -> tuple[str, str, int]:
@@ -284,11 +296,11 @@ def _retry_after(response: Response, default: float) -> float:
 def _words_of(response: Response) -> str:
     """What the registry says is wrong (distribution-spec, "Error Codes"), in one printable line."""
     try:
-        document: Any = json.loads(response.read(_LARGEST_COMPLAINT))
+        document: Any = json.loads(_read(response, _LARGEST_COMPLAINT, _COMPLAINT_SECONDS))
         first = document["errors"][0]
         return _printable(str(first.get("message") or first.get("code") or ""))
-    except Exception:  # what cannot be read is left out of an error that stands without it
-        return ""
+    except (Failure, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return ""  # the error stands without it
 
 
 def _printable(text: str) -> str:

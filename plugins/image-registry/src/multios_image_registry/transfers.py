@@ -79,7 +79,7 @@ class Transfers:
         config = self._small(session, place.repository, manifest.config)
         manifests.check_config(session.step, config, len(manifest.layers), wanted)
         try:
-            self._fetch_layers(session, place, reference, manifest, content, progress)
+            self._fetch_layers(session, place, reference, manifest, content, progress, request)
         except Interrupted:
             raise  # what has come stays for the next pull
         except BaseException:
@@ -100,6 +100,7 @@ class Transfers:
         manifest: Manifest,
         content: ContentSink,
         progress: Progress,
+        request: FetchRequest,
     ) -> None:
         def fetch(layer: Descriptor, meter: Meter) -> None:
             with self._downloading.holding(layer.digest):
@@ -112,7 +113,7 @@ class Transfers:
                         stream.close()
             meter(layer.size)
 
-        self._side_by_side(session, manifest.layers, fetch, progress)
+        self._side_by_side(session, manifest.layers, fetch, progress, request)
 
     def _small(self, session: Session, repository: str, blob: Descriptor) -> bytes:
         """A blob that is needed in memory, verified."""
@@ -145,7 +146,7 @@ class Transfers:
             others = [name for name in known if name != place.repository]
             upload.upload(session, place.repository, blob, content, others[:_MOST_MOUNT_SOURCES], meter)
 
-        self._side_by_side(session, (*parts.layers, parts.config), send, progress)
+        self._side_by_side(session, (*parts.layers, parts.config), send, progress, request)
         response = session.request(
             "PUT",
             f"{place.repository}/manifests/{place.target}",
@@ -191,8 +192,9 @@ class Transfers:
         blobs: Iterable[Descriptor],
         move: Callable[[Descriptor, Meter], None],
         progress: Progress,
+        request: FetchRequest,
     ) -> None:
-        """Move every blob once, several at a time; the first failure ends the others."""
+        """Move every blob once, several at a time; the first failure ends the others, as nobody's waiting does."""
         wanted = {blob.digest: blob for blob in blobs}
         moved = dict.fromkeys(wanted, 0)
         told = dict.fromkeys(wanted, -1)
@@ -204,7 +206,11 @@ class Transfers:
                     progress(f"Layer {digest[7:19]}", told[digest], blob.size)
 
         def task(blob: Descriptor) -> None:
-            move(blob, lambda done: moved.__setitem__(blob.digest, done))
+            def meter(done: int) -> None:
+                session.pause(0)
+                moved[blob.digest] = done
+
+            move(blob, meter)
 
         with ThreadPoolExecutor(self._settings.parallel_downloads, "registry") as pool:
             pending = {pool.submit(task, blob) for blob in wanted.values()}
@@ -214,6 +220,8 @@ class Transfers:
                     report()
                     for future in done:
                         future.result()
+                    if not request.is_wanted():
+                        raise Interrupted(session.step, "nobody waits for it any more", "")
             except BaseException:
                 session.cancelled.set()
                 for future in pending:

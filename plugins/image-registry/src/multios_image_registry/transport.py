@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -91,7 +91,9 @@ class Transport:
                     "ssl_context": self._context(verify),
                 }
                 self._managers[verify, proxy] = (
-                    urllib3.ProxyManager(proxy, **options) if proxy else urllib3.PoolManager(**options)
+                    urllib3.ProxyManager(proxy, proxy_headers=_proxy_headers(proxy), **options)
+                    if proxy
+                    else urllib3.PoolManager(**options)
                 )
             return self._managers[verify, proxy]
 
@@ -155,3 +157,12 @@ def _proxy_for(url: str) -> str:
     if not parts.hostname or urllib.request.proxy_bypass_environment(parts.netloc):  # type: ignore[attr-defined]
         return ""
     return urllib.request.getproxies_environment().get(parts.scheme, "")
+
+
+def _proxy_headers(proxy: str) -> Mapping[str, str]:
+    """The user and password that a proxy's address may have in it."""
+    parts = urlsplit(proxy)
+    if not parts.username:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return urllib3.make_headers(proxy_basic_auth=pair)

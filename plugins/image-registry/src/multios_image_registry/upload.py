@@ -7,7 +7,7 @@ from typing import IO, BinaryIO, cast
 from urllib.parse import urlencode
 
 from multios.drivers.image_source import ContentReader
-from multios.errors import MultiosError
+from multios.errors import NotFound, Refused
 from multios.model.image import Descriptor
 from multios_image_registry.session import Interrupted, Session, finish
 
@@ -30,29 +30,18 @@ def upload(
     meter: Callable[[int], None],
 ) -> None:
     """Have the blob in the repository; ``elsewhere`` are repositories of this registry that may have it."""
-    scopes = (push_scope(repository),)
-    there = session.request(
-        "HEAD", f"{repository}/blobs/{blob.digest}", scopes=scopes, accept=(200, 404), patient=False
-    )
+    address = f"{repository}/blobs/{blob.digest}"
+    there = session.request("HEAD", address, scopes=(push_scope(repository),), accept=(200, 404))
     finish(there)
     if there.status == 404:
-        location = _mount(session, repository, blob, elsewhere)
-        for attempt in range(session.retries + 1):
-            if location == "":
-                break
-            try:
-                _send(session, repository, blob, content, location, meter)
-                break
-            except Interrupted:
-                if attempt == session.retries:
-                    raise
-            session.back_off(attempt)
-            location = None
+        mounted, location = _mount(session, repository, blob, elsewhere)
+        if not mounted:
+            _send_with_patience(session, repository, blob, content, location, meter)
     meter(blob.size)
 
 
-def _mount(session: Session, repository: str, blob: Descriptor, elsewhere: Sequence[str]) -> str | None:
-    """Empty when the registry had the blob and gave it to this repository; else where to upload to, if it said."""
+def _mount(session: Session, repository: str, blob: Descriptor, elsewhere: Sequence[str]) -> tuple[bool, str]:
+    """Whether the registry gave its blob to this repository; if not, where it wants it to be sent, or empty."""
     for source in elsewhere:
         address = f"{repository}/blobs/uploads/?" + urlencode({"mount": blob.digest, "from": source})
         scopes = (push_scope(repository), f"repository:{source}:pull")
@@ -60,11 +49,30 @@ def _mount(session: Session, repository: str, blob: Descriptor, elsewhere: Seque
             response = session.request(
                 "POST", address, {"Content-Length": "0"}, scopes=scopes, accept=(201, 202)
             )
-        except MultiosError:  # a repository that this user may not read, or that is gone: then it is sent
+        except (Refused, NotFound):  # a repository that this user may not read, or that is gone
             continue
         finish(response)
-        return "" if response.status == 201 else session.location(response, address)
-    return None
+        return response.status == 201, "" if response.status == 201 else session.location(response, address)
+    return False, ""
+
+
+def _send_with_patience(
+    session: Session,
+    repository: str,
+    blob: Descriptor,
+    content: ContentReader,
+    location: str,
+    meter: Callable[[int], None],
+) -> None:
+    """Send a blob, from its beginning again when an upload breaks off."""
+    for attempt in range(session.retries + 1):
+        try:
+            return _send(session, repository, blob, content, location, meter)
+        except Interrupted:
+            if attempt == session.retries:
+                raise
+        session.back_off(attempt)
+        location = ""
 
 
 def _send(
@@ -72,11 +80,11 @@ def _send(
     repository: str,
     blob: Descriptor,
     content: ContentReader,
-    location: str | None,
+    location: str,
     meter: Callable[[int], None],
 ) -> None:
     scopes = (push_scope(repository),)
-    if location is None:
+    if not location:
         address = f"{repository}/blobs/uploads/"
         begun = session.request("POST", address, {"Content-Length": "0"}, scopes=scopes, accept=(202,))
         finish(begun)
