@@ -282,6 +282,11 @@ def test_with_an_epoch_two_builds_are_one_image(kitchen: Kitchen) -> None:
     assert kitchen.shell(second["Id"], "stat -c %Y /d /d/x /d/file /d/e").split() == ["1000000000"] * 4
 
 
+def test_more_layers_than_an_image_may_have_are_said_in_time(kitchen: Kitchen) -> None:
+    text = "FROM small:1\n" + "".join(f"COPY <<x /{number}\n{number}\nx\n" for number in range(128))
+    assert "more than 128 layers" in kitchen.fails(text)
+
+
 # --- ended early --------------------------------------------------------------------------------------------
 
 

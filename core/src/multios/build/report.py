@@ -49,6 +49,7 @@ class StepReport:
     def __init__(self, report: Report, number: int) -> None:
         self._report, self._number = report, number
         self._began = time.monotonic()
+        self._doing = ""
         self.last: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
 
     def line(self, text: str) -> None:
@@ -57,8 +58,9 @@ class StepReport:
         self._report.say(self._number, {"line": text})
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """How far fetching or unpacking is; only the end of each is told."""
-        if not total or done >= total:
+        """How far fetching or unpacking is; only that each has begun is told."""
+        if what != self._doing:
+            self._doing = what
             self._report.say(self._number, {"line": what})
 
     def end(self, how: str) -> None:

@@ -317,6 +317,14 @@ class StorageDriverSuite(DriverSuite):
             with tarfile.open(fileobj=layer) as archive:
                 assert archive.getnames() == []
 
+    def test_no_time_in_the_diff_is_later_than_asked_for(self, driver: StorageDriver, base: str) -> None:
+        layer = io.BytesIO()
+        driver.diff(base, layer, 1_000_000_000.0)
+        layer.seek(0)
+        with tarfile.open(fileobj=layer) as archive:
+            times = [entry.mtime for entry in archive]
+        assert times and max(times) <= 1_000_000_000
+
     def test_the_diff_is_the_same_every_time(self, driver: StorageDriver, base: str) -> None:
         first, second = io.BytesIO(), io.BytesIO()
         driver.diff(base, first)
