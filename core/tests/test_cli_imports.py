@@ -74,6 +74,8 @@ def imported(environment: dict[str, str], *words: str) -> tuple[set[str], int]:
         "exec a true",
         "logs a",
         "images",
+        "image pull debian:12",
+        "image push debian:12 lab:5000/debian:12",
         "network list",
         "template list",
         "--version",
@@ -97,6 +99,8 @@ def test_the_fast_way_imports_nothing_heavy(line: str, daemon: Any, environment:
         **dict.fromkeys(listings, []),
         "containers.run": attached,
         "containers.exec": {"exit_code": 0},
+        "images.pull": {"id": "0123", "digest": "sha256:0"},
+        "images.push": {"digest": "sha256:0"},
         "containers.logs": log,
     }
     modules, status = imported(environment, *line.split())

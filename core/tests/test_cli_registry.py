@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ import pytest
 
 from multios.cli import credentials
 from multios.errors import InvalidInput, MultiosError
+
+SCRIPT = Path(sys.executable).with_name("multios-container")
 
 
 def pair(text: str) -> dict[str, str]:
@@ -211,6 +215,16 @@ def test_a_login_that_is_refused_is_not_kept(
     done = cli("login", "-u", "alice", "--password-stdin", "lab:5000", input="x\n")
     assert (done.returncode, done.stderr) == (125, "Error: no\n")
     assert not (tmp_path / "docker").exists()
+
+
+def test_a_password_that_is_no_text_is_refused(daemon: Any, environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [SCRIPT, "login", "-u", "alice", "--password-stdin", "lab:5000"],
+        input=b"\xff\xfe\n", env=environment, capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 125
+    assert b"not valid" in done.stderr
+    assert daemon.asked == []
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from multios.api.registry_methods import read_credentials
 from multios.drivers.base import Capability, DriverContext
 from multios.drivers.image_source import (
     ANYHOW,
@@ -160,3 +163,44 @@ def test_without_a_source_that_takes_images_the_error_says_what_to_install(world
     with pytest.raises(Unsupported) as caught:
         world.registries.push("fake:1", "host.example/a:1", ANYHOW, quiet)
     assert "multios-image-registry" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nonsense",
+        "[]",
+        '{"lab": 3}',
+        '{"lab": {"username": 3}}',
+        '{"lab": {"password": "\\ud800"}}',
+        "{" * 9999,
+    ],
+)
+def test_credentials_that_cannot_be_read_are_refused_and_not_shown(text: str) -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(text.encode("utf-8", "surrogatepass"))
+        file.flush()
+        with pytest.raises(InvalidInput) as caught:
+            read_credentials(file.fileno())
+    assert caught.value.cause == "the credentials cannot be read"
+    assert caught.value.__cause__ is None
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    reading, writing = os.pipe()
+    try:
+        with pytest.raises(InvalidInput):
+            read_credentials(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_credentials_show_no_secrets() -> None:
+    with tempfile.TemporaryFile() as file:
+        file.write(b'{"lab": {"username": "alice", "password": "hidden", "identity_token": "secret"}}')
+        file.flush()
+        found = read_credentials(file.fileno())
+    assert found["lab"] == Credentials("alice", "hidden", "secret")
+    assert "hidden" not in repr(found) and "secret" not in repr(found)

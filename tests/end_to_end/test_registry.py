@@ -206,6 +206,28 @@ def test_a_killed_daemon_leaves_nothing_half_written_and_the_next_pull_carries_o
         assert not any(blob.exists() for blob in blobs)
 
 
+def test_an_interrupted_pull_ends_and_the_next_one_carries_on(pulling: PrivateEngine) -> None:
+    image = SmallImage(2, 200_000, name="interrupted")
+    first, last = (digest_of(data) for data in image.layers)
+    content = pulling.data_root / "content"
+    with ScriptedRegistry(image).serving() as served:
+        slowly(served, last)
+        client = pulling.popen("image", "pull", served.reference, stderr=subprocess.DEVNULL)
+        whole = content / "blobs/sha256" / first.removeprefix("sha256:")
+        eventually(whole.exists, "the first layer is here")
+        eventually(lambda: list((content / "ingest").iterdir()), "the other one is coming")
+        client.send_signal(signal.SIGINT)
+        assert client.wait(10) == 130
+        eventually(lambda: not list((content / "ingest").iterdir()), "the daemon has given up", 5)
+        served.scripts.clear()
+        served.asked.clear()
+        pulling.run("image", "pull", served.reference)
+        assert [path.rpartition("/")[2] for path in served.paths("/blobs/")] == [
+            digest_of(image.config),
+            last,
+        ]
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     engine = PrivateEngine(tmp_path)
     with engine.config.open("a") as file:

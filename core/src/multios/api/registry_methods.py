@@ -80,8 +80,8 @@ def read_credentials(descriptor: int) -> dict[str, Credentials]:
             registry: Credentials(*(entry.get(name, "") for name in _FIELDS))
             for registry, entry in document.items()
         }
-        if not all(isinstance(getattr(item, name), str) for item in found.values() for name in _FIELDS):
-            raise TypeError
+        for item in found.values():
+            "".join(getattr(item, name) for name in _FIELDS).encode()  # text, and no half of a surrogate pair
     except (ValueError, TypeError, AttributeError, RecursionError):
         # Without a cause: it might quote a secret.
         raise InvalidInput("the credentials cannot be read", "use a client of the same version") from None

@@ -56,7 +56,8 @@ def _login(values: Values, context: Context) -> int:
     if values["password_stdin"]:
         if not username or password is not None:
             raise InvalidInput("--password-stdin needs --username and no --password", "leave out the other")
-        password = sys.stdin.read(_LONGEST_PASSWORD).rstrip("\r\n")
+        given = sys.stdin.buffer.read(_LONGEST_PASSWORD)
+        password = given.decode(errors="surrogateescape").rstrip("\r\n")
     elif not (username and password) and not os.isatty(0):
         raise InvalidInput("there is no terminal to ask on", "write login --username NAME --password-stdin")
     if not username:
@@ -65,7 +66,7 @@ def _login(values: Values, context: Context) -> int:
         import getpass  # deferred: only a person is asked
 
         password = getpass.getpass(f"Password of {username}: ")
-    if not username or not password or "\0" in username + password or ":" in username:
+    if not username or not password or ":" in username or not _is_text(username + password):
         raise InvalidInput("the name or the password is empty or not valid", "a name has no ':'")
     descriptors = credentials.handed_over({registry: {"username": username, "password": password}})
     try:
@@ -75,6 +76,13 @@ def _login(values: Values, context: Context) -> int:
     credentials.save(registry, username, password)
     sys.stdout.write(f"logged in to {registry} as {username}\n")
     return 0
+
+
+def _is_text(text: str) -> bool:
+    try:
+        return "\0" not in text and bool(text.encode())
+    except UnicodeEncodeError:  # bytes of a command line that are no UTF-8
+        return False
 
 
 def _logout(values: Values, context: Context) -> int:
