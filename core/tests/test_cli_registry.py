@@ -112,6 +112,23 @@ def test_a_logout_removes_this_login_only(config: Path) -> None:
     assert json.loads(config.read_text())["auths"] == {"other": pair("x:y")}
 
 
+def test_a_login_that_cannot_be_read_can_be_removed(config: Path) -> None:
+    write(config, auths={"lab:5000": {"auth": "§"}})
+    assert credentials.forget("lab:5000")
+    assert credentials.find("lab:5000") == {}
+
+
+def test_a_login_that_cannot_be_written_leaves_no_copy(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    write(config, auths={})
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(InvalidInput, match="No space left"):
+        credentials.save("lab:5000", "a", "b")
+    assert os.listdir(config.parent) == ["config.json"]
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -80,8 +80,8 @@ def forget(registry: str) -> bool:
     """Remove them; whether there were any."""
     config = _read()
     helper = _helper(config, registry)
-    known = bool(find(registry))
-    if helper and known:
+    known = bool(helper and find(registry))
+    if known:
         _ask_helper(helper, "erase", _server(registry))
     auths = _table(config, "auths")
     kept = {key: value for key, value in auths.items() if key not in _keys(registry)}
@@ -128,9 +128,13 @@ def _write(config: dict[str, Any]) -> None:
     try:
         os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(descriptor, "w") as stream:
-            json.dump(config, stream, indent="\t")
-        os.rename(temporary, file)
+        try:
+            with open(descriptor, "w") as stream:
+                json.dump(config, stream, indent="\t")
+            os.rename(temporary, file)
+        except BaseException:
+            os.unlink(temporary)
+            raise
     except OSError as error:
         raise InvalidInput(
             f"{file}: {error.strerror}", "it keeps your registry logins: make it yours"
