@@ -149,8 +149,9 @@ class World:
             directory / "run",
             self.images,
             self,
-            content.has,
             settings or BuildSettings(),
+            has=content.has,
+            may_be_newer=lambda reference: False,
         )
         self.templates = Templates(OneTemplate(), self.images, self.builds)
 

@@ -70,12 +70,16 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class BuildParts:
-    """What all builds share; ``working`` counts the steps that may work at a time."""
+    """What all builds share; ``working`` counts the steps that may work at a time.
+
+    ``may_be_newer`` says whether an image that is stored may be another one at its source (``--pull``).
+    """
 
     images: ImageStore
     steps: LayerSteps
     caches: CacheDirectories
     working: threading.Semaphore
+    may_be_newer: Callable[[str], bool]
 
 
 class Build:
@@ -231,8 +235,12 @@ class Build:
         if reference == SCRATCH:
             return Position(platform=platform)
         request = self.request.fetch
-        if platform:
-            request = replace(request, platform=platform)
+        request = replace(
+            request,
+            platform=platform or request.platform,
+            refresh=request.refresh and self.parts.may_be_newer(reference),
+            is_wanted=lambda: not self.cancelled(),
+        )
         images = self.parts.images
         image = images.ensure(reference, progress, host_paths=True, request=request)
         return Position(

@@ -40,7 +40,8 @@ CA_VARIABLES = (
 class Builds:
     """All builds of one engine. ``directory`` is below data_root, ``runtime`` below exec_root: for what is secret.
 
-    ``has`` says whether a blob is stored. Made when no build runs: what killed ones left is removed first.
+    ``has`` says whether a blob is stored, ``may_be_newer`` whether a stored image may be another one at its source.
+    Made when no build runs: what killed ones left is removed first.
     """
 
     def __init__(
@@ -49,8 +50,9 @@ class Builds:
         runtime: Path,
         images: ImageStore,
         sandbox: Sandbox,
-        has: Callable[[str], bool],
         settings: BuildSettings,
+        has: Callable[[str], bool],
+        may_be_newer: Callable[[str], bool],
     ) -> None:
         self._settings = settings
         self._disk, self._memory = directory / "work", runtime / "builds"
@@ -65,7 +67,8 @@ class Builds:
         self.cache = BuildCache(directory / "cache.db")
         self.steps = LayerSteps(images, sandbox, self.cache, has)
         self._caches = CacheDirectories(directory / "mounts")
-        self._parts = BuildParts(images, self.steps, self._caches, threading.BoundedSemaphore(processors()))
+        working = threading.BoundedSemaphore(processors())
+        self._parts = BuildParts(images, self.steps, self._caches, working, may_be_newer)
 
     def scratch(self) -> Path:
         """A new directory for one build; whoever takes it removes it."""

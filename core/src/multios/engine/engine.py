@@ -21,6 +21,7 @@ from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges
+from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
 from multios.engine.networks import Networks
 from multios.engine.registries import Registries
@@ -69,9 +70,18 @@ class Engine:
         content = ContentStore(data / "content")
         sources = self.drivers.image_sources()
         self.images = Images(content, self.drivers.storages, sources)
+        self.archives = ImageArchives(self.images, content, self.drivers.default_storage)
         self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
         sandbox = ContainerSandbox()
-        self.builds = Builds(data / "build", run, self.images, sandbox, content.has, settings.build)
+        self.builds = Builds(
+            data / "build",
+            run,
+            self.images,
+            sandbox,
+            settings.build,
+            has=content.has,
+            may_be_newer=lambda reference: self.registries.may_be_newer(reference, is_administrator=False),
+        )
         self.images.keep(self.builds.cache)
         self.images.collect_garbage()
         self.templates = Templates(self.catalog, self.images, self.builds)

@@ -44,13 +44,13 @@ class Registries:
                 f"images for {request.platform} are for administrators: others would get them under this name",
                 "leave out --platform",
             )
-        refresh = self._may_be_newer(reference, is_administrator)
+        refresh = self.may_be_newer(reference, is_administrator)
         image = self._images.ensure(reference, progress, is_administrator, replace(request, refresh=refresh))
         self._images.unpack(image, self._storage(), progress)
         return image
 
-    def _may_be_newer(self, reference: str, is_administrator: bool) -> bool:
-        """Whether the source is asked again for an image that is stored."""
+    def may_be_newer(self, reference: str, is_administrator: bool) -> bool:
+        """Whether the source is asked again for an image that is stored; an administrator may replace any."""
         stored = self._images.find(reference)
         asked = [item.name for item in self._sources if item.catch_all]
         made_here = any(item.resolve(reference) for item in self._sources if not item.catch_all)
