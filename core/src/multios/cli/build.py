@@ -204,15 +204,24 @@ def _agents(texts: list[str]) -> tuple[list[str], list[int]]:
 
 
 def _logins(dockerfile: str) -> list[int]:
-    """A descriptor of the caller's credentials at the registries of the bases, as far as the text shows them."""
+    """A descriptor of the caller's credentials at the registries of the images that the text names outright."""
     from multios.cli import credentials
 
     found: dict[str, dict[str, str]] = {}
-    for line in dockerfile.splitlines():
-        words = [word for word in line.split() if not word.startswith("--")]
-        if len(words) > 1 and words[0].upper() == "FROM" and "$" not in words[1] and words[1] != "scratch":
-            found |= credentials.find(credentials.registry_of(words[1]))
+    for registry in {credentials.registry_of(name) for name in _images_of(dockerfile)}:
+        found |= credentials.find(registry)
     return credentials.handed_over(found)
+
+
+def _images_of(dockerfile: str) -> list[str]:
+    """What follows FROM and ``from=``: images, and names of stages."""
+    names = []
+    for line in dockerfile.splitlines():
+        words = line.split()
+        if words and words[0].upper() == "FROM":
+            names += [word for word in words[1:] if not word.startswith("--")][:1]
+        names += [word.partition("from=")[2].partition(",")[0] for word in words if "from=" in word]
+    return [name for name in names if name and "$" not in name and name != "scratch"]
 
 
 def _fields(text: str, known: tuple[str, ...]) -> dict[str, str]:
