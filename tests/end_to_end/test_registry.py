@@ -146,6 +146,12 @@ def test_a_login_opens_a_guarded_registry_and_a_logout_closes_it(
     pair = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     assert json.loads(file.read_text())["auths"] == {guarded.host: {"auth": pair}}
     digest_printed(pulling, IMAGE, name)
+    assert pulling.out("run", "--rm", name, "cat", "/etc/greeting") == "hello"
+    pulling.run("image", "rm", name)
+    container = pulling.out("run", "-d", name, "sleep", "100")
+    pulling.run("delete", "--force", container)
+    pulling.run("image", "rm", name)
+    pulling.run("delete", pulling.out("create", name, "true"))
     pulling.run("image", "pull", name)
     assert pulling.out("logout", guarded.host) == f"logged out of {guarded.host}"
     assert pulling.out("logout", guarded.host) == f"not logged in to {guarded.host}"

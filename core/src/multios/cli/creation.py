@@ -7,9 +7,13 @@ import sys
 from multios.cli.container_config import document, read_json
 from multios.cli.container_options import CONTAINER, DETACH
 from multios.cli.grammar import Argument, Command
+from multios.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
@@ -19,8 +23,24 @@ _FORMS = (
 )
 
 
+def _with_login(act: Callable[[], Any], config: dict[str, Any], context: Context) -> Any:
+    """Do ``act``; where a registry refuses the image to the daemon, pull it with the caller's login and do it again."""
+    try:
+        return act()
+    except Refused as error:
+        image = config.get("image")
+        if not image or not error.cause.startswith("pull "):
+            raise
+        from multios.cli.registry import pull_with_login  # deferred: few images need it
+
+        if not pull_with_login(image, context):
+            raise
+    return act()
+
+
 def _create(values: Values, context: Context) -> int:
-    created = context.call("containers.create", {"config": document(values)})
+    config = document(values)
+    created = _with_login(lambda: context.call("containers.create", {"config": config}), config, context)
     for warning in created.get("warnings", ()):
         sys.stderr.write(f"Warning: {warning}\n")
     sys.stdout.write(f"{created['id']}\n")
@@ -30,11 +50,14 @@ def _create(values: Values, context: Context) -> int:
 def _run(values: Values, context: Context) -> int:
     config = document(values)
     if values["detach"]:
-        sys.stdout.write(f"{context.call('containers.run', {'config': config, 'attach': False})['id']}\n")
+        params = {"config": config, "attach": False}
+        started = _with_login(lambda: context.call("containers.run", params), config, context)
+        sys.stdout.write(f"{started['id']}\n")
         return 0
     from multios.cli.attachment import run_attached
 
-    return run_attached(context, config)
+    status: int = _with_login(lambda: run_attached(context, config), config, context)
+    return status
 
 
 def _validate(values: Values, context: Context) -> int:

@@ -50,6 +50,14 @@ def _transfer(context: Context, method: str, params: dict[str, str], name: str, 
             os.close(descriptor)
 
 
+def pull_with_login(image: str, context: Context) -> bool:
+    """Pull an image as the caller; false if the caller has no login at its registry."""
+    if not credentials.find(credentials.registry_of(image)):
+        return False
+    _transfer(context, "images.pull", {"ref": image}, image, quiet=False)
+    return True
+
+
 def _login(values: Values, context: Context) -> int:
     registry = credentials.registry_name(values["registry"] or credentials.DOCKER_HUB)
     username, password = values["username"], values["password"]
