@@ -292,6 +292,9 @@ def copy(kitchen: Kitchen) -> None:
         image, "cd /w && cat renamed texts/a.txt texts/b.txt inner/c link /etc/c"
     ) == "abbccc".replace("bb", "ab")
     assert kitchen.shell(image, "stat -c %u /w/renamed") == "0"
+    (kitchen.context / "d").chmod(0o700)
+    image = kitchen.build("FROM small:1\nCOPY d /\nCOPY d /new\nCOPY --chown=7 d /tmp/\n")
+    assert kitchen.shell(image, "stat -c '%a %u' / /new /tmp /tmp/inner") == "755 0\n700 0\n1777 0\n755 7"
     assert "no.txt" in kitchen.fails("FROM small:1\nCOPY no.txt /\n")
     assert "end it with /" in kitchen.fails("FROM small:1\nCOPY *.txt /one\n")
 

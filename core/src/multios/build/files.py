@@ -67,14 +67,11 @@ class Copying:
         plain = [path for path in self.paths if path not in archives]
         with TreeWriter(root, owner, mode) as writer:
             into = into or bool(archives) or writer.is_directory(destination)
-            placed = self._placed(plain, destination, into)
-            self._make_places(writer, placed, destination, into)
+            placed = self._prepare(writer, plain, destination, into)
             writer.write(self.source, placed, self.cancelled)
             for document in item.heredocs:
-                target = (
-                    posixpath.join(destination, posixpath.basename(document.name)) if into else destination
-                )
-                writer.write_text(target, document.text)
+                name = posixpath.basename(document.name)
+                writer.write_text(posixpath.join(destination, name) if into else destination, document.text)
         for path, _ in archives:
             with os.fdopen(self.source.open(path), "rb") as file:
                 self._unpack(root, file, destination, owner if item.chown else None)
@@ -82,18 +79,24 @@ class Copying:
             self._place_download(root, download, destination, into, owner)
         return True
 
-    def _make_places(
-        self, writer: TreeWriter, placed: Sequence[Placed], destination: str, into: bool
-    ) -> None:
-        """The directories that have to be there before anything is written."""
-        directories = [destination] if into else [posixpath.dirname(destination)]
-        chosen_paths = {path for path, _ in self.paths}
-        for item in placed:
-            if item.entry.path in chosen_paths:
-                whole = item.entry.is_directory and not self._parents
-                directories.append(item.target if whole else posixpath.dirname(item.target))
-        for directory in dict.fromkeys(directories):
+    def _prepare(
+        self, writer: TreeWriter, paths: Sequence[tuple[str, str]], destination: str, into: bool
+    ) -> list[Placed]:
+        """What is to be written, and the directories made that have to be there before.
+
+        A directory's content goes into one that is there already, whose own looks stay.
+        """
+        tops = {path for path, _ in paths}
+        placed = [
+            item
+            for item in self._placed(paths, destination, into)
+            if not (item.entry.path in tops and item.entry.is_directory and writer.is_directory(item.target))
+        ]
+        above = [posixpath.dirname(item.target) for item in placed if item.entry.path in tops]
+        first = destination if into else posixpath.dirname(destination)
+        for directory in dict.fromkeys([first, *above]):
             writer.make_directories(directory)
+        return placed
 
     # --- archives and downloads -----------------------------------------------------------------------
 
