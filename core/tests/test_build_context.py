@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multios.build.context import MOST_LINKS, Context, without
+from multios.build.context import MOST_LINKS, Context
 from multios.build.ignore import Patterns
 from multios.build.stat_cache import StatCache, identity
 from multios.build.wildcards import name_matcher
@@ -272,22 +272,6 @@ def test_a_link_that_is_named_is_followed_and_one_that_is_found_is_not(top: Path
         assert file.read() == "a/b/x"
     with os.fdopen(context.open("a/in/x")) as file:
         assert file.read() == "a/b/x"
-
-
-def test_excluding_takes_paths_below_what_is_copied_or_a_copied_files_name(top: Path, opened: int) -> None:
-    _fill(top, "d/a.txt", "d/e/b.txt", "d/e/c.md", "f.txt")
-    context = Context(opened)
-
-    def kept(path: str, *patterns: str) -> list[str]:
-        return [entry.path for entry in without(context.walk(path), Patterns(patterns, "--exclude"))]
-
-    assert kept("d", "*.txt") == ["d", "d/e", "d/e/b.txt", "d/e/c.md"]
-    assert kept("d", "**/*.txt") == ["d", "d/e", "d/e/c.md"]
-    assert kept("d", "e", "!e/c.md") == ["d", "d/a.txt", "d/e", "d/e/c.md"]
-    assert kept("d", "d") == ["d", "d/a.txt", "d/e", "d/e/b.txt", "d/e/c.md"]
-    assert kept("", "d") == ["", "f.txt"]
-    assert kept("f.txt", "*.txt") == []
-    assert kept("f.txt", "*.md") == ["f.txt"]
 
 
 # --- staying inside -----------------------------------------------------------------------------------

@@ -105,6 +105,7 @@ def test_every_instruction_in_every_form(text: str, expected: Instruction) -> No
 
 MOUNTS = [
     ("target=/a", Mount("", target="/a")),
+    ("target=.", Mount("", target=".")),
     ("type=bind,dst=/a,src=b,from=c,rw", Mount("", target="/a", source="b", origin="c", read_only=False)),
     ("type=bind,destination=/a,readwrite=false", Mount("", target="/a")),
     ("type=cache,target=/a", Mount("", "cache", target="/a", id="/a", read_only=False)),
@@ -253,6 +254,8 @@ def test_a_file_that_cannot_be_one(text: str, cause: str) -> None:
 def test_bytes_that_are_no_text_name_their_line() -> None:
     with pytest.raises(DockerfileError, match="^Dockerfile:2: not UTF-8"):
         parse(b"FROM a\nRUN \xff\n")
+    with pytest.raises(DockerfileError, match="^Dockerfile:2: not UTF-8"):
+        parse("FROM a\nRUN \ud800\n")
 
 
 # --- lines -------------------------------------------------------------------------------------------

@@ -262,31 +262,6 @@ class Context:
         return "/".join(done)
 
 
-def without(entries: Iterator[Entry], excluded: Patterns) -> Iterator[Entry]:
-    """A walk without what ``--exclude`` names: paths below what is copied, or the name of a file that is copied itself.
-
-    The first entry is told always when it is a directory: what is copied is its content.
-    """
-    top = next(entries)
-    if not top.is_directory:
-        if not excluded.matches(posixpath.basename(top.path)):
-            yield top
-        return
-    yield top
-    untold: dict[str, Entry] = {}  # directories that are left out, in case something in them is not
-    for entry in entries:
-        path = entry.path[len(top.path) :].lstrip("/")
-        if excluded.matches(path):
-            if entry.is_directory:
-                untold[path] = entry
-            continue
-        for length in range(path.count("/")):
-            above = untold.pop("/".join(path.split("/")[: length + 1]), None)
-            if above is not None:
-                yield above
-        yield entry
-
-
 def _entry(level: _Level, name: str) -> Entry | None:
     """None for what is gone again, and for sockets, which no image holds."""
     path = f"{level.path}/{name}" if level.path else name

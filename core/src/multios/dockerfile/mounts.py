@@ -108,7 +108,7 @@ def _names(kind: str, options: dict[str, str]) -> tuple[str, str]:
     """Target and id, each found by the other where that is documented."""
     target, identifier = options.get("target", ""), options.get("id", "")
     if kind in ("bind", "cache", "tmpfs"):
-        if not posixpath.normpath("/" + target).strip("/"):
+        if not target or (target.startswith("/") and not posixpath.normpath(target).strip("/")):
             raise InvalidInput(f"--mount: a {kind} mount has no target", "expected target=/PATH")
         return target, (identifier or target) if kind == "cache" else ""
     if kind == "ssh":

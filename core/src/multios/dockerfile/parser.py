@@ -51,10 +51,13 @@ def parse_trigger(text: str, image: str = "ONBUILD") -> Instruction:
 
 
 def _decode(text: str | bytes, file_name: str) -> str:
-    if isinstance(text, str):
-        return text
     try:
-        return text.decode()
+        if isinstance(text, bytes):
+            return text.decode()
+        text.encode()  # half a surrogate pair, which JSON lets through, is no text either
+        return text
+    except UnicodeEncodeError as error:
+        before = error.object[: error.start].count("\n")
     except UnicodeDecodeError as error:
-        line = text.count(b"\n", 0, error.start) + 1
-        raise DockerfileError(file_name, line, "not UTF-8", "save the file as UTF-8") from None
+        before = error.object[: error.start].count(b"\n")
+    raise DockerfileError(file_name, before + 1, "not UTF-8", "save the file as UTF-8")
