@@ -315,6 +315,9 @@ def copy_from_stage(kitchen: Kitchen) -> None:
     text += "FROM small:1\nCOPY --from=one /link/x /a\nCOPY --from=0 /d /b/\nCOPY --from=small:1 /etc/greeting /c\n"
     image = kitchen.build(text)
     assert kitchen.shell(image, "cat /a /b/x /c; stat -c '%u:%g' /a") == "x\nx\nhello\n7:8"
+    text = "FROM small:1 AS one\nRUN mkdir /d && echo x > /d/x && ln /d/x /d/y\nFROM small:1\n"
+    image = kitchen.build(text + "COPY --from=one /d/x /d /d/x /d/y /to/\n")
+    assert kitchen.shell(image, "cat /to/x /to/y; stat -c %h /to/x") == "x\nx\n2"
 
 
 @case

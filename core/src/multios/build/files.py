@@ -67,8 +67,9 @@ class Copying:
         plain = [path for path in self.paths if path not in archives]
         with TreeWriter(root, owner, mode) as writer:
             into = into or bool(archives) or writer.is_directory(destination)
-            placed = self._prepare(writer, plain, destination, into)
-            writer.write(self.source, placed, self.cancelled)
+            if plain or item.heredocs:
+                placed = self._prepare(writer, plain, destination, into)
+                writer.write(self.source, placed, self.cancelled)
             for document in item.heredocs:
                 name = posixpath.basename(document.name)
                 writer.write_text(posixpath.join(destination, name) if into else destination, document.text)
@@ -116,11 +117,11 @@ class Copying:
             mode = parse_mode(self.item.chmod) if self.item.chmod else None
             with opened_directory(directory) as unpacked, TreeWriter(root, owner, mode) as writer:
                 tree = RootTree(unpacked)
-                writer.make_directories(destination)
-                entries = tree.walk("")
-                next(entries)  # the destination's own looks stay
-                placed = [Placed(entry, posixpath.join(destination, entry.path)) for entry in entries]
-                writer.write(tree, placed, self.cancelled)
+                whole = place(tree, [("", "")], destination, True)
+                if writer.is_directory(destination):
+                    del whole[0]  # the looks of one that is there already stay
+                writer.make_directories(posixpath.dirname(destination))
+                writer.write(tree, whole, self.cancelled)
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -269,6 +269,8 @@ class TreeWriter:
         identity = (status.st_dev, status.st_ino)
         if status.st_nlink > 1 and identity in self._links:
             first_directory, first = self._links[identity]
+            if posixpath.join(first_directory, first) == item.target:
+                return  # the same file by two ways
             self._clear(place, name, item.target)
             origin = kernel.openat2(self._root, first_directory or ".", _DIRECTORY, _IN_ROOT)
             try:
