@@ -285,44 +285,44 @@ _LIMITS = tuple(
     if option.key.partition(".")[2] in ("cpu_limit", "cpu_shares", "cpuset", "memory_limit", "memory_swap")
 )
 
-_BUILD = Command(
-    _build,
-    (
-        Option("--tag -t", "tags", LIST, "Name the image, once or more", "NAME[:TAG]"),
-        Option("--file -f", "file", TEXT, "The Dockerfile; - is stdin", "FILE", completes="files"),
-        Option("--target", "target", TEXT, "Build this stage, not the last", "STAGE"),
-        Option("--build-arg", "build_args", LIST, "The value of an ARG", "NAME[=VALUE]"),
-        Option("--label", "labels", LIST, "A label of the image", "KEY[=VALUE]"),
-        Option("--no-cache", "no_cache", FLAG, "Make every step anew"),
-        Option("--pull", "pull", FLAG, "Ask for newer base images"),
-        Option("--platform", "platform", TEXT, "The platform to build for", "OS/ARCH[/VARIANT]"),
-        Option(
-            "--secret", "secrets", LIST, "A secret for RUN --mount=type=secret", "id=ID[,src=FILE|env=NAME]"
-        ),
-        Option("--ssh", "ssh", LIST, "An ssh agent for RUN --mount=type=ssh", "ID[=SOCKET]"),
-        Option(
-            "--network",
-            "network",
-            TEXT,
-            "The network of RUN",
-            "default|none|host",
-            ("default", "none", "host"),
-        ),
-        Option("--iidfile", "iidfile", TEXT, "Write the image's id to a file", "FILE", completes="files"),
-        Option("--quiet -q", "quiet", FLAG, "Print the image's id only"),
-        Option("--progress", "progress", TEXT, "How progress is shown", "auto|plain", ("auto", "plain")),
-        *_LIMITS,
+_OPTIONS = (
+    Option("--tag -t", "tags", LIST, "Name the image, once or more", "NAME[:TAG]"),
+    Option("--file -f", "file", TEXT, "The Dockerfile; - is stdin", "FILE", completes="files"),
+    Option("--target", "target", TEXT, "Build this stage, not the last", "STAGE"),
+    Option("--build-arg", "build_args", LIST, "The value of an ARG", "NAME[=VALUE]"),
+    Option("--label", "labels", LIST, "A label of the image", "KEY[=VALUE]"),
+    Option("--no-cache", "no_cache", FLAG, "Make every step anew"),
+    Option("--pull", "pull", FLAG, "Ask for newer base images"),
+    Option("--platform", "platform", TEXT, "The platform to build for", "OS/ARCH[/VARIANT]"),
+    Option("--secret", "secrets", LIST, "A secret for RUN --mount=type=secret", "id=ID[,src=FILE|env=NAME]"),
+    Option("--ssh", "ssh", LIST, "An ssh agent for RUN --mount=type=ssh", "ID[=SOCKET]"),
+    Option(
+        "--network",
+        "network",
+        TEXT,
+        "The network of RUN",
+        "default|none|host",
+        ("default", "none", "host"),
     ),
-    (Argument("context", "CONTEXT", completes="files"),),
-    "CONTEXT is the directory that COPY reads; - is a tar archive of it, or a Dockerfile alone, from stdin.",
-    (
-        "build -t myapp:latest .",
-        "image build -t myapp:latest -f Dockerfile.dev --build-arg VERSION=2 .",
-        "build --target test --secret id=token,src=token.txt .",
-    ),
+    Option("--iidfile", "iidfile", TEXT, "Write the image's id to a file", "FILE", completes="files"),
+    Option("--quiet -q", "quiet", FLAG, "Print the image's id only"),
+    Option("--progress", "progress", TEXT, "How progress is shown", "auto|plain", ("auto", "plain")),
+    *_LIMITS,
+)
+_DETAILS = (
+    "CONTEXT is the directory that COPY reads; - is a tar archive of it, or a Dockerfile alone, from stdin."
 )
 
+
+def _command(*examples: str) -> Command:
+    return Command(_build, _OPTIONS, (Argument("context", "CONTEXT", completes="files"),), _DETAILS, examples)
+
+
 COMMANDS = {
-    "image build": _BUILD,
+    "build": _command("build -t myapp:latest .", "build --target test --secret id=token,src=token.txt ."),
+    "image build": _command(
+        "image build -t myapp:latest .",
+        "image build -t myapp:latest -f Dockerfile.dev --build-arg VERSION=2 .",
+    ),
     "builder prune": Command(_prune, (), (), "Images and what they need stay.", ("builder prune",)),
 }

@@ -17,6 +17,7 @@ GROUPS = {
 
 COMMANDS = {
     "attach": ("execution", "Attach to a running container"),
+    "build": ("build", "Build an image from a Dockerfile"),
     "completion": ("completion", "Print a completion script for a shell"),
     "cp": ("files", "Copy files between a container and the host"),
     "create": ("creation", "Create a container"),
@@ -78,7 +79,6 @@ COMMANDS = {
 }
 
 ALIASES = {
-    "build": "image build",
     "rm": "delete",
     "unpause": "resume",
     "image ls": "image list",
