@@ -21,7 +21,6 @@ from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges
-from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
 from multios.engine.networks import Networks
 from multios.engine.registries import Registries
@@ -70,7 +69,6 @@ class Engine:
         content = ContentStore(data / "content")
         sources = self.drivers.image_sources()
         self.images = Images(content, self.drivers.storages, sources)
-        self.archives = ImageArchives(self.images, content, self.drivers.default_storage)
         self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
         sandbox = ContainerSandbox()
         self.builds = Builds(
