@@ -180,7 +180,8 @@ def check_config(step: str, data: bytes, layers: int, wanted: Platform) -> None:
     config = _object(step, data)
     try:
         diff_ids = config["rootfs"]["diff_ids"]
-        fits = len(diff_ids) == layers and all(_DIGEST.fullmatch(item) for item in diff_ids)
+        fits = isinstance(diff_ids, list) and len(diff_ids) == layers
+        fits = fits and all(_DIGEST.fullmatch(item) for item in diff_ids)
     except (KeyError, TypeError):
         fits = False
     if not fits:
