@@ -296,7 +296,11 @@ def waiting_build(engine: PrivateEngine, directory: Path, step: str) -> subproce
     mark = f"{directory.name}-{time.monotonic_ns()}"
     (directory / "Dockerfile").write_text(f"FROM small:1\nRUN echo {mark}\n{step}\n")
     client = engine.popen(
-        "build", "-t", "never:1", str(directory), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        *("build", "-t", "never:1", str(directory)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell's background jobs ignore it, and so would we all.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert client.stdout is not None
     while b"waiting" not in client.stdout.readline():

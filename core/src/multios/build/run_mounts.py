@@ -141,7 +141,8 @@ class RunMounts:
         """The mounts, made; undone on leaving."""
         made = Prepared()
         with contextlib.ExitStack() as stack:
-            for number, mount in enumerate(mounts):
+            agents = 0
+            for mount in mounts:
                 target = posixpath.normpath(posixpath.join("/", working_directory, mount.target))
                 if mount.kind == "tmpfs":
                     size = str(mount.size) if mount.size else ""
@@ -158,7 +159,8 @@ class RunMounts:
                 elif mount.kind == "secret":
                     self._add_secret(mount, working_directory, made, stack)
                 else:
-                    self._add_agent(mount, number, working_directory, made, stack)
+                    self._add_agent(mount, agents, working_directory, made, stack)
+                    agents += 1
             yield made
 
     # --- kinds --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pathlib import Path
 
 MOST_CONNECTIONS = 16
 _CHUNK = 65536
+_BACKLOG = 128
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def relayed(agent: int, path: Path, owner: tuple[int, int], mode: int) -> Iterat
         listening.bind(str(path))
         os.chown(path, *owner)
         os.chmod(path, mode)
-        listening.listen(MOST_CONNECTIONS)
+        listening.listen(_BACKLOG)
         thread = threading.Thread(
             target=_serve, args=(listening, stop_read, agent), name="ssh-agent", daemon=True
         )
