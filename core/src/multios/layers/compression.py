@@ -1,18 +1,25 @@
-"""Reading a layer's compressed stream: plain, gzip, xz and, with the ``zstandard`` package, zstd."""
+"""Reading a layer's compressed stream, told apart by its first bytes: plain, gzip, zstd and xz."""
 
 from __future__ import annotations
 
 import lzma
-import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import IO, Any, cast
 
-from multios.errors import InvalidInput, Unsupported
+import zstandard
+from isal import isal_zlib
+
+from multios.errors import InvalidInput
 
 _CHUNK = 1 << 18
 _OUTPUT = 1 << 20
 _XZ_MEMORY = 256 << 20
 """Bytes that an xz stream's dictionary may ask for."""
+
+_ZSTD_WINDOW = 128 << 20
+"""Bytes that a zstd stream's window may ask for: what ``zstd -d`` allows without ``--long``."""
+
+_GzipError = cast(type[Exception], isal_zlib.error)  # its stubs call the class an instance
 
 Read = Callable[[int], bytes]
 
@@ -20,14 +27,14 @@ Read = Callable[[int], bytes]
 def decompressed(read: Read) -> Iterator[bytes]:
     """The plain bytes of the stream behind ``read``, told apart by their magic number.
 
-    At most a few MiB are held, however well the stream was compressed. Raises ``InvalidInput`` for a corrupt
-    stream and ``Unsupported`` for zstd without its package.
+    At most a few MiB are held, however well the stream was compressed; zstd may ask for its window besides.
+    Raises ``InvalidInput`` for a corrupt stream.
     """
     head = b""
     while len(head) < 6 and (data := read(_CHUNK)):
         head += data
     if head.startswith(b"\x1f\x8b"):
-        return _members(head, read, lambda: zlib.decompressobj(31), _inflate, "gzip")
+        return _members(head, read, lambda: isal_zlib.decompressobj(31), _inflate, "gzip")
     if head.startswith(b"\xfd7zXZ\x00"):
         return _members(head, read, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), _unxz, "xz")
     if head.startswith(b"\x28\xb5\x2f\xfd"):
@@ -66,7 +73,7 @@ def _members(
                 data = read(_CHUNK)
                 if not data:
                     raise InvalidInput(f"the {name} stream of the layer is cut short")
-    except (zlib.error, lzma.LZMAError) as error:
+    except (_GzipError, lzma.LZMAError) as error:
         raise InvalidInput(f"the {name} stream of the layer is corrupt ({error})") from error
 
 
@@ -80,13 +87,9 @@ def _unxz(machine: Any, data: bytes) -> tuple[bytes, bytes]:
 
 
 def _zstd(head: bytes, read: Read) -> Iterator[bytes]:
-    try:
-        import zstandard  # type: ignore[import-not-found, unused-ignore] # optional
-    except ImportError:
-        raise Unsupported("the layer is compressed with zstd", "pip install zstandard") from None
-    source = _Prefixed(head, read)
-    reader = zstandard.ZstdDecompressor(max_window_size=128 << 20).stream_reader(
-        source, read_across_frames=True
+    source = cast(IO[bytes], _Prefixed(head, read))  # only its read is used
+    reader = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW).stream_reader(
+        source, read_size=_CHUNK, read_across_frames=True
     )
     try:
         while data := reader.read(_OUTPUT):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 import os
@@ -34,9 +33,13 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """``digest`` of the uncompressed tar is the layer's diff ID; ``size`` is that tar's, in bytes."""
+    """``digest`` of the uncompressed tar is the layer's diff ID; ``size`` is that tar's, in bytes.
+
+    ``blob`` is the digest of the stream as it came.
+    """
 
     digest: str
+    blob: str
     size: int
     entries: int
 
@@ -48,7 +51,7 @@ def unpack(
     bounds: Bounds | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Unpacked:
-    """Apply the layer tar in ``stream`` (plain, gzip, xz; zstd with its package) to ``target``.
+    """Apply the layer tar in ``stream`` (plain, gzip, zstd, xz) to ``target``.
 
     ``target`` is a directory, a descriptor of one, or a snapshot's mounts; it holds what the layers below made, of
     which whiteouts remove. So an overlay's upper directory is no target, its mount is. ``progress`` is told how
@@ -111,7 +114,7 @@ def _answer(output: bytes, errors: bytes, status: int) -> Unpacked:
         raise StepFailed("unpack layer", lines[-1]) from None
     if "error" in answer:
         raise from_wire(answer["error"])
-    return Unpacked(answer["digest"], answer["size"], answer["entries"])
+    return Unpacked(**answer)
 
 
 class _Feeder(threading.Thread):
@@ -203,10 +206,9 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
     from multios.layers.apply import Applier
     from multios.layers.archive import Source
     from multios.layers.compression import decompressed
+    from multios.layers.read_ahead import Digested, read_ahead
     from multios.supervisor.syscalls import Syscalls
 
-    with contextlib.suppress(ImportError):
-        importlib.import_module("zstandard")  # there is nothing to import from after the chroot
     Syscalls().prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     try:
         os.umask(0)
@@ -215,11 +217,12 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
         os.chdir("/")
     except OSError as error:
         raise StepFailed("unpack layer", f"chroot: {error.strerror}", "unpacking needs root") from error
-    source = Source(decompressed(lambda count: os.read(0, count)), order["size"])
+    blob = Digested(lambda count: os.read(0, count))
+    source = Source(read_ahead(decompressed(blob.read)), order["size"])
     applier = Applier(order["entries"])
     applier.apply(source)
     source.drain()
-    return {"digest": source.digest, "size": source.size, "entries": applier.count}
+    return {"digest": source.digest, "blob": blob.digest, "size": source.size, "entries": applier.count}
 
 
 def _main() -> int:
