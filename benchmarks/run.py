@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -21,42 +16,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests/support")]
 
 import measuring  # noqa: E402
 import peers  # noqa: E402
+import stage  # noqa: E402
+import table  # noqa: E402
+from table import Row  # noqa: E402
 
 import busybox_rootfs  # noqa: E402
 from private_engine import PrivateEngine  # noqa: E402
 
 CONTAINERS = 50
-INSIDE = "BENCHMARK_INSIDE"
-"""Set where the network namespace of the benchmark is entered."""
-
-
-@dataclass
-class Row:
-    """One line of the table. ``bound`` is the largest ``ours / theirs``, or the largest ``ours`` without a peer."""
-
-    what: str
-    ours: float
-    unit: str
-    peer: str = ""
-    theirs: float | None = None
-    bound: float | None = None
-
-    def cells(self) -> str:
-        number = f"{self.ours:.2f} {self.unit}" if self.unit == "MB" else f"{self.ours:.1f} {self.unit}"
-        against = (
-            f"{self.peer} {self.theirs:.1f} {self.unit}" if self.theirs is not None else self.peer or "–"
-        )
-        ratio = self.ours / self.theirs if self.theirs else None
-        value = ratio if self.theirs is not None else self.ours
-        limit = (
-            "–"
-            if self.bound is None
-            else f"≤ {self.bound:g}{'' if self.theirs is not None else ' ' + self.unit}"
-        )
-        verdict = (
-            "" if self.bound is None or value is None else ("met" if value <= self.bound else "**missed**")
-        )
-        return f"| {self.what} | {number} | {against} | {'–' if ratio is None else f'{ratio:.3f}'} | {limit} | {verdict} |"
 
 
 class Benchmark:
@@ -173,46 +140,19 @@ class Benchmark:
         self.add(Row("`ps` (10 of 1,000 run)", running, "ms", "`ps --all` with 10", few, 2.0))
 
 
-def report(benchmark: Benchmark) -> str:
-    """The page."""
-    versions = [
-        f"{one.name} {one.version()}" for one in (benchmark.podman, benchmark.docker, benchmark.runc) if one
-    ]
-    day = datetime.date.today().isoformat()
-    lines = [
-        "# Results",
-        "",
-        f"{day}, Linux {platform.release()}, {os.cpu_count()} processors, Python {platform.python_version()}; "
-        f"{', '.join(versions) or 'no peers installed'}. Medians of {measuring.RUNS} runs. `make bench` writes this page.",
-        "",
-        "| what | MultiOS | beside | ratio | bound | |",
-        "|---|---|---|---|---|---|",
-        *(row.cells() for row in benchmark.rows),
-        "",
-    ]
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Run everything; the exit status says only whether it could be measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=HERE / "results.md", help="where to write the table")
     output: Path = parser.parse_args().output
-    if os.geteuid() != 0:
-        print("benchmarks need root: sudo make bench", file=sys.stderr)
-        return 1
-    if INSIDE not in os.environ:
-        subprocess.run([HERE.parent / "scripts/install-system-packages", "test"], check=True)
-        # Bridges and packet filter rules of all engines go with the network namespace that they are made in.
-        words = ["unshare", "--net", sys.executable, *sys.orig_argv[1:]]
-        os.execvpe(words[0], words, {**os.environ, INSIDE: "1"})
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    stage.enter()
     with tempfile.TemporaryDirectory(prefix="multios-bench-", dir="/var/tmp") as name, ExitStack() as ending:
         benchmark = Benchmark(Path(name), ending)
         benchmark.measure()
-        text = report(benchmark)
-    output.write_text(text)
-    print(f"\n{text}\nwritten to {output}")
+        programs = [one for one in (benchmark.podman, benchmark.docker, benchmark.runc) if one]
+        versions = [f"{one.name} {one.version()}" for one in programs]
+        note = f"Medians of {measuring.RUNS} runs. `make bench` writes this page."
+        table.write(output, "Results", versions, note, benchmark.rows)
     return 0
 
 
