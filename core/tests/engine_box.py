@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import time
@@ -22,6 +23,7 @@ from multios.model.container import Container, Status
 from multios.model.container_document import parse
 from multios.model.image import Descriptor, Image, ImageConfig
 from multios.settings import Settings, load
+from multios.store.manifest import Layer
 from multios.testing.fakes import FakeIsolation, FakeNetwork, FakeStorage
 
 ROOT = Caller(0, 0)
@@ -120,6 +122,32 @@ class FakeImages:
         return [self.get(reference).id]
 
     def import_tar(self, reference: str, *rest: Any) -> Image:
+        return self.image
+
+    def tag(self, reference: str, name: str) -> Image:
+        return self.get(reference)
+
+    def history(self, reference: str) -> tuple[dict[str, Any], ...]:
+        self.get(reference)
+        return ()
+
+    def prune(self, everything: bool, filters: Any, used: Any) -> tuple[tuple[str, ...], int]:
+        return (), 0
+
+    def holding(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    restoring = holding
+
+    def layers_of(self, image: Image) -> tuple[Layer, ...]:
+        return ()
+
+    history_of = layers_of
+
+    def store_layer_of(self, snapshot: str, storage: Any, latest: float | None) -> Layer:
+        return Layer(Descriptor("m", "sha256:2", 1), "sha256:3")
+
+    def write(self, *parts: Any) -> Image:
         return self.image
 
 

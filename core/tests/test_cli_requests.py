@@ -375,30 +375,34 @@ def test_environment_files_and_seccomp_profiles_are_read_by_the_client(
 
 
 @pytest.mark.parametrize(
-    ("line", "name"),
+    ("line", "name", "rootfs_name"),
     [
-        ("image import myapp:latest", "myapp:latest"),
-        ("image import", "imported:latest"),
-        ("image import -", "imported:latest"),
-        ("image import rootfs.tar.gz", "rootfs:latest"),
-        ("image import rootfs.tar.gz lab:1", "lab:1"),
+        ("image import myapp:latest", "myapp:latest", "imported:latest"),
+        ("image import", "", "imported:latest"),
+        ("import -", "", "imported:latest"),
+        ("image import rootfs.tar.gz", "", "rootfs:latest"),
+        ("image import rootfs.tar.gz lab:1", "lab:1", "imported:latest"),
+        ("load", "", ""),
+        ("load --input rootfs.tar.gz", "", ""),
+        ("image load rootfs.tar.gz", "", ""),
     ],
 )
-def test_image_import_hands_over_the_archive(
-    line: str, name: str, daemon: Any, cli: Any, tmp_path: Path
+def test_import_and_load_hand_over_the_archive(
+    line: str, name: str, rootfs_name: str, daemon: Any, cli: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "rootfs.tar.gz").write_text("archive")
     read: list[bytes] = []
 
-    def take(request: Any) -> dict[str, str]:
+    def take(request: Any) -> dict[str, Any]:
         read.append(os.read(request.fds[0], 100))
-        return {"id": "sha256:1"}
+        return {"images": [{"id": "1234", "references": ["docker.io/lab:1"]}]}
 
     daemon.answers["images.import"] = take
     with open(tmp_path / "rootfs.tar.gz") as archive:
         done = cli(*line.split(), stdin=archive)
-    assert (done.returncode, done.stdout) == (0, "sha256:1\n")
-    assert daemon.asked == [("images.import", {"reference": name, "changes": {}})]
+    shown = "Loaded image: docker.io/lab:1\n" if "load" in line else "1234\n"
+    assert (done.returncode, done.stdout) == (0, shown)
+    assert daemon.asked == [("images.import", {"reference": name, "rootfs_name": rootfs_name, "changes": []})]
     assert read == [b"archive"]
 
 

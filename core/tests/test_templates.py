@@ -140,7 +140,7 @@ class World:
         self.storage = NewFiles(FakeSettings(), context)
         content = ContentStore(directory / "content")
         self.images = Images(content, [self.storage], [])
-        self.images.import_tar("tiny", tiny_rootfs(), {}, self.storage, lambda *_: None)
+        self.images.import_tar("tiny", tiny_rootfs(), (), self.storage, lambda *_: None)
         self.before = self.snapshots()
         self.told: list[tuple[str, int, int]] = []
         self.ran: list[tuple[str, ...]] = []

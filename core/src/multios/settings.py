@@ -164,6 +164,22 @@ class BuildSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesSettings:
+    """``[images]``: what a layer may grow to where it is unpacked; more is taken for a bomb.
+
+    ``largest_layer`` is of one layer, uncompressed. ``largest_ratio`` is how many times its compressed size it may
+    have, unless it has less than 1 GiB: gzip reaches 1032.
+    """
+
+    largest_layer: int = field(default=64 << 30, metadata={"parse": parse_size})
+    largest_ratio: int = 1100
+
+    def __post_init__(self) -> None:
+        if self.largest_ratio < 1:
+            raise ValueError("largest_ratio must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class _ResourceTable:
     """``[default_resources]`` as written; :class:`Resources` once read."""
 
@@ -206,6 +222,7 @@ class Settings:
     defaults: DriverDefaults = DriverDefaults()
     id_ranges: IdRanges = IdRanges()
     build: BuildSettings = BuildSettings()
+    images: ImagesSettings = ImagesSettings()
     drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     file: Path | None = None
 
@@ -242,6 +259,7 @@ _SECTIONS: dict[str, type] = {
     "defaults": DriverDefaults,
     "id_ranges": IdRanges,
     "build": BuildSettings,
+    "images": ImagesSettings,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from multios.engine.image_filters import LIST_FILTERS, select
 from multios.errors import Refused
 
 if TYPE_CHECKING:
@@ -29,25 +30,54 @@ class Images:
                 "size": image.size,
                 "source": image.source,
                 "labels": dict(image.config.labels),
+                "digest": image.manifest.digest,
             }
-            for image in self._images.list()
+            for image in select(self._images.list(), call.mapping("filters"), LIST_FILTERS, self._images)
         ]
 
     def inspect(self, call: Call) -> Any:
         return self._images.inspect(call.text("ref"))
 
+    def history(self, call: Call) -> Any:
+        return self._images.history(call.text("ref"))
+
+    def tag(self, call: Call) -> Any:
+        _check(call, "naming images")
+        image = self._images.get(call.text("ref"))
+        for name in call.words("names"):
+            self._images.tag(f"sha256:{image.id}", name)
+        return {"id": image.id}
+
     def import_(self, call: Call) -> Any:
-        if not call.caller.is_administrator:
-            raise Refused("importing images is for administrators", "images are everyone's: ask one")
+        _check(call, "importing images")
         with os.fdopen(os.dup(call.descriptors(1)[0]), "rb") as stream:
-            image = self._images.import_tar(
-                call.text("reference"),
+            images = self._engine.archives.bring(
                 stream,
-                call.mapping("changes"),
-                self._engine.drivers.default_storage(),
+                call.text("reference", ""),
+                call.text("rootfs_name", ""),
+                call.words("changes"),
+                call.text("platform", ""),
                 call.progress,
             )
-        return {"id": image.id}
+        return {"images": [{"id": image.id, "references": list(image.references)} for image in images]}
+
+    def save(self, call: Call) -> Any:
+        with os.fdopen(os.dup(call.descriptors(1)[0]), "wb") as target:
+            self._engine.archives.save(
+                call.words("refs"), call.text("format", "oci-archive"), target, call.progress
+            )
+        return {}
+
+    def prune(self, call: Call) -> Any:
+        _check(call, "removing images")
+        used = {container.image_id for container in self._engine.registry.all()}
+        removed, freed = self._images.prune(call.flag("all"), call.mapping("filters"), used)
+        return {"removed": list(removed), "freed": freed}
 
     def remove(self, call: Call) -> Any:
         return {"removed": self._engine.remove_image(call.text("ref"), call.flag("force"), call.caller)}
+
+
+def _check(call: Call, what: str) -> None:
+    if not call.caller.is_administrator:
+        raise Refused(f"{what} is for administrators", "images are everyone's: ask one")

@@ -13,6 +13,7 @@ from typing import Any
 
 from multios import features
 from multios.api.build_methods import Builds
+from multios.api.change_methods import ContainerChanges, ImageChanges
 from multios.api.image_methods import Images
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.registry_methods import Registries, Transfers
@@ -38,7 +39,9 @@ def table(engine: Engine) -> dict[str, Handler]:
         System,
         Plugins,
         ContainerMethods,
+        ContainerChanges,
         Images,
+        ImageChanges,
         Transfers,
         Registries,
         Templates,

@@ -21,6 +21,7 @@ from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges
+from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
 from multios.engine.networks import Networks
 from multios.engine.registries import Registries
@@ -29,6 +30,7 @@ from multios.engine.sandbox import ContainerSandbox
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.errors import MultiosError, PluginError, Refused
+from multios.layers.unpack import Bounds
 from multios.model.container import Container, Status
 from multios.model.json import to_json
 from multios.plugins.catalog import Catalog
@@ -68,7 +70,9 @@ class Engine:
         )
         content = ContentStore(data / "content")
         sources = self.drivers.image_sources()
-        self.images = Images(content, self.drivers.storages, sources)
+        bounds = Bounds(size=settings.images.largest_layer, ratio=settings.images.largest_ratio)
+        self.images = Images(content, self.drivers.storages, sources, bounds)
+        self.archives = ImageArchives(self.images, content, self.drivers.default_storage)
         self.registries = Registries(self.images, content, sources, self.drivers.default_storage)
         sandbox = ContainerSandbox()
         self.builds = Builds(

@@ -89,6 +89,31 @@ class ImageRecords:
         """How the image came to be (image-spec, config.md, ``history``), oldest first."""
         return manifest.read_history(self._content, image)
 
+    def history(self, reference: str) -> tuple[dict[str, Any], ...]:
+        """A row for each step that made the image, newest first; ``size`` is that of the compressed layer."""
+        image = self.get(reference)
+        layers = iter(self.layers_of(image))
+        rows = []
+        for item in self.history_of(image):
+            layer = None if item.get("empty_layer") else next(layers, None)
+            rows.append(
+                {
+                    "created": manifest.seconds(item.get("created")),
+                    "created_by": str(item.get("created_by") or ""),
+                    "size": layer.blob.size if layer else 0,
+                    "comment": str(item.get("comment") or ""),
+                    "author": str(item.get("author") or ""),
+                }
+            )
+        if not rows:
+            rows = [
+                {"created": image.created, "created_by": "", "size": image.size, "comment": "", "author": ""}
+            ]
+        return tuple(
+            {**row, "id": image.id if not number else "<missing>"}
+            for number, row in enumerate(reversed(rows))
+        )
+
     def _tag(self, name: str, descriptor: Descriptor) -> None:
         self._content.tag(name, descriptor)
         self._refresh()

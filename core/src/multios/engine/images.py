@@ -7,17 +7,20 @@ layers. So both may be lost or left half by a kill, and what is missing is made 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Protocol, TypeGuard, cast
 
 from multios.drivers.image_source import ANYHOW, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.storage import StorageDriver
+from multios.engine.config_lines import with_changes
+from multios.engine.image_filters import PRUNE_FILTERS, select
 from multios.engine.image_records import ImageRecords, hint, no_image, normal
 from multios.engine.locks import KeyedLocks
 from multios.engine.unpacking import Unpacker
-from multios.errors import Conflict, InvalidInput, MultiosError, Refused, StepFailed
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed
 from multios.layers.compression import decompressed
+from multios.layers.unpack import Bounds
 from multios.model import platform
 from multios.model.image import Descriptor, Image, ImageConfig, ResolvedImage
 from multios.model.reference import parse
@@ -52,12 +55,13 @@ class Images(ImageRecords):
         content: ContentStore,
         storages: Sequence[StorageDriver],
         sources: Sequence[ImageSourceDriver],
+        bounds: Bounds | None = None,
     ) -> None:
         self._keepers: list[Keeper] = []
         self._storages = storages
         self._sources = sources
         self._fetching = KeyedLocks()
-        self._unpacker = Unpacker(content, self._needed_chains)
+        self._unpacker = Unpacker(content, self._needed_chains, bounds or Bounds())
         super().__init__(content)
 
     # --- bringing ---------------------------------------------------------------------------------
@@ -152,52 +156,48 @@ class Images(ImageRecords):
         self,
         reference: str,
         stream: BinaryIO,
-        changes: Mapping[str, Any],
+        changes: Sequence[str],
         storage: StorageDriver,
         progress: Progress,
     ) -> Image:
         """An image of one layer from the tar (plain, gzip or xz) of a root filesystem.
 
         It is unpacked in ``storage`` before it gets its name: what does not unpack is no image. ``changes`` as for
-        :func:`multios.store.manifest.changed`.
+        :func:`multios.engine.config_lines.with_changes`.
         """
         name = self._writable_name(reference)
         default = ImageConfig(command=("/bin/sh",), environment=(manifest.DEFAULT_PATH,))
-        config = manifest.changed(default, changes)
+        config = with_changes(default, changes)
+        with self.restoring():
+            progress(f"Reading {name}", 0, 0)
+            layer = self._store_layer(decompressed(stream.read), LARGEST_ROOTFS)
+            self.unpack_layers([layer], storage, progress)
+            created = manifest.now()
+            history = [manifest.history_entry(created, f"import {name}")]
+            return self.write(config, [layer], history, [name], "import", created)
+
+    def register(
+        self,
+        descriptor: Descriptor,
+        names: Sequence[str],
+        source: str,
+        storage: StorageDriver,
+        progress: Progress,
+    ) -> Image:
+        """The image of a stored manifest, unpacked before it gets its ``names``; it may have none."""
+        image = manifest.read_image(self._content, descriptor)
+        self.unpack(image, storage, progress)
+        return self._registered(_annotated(descriptor, source), names)
+
+    @contextmanager
+    def restoring(self) -> Iterator[None]:
+        """As :meth:`holding`; what an error leaves behind is collected."""
         try:
             with self.holding():
-                progress(f"Reading {name}", 0, 0)
-                layer = self._store_layer(decompressed(stream.read), LARGEST_ROOTFS)
-                self.unpack_layers([layer], storage, progress)
-                created = manifest.now()
-                history = [manifest.history_entry(created, f"import {name}")]
-                return self.write(config, [layer], history, [name], "import", created)
-        except MultiosError:
+                yield
+        except BaseException:
             self.collect_garbage()
             raise
-
-    def commit(
-        self,
-        snapshot: str,
-        storage: StorageDriver,
-        base: Image,
-        config: ImageConfig,
-        references: Sequence[str],
-        created_by: str = "commit",
-        consume: bool = False,
-    ) -> Image:
-        """A new image from an active snapshot on ``base``: its changes become one more layer.
-
-        With ``consume`` the snapshot itself becomes the layer's committed snapshot, and is gone when this returns.
-        """
-        names = [self._writable_name(reference) for reference in references]
-        with self.holding():
-            layers = [*self.layers_of(base), self.store_layer_of(snapshot, storage, None)]
-            created = manifest.now()
-            history = [*self.history_of(base), manifest.history_entry(created, created_by)]
-            if consume:
-                self.adopt(layers, storage, snapshot)
-            return self.write(config, layers, history, names, "build", created)
 
     def write(
         self,
@@ -239,6 +239,10 @@ class Images(ImageRecords):
     ) -> str:
         """The key of the committed snapshot of ``layers``; empty for none."""
         return self._unpacker.unpack(layers, storage, progress)
+
+    def opened(self, layer: manifest.Layer) -> BinaryIO:
+        """A stored layer's blob, compressed as it is; the caller closes it."""
+        return self._content.open(layer.blob.digest)
 
     def tag(self, reference: str, name: str) -> Image:
         """Give the image one more name."""
@@ -290,6 +294,22 @@ class Images(ImageRecords):
         if last and not used_by:
             self.collect_garbage()
         return tuple(removed)
+
+    def prune(
+        self, everything: bool, filters: Mapping[str, Any], used: Collection[str]
+    ) -> tuple[tuple[str, ...], int]:
+        """Remove the images without names, with ``everything`` the named ones too, but not those whose id is ``used``.
+
+        What was removed, as :meth:`remove` says it, and how many bytes of blobs are free now.
+        """
+        before = self._content.total_size()
+        removed: list[str] = []
+        for image in select(self.list(), filters, PRUNE_FILTERS, self):
+            if image.id not in used and (everything or not image.references):
+                with suppress(NotFound):  # another one was faster
+                    removed += self.remove(f"sha256:{image.id}", force=True)
+        self.collect_garbage()
+        return tuple(removed), max(0, before - self._content.total_size())
 
     # --- keeping ----------------------------------------------------------------------------------
 

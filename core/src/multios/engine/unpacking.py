@@ -12,7 +12,7 @@ from multios.drivers.image_source import Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.locks import KeyedLocks
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed
-from multios.layers.unpack import unpack
+from multios.layers.unpack import Bounds, unpack
 from multios.store.content import ContentStore
 from multios.store.manifest import Layer, chain_ids
 
@@ -30,8 +30,9 @@ def snapshot_key(chain_id: str) -> str:
 class Unpacker:
     """Unpacks layers of ``content``; ``needed`` tells the chain IDs that stay, so that the others can go."""
 
-    def __init__(self, content: ContentStore, needed: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, content: ContentStore, needed: Callable[[], Iterable[str]], bounds: Bounds) -> None:
         self._content = content
+        self._bounds = bounds
         self._needed_chains = needed
         self._locks = KeyedLocks()
         self._clearing = threading.Lock()
@@ -103,7 +104,17 @@ class Unpacker:
         try:
             mounts = storage.prepare(temporary, parent)
             with self._content.open(layer.blob.digest) as blob:
-                done = unpack(blob, mounts, progress=lambda read: progress("", read, layer.blob.size))
+                done = unpack(
+                    blob,
+                    mounts,
+                    bounds=self._bounds.of(layer.blob.size),
+                    progress=lambda read: progress("", read, layer.blob.size),
+                )
+            if done.blob != layer.blob.digest:
+                raise InvalidInput(
+                    f"layer {layer.blob.digest[:19]} has been damaged on this disk",
+                    "remove the image and fetch it again",
+                )
             if done.digest != layer.diff_id:
                 raise InvalidInput(
                     f"layer {layer.blob.digest[:19]} is not what its image says ({layer.diff_id[:19]})",

@@ -58,7 +58,10 @@ class Source:
                 return memoryview(b"")
             self.size += len(data)
             if self.size > self._most:
-                raise InvalidInput(f"the layer is larger than {self._most} bytes")
+                raise InvalidInput(
+                    f"the layer is larger than {self._most} bytes",
+                    "if you trust it, raise largest_layer or largest_ratio of [images] in the daemon's settings",
+                )
             self._hash.update(data)
             self._buffer = memoryview(data)
         part, self._buffer = self._buffer[:most], self._buffer[most:]

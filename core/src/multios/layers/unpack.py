@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, BinaryIO
 
 from multios.errors import MultiosError, StepFailed, from_wire
@@ -23,12 +23,24 @@ _PROGRESS_SECONDS = 0.2
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
 
 
+_NO_BOMB = 1 << 30
+"""Bytes that any layer may have, however well it was compressed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a layer may have at most; ``size`` is of the uncompressed tar, in bytes."""
+    """What a layer may have at most; ``size`` is of the uncompressed tar, in bytes.
+
+    ``ratio`` is how many times its compressed size that may be, beyond 1 GiB.
+    """
 
     entries: int = 2_000_000
     size: int = 64 << 30
+    ratio: int = 1100
+
+    def of(self, compressed: int) -> Bounds:
+        """These for a layer of so many compressed bytes."""
+        return replace(self, size=min(self.size, max(_NO_BOMB, compressed * self.ratio)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,11 +55,13 @@ class ContentStore:
 
     # Blobs
 
-    def put(self, media_type: str, stream: BinaryIO, expected_digest: str = "") -> Descriptor:
+    def put(
+        self, media_type: str, stream: BinaryIO, expected_digest: str = "", expected_size: int | None = None
+    ) -> Descriptor:
         """Store what ``stream`` gives; in place, and flushed to disk, only when whole.
 
-        Raises ``InvalidInput`` when the content is not what ``expected_digest`` says, ``StepFailed`` when
-        the disk is full.
+        Raises ``InvalidInput`` when the content is not what ``expected_digest`` and ``expected_size`` say: at the
+        first byte too many. ``StepFailed`` when the disk is full.
         """
         if expected_digest:
             _hexadecimal(expected_digest)
@@ -70,7 +72,15 @@ class ContentStore:
                 while chunk := stream.read(_CHUNK):
                     digest.update(chunk)
                     size += len(chunk)
+                    if expected_size is not None and size > expected_size:
+                        break
                     file.write(chunk)
+                if expected_size is not None and size != expected_size:
+                    relation = "less" if size < expected_size else "more"
+                    raise InvalidInput(
+                        f"content has {relation} than the {expected_size} bytes it should have",
+                        "it was changed or cut off on its way; fetch it again",
+                    )
                 file.flush()
                 os.fsync(file.fileno())
             name = digest.hexdigest()
@@ -108,13 +118,23 @@ class ContentStore:
         except FileNotFoundError:
             raise NotFound(f"no content with digest {digest}", "pull or build its image again") from None
 
+    def size(self, digest: str) -> int:
+        """The blob's size in bytes; ``NotFound`` when it is not stored."""
+        with self.open(digest) as file:
+            return os.fstat(file.fileno()).st_size
+
+    def total_size(self) -> int:
+        """The bytes of all blobs."""
+        with os.scandir(self._blobs) as entries:
+            return sum(entry.stat().st_size for entry in entries)
+
     def read_json(self, digest: str) -> dict[str, Any]:
         """A stored JSON object, at most 8 MiB; ``InvalidInput`` when it is none."""
         with self.open(digest) as file:
             data = file.read(_LARGEST_DOCUMENT + 1)
         try:
             document = json.loads(data) if len(data) <= _LARGEST_DOCUMENT else None
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             raise InvalidInput(
@@ -200,7 +220,7 @@ class ContentStore:
             return
         try:
             document = json.loads(path.read_bytes())
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(document, dict) and "schemaVersion" in document:
             needed.update(

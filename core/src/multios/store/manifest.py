@@ -9,10 +9,10 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from multios.errors import InvalidInput, nearest
+from multios.errors import InvalidInput
 from multios.model.image import Descriptor, Healthcheck, Image, ImageConfig
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -141,7 +141,7 @@ def read_image(content: Blobs, manifest: Descriptor, references: tuple[str, ...]
             manifest=manifest,
             config=_read_config(details.get("config") or {}),
             layers=diff_ids,
-            created=_seconds(details.get("created")),
+            created=seconds(details.get("created")),
             size=sum(int(item["size"]) for item in blobs),
             platform="/".join(_platform_words(details)),
             source=manifest.annotations.get(SOURCE_ANNOTATION, ""),
@@ -174,38 +174,6 @@ def chain_ids(diff_ids: Sequence[str]) -> list[str]:
         joined = f"{chains[-1]} {diff_id}" if chains else ""
         chains.append("sha256:" + hashlib.sha256(joined.encode()).hexdigest() if joined else diff_id)
     return chains
-
-
-def changed(config: ImageConfig, changes: Mapping[str, Any]) -> ImageConfig:
-    """``config`` with ``changes``: its own field names to text, lists of text, or for ``labels`` a mapping.
-
-    ``environment`` may be a mapping too and is merged by name. Raises ``InvalidInput`` that names the field.
-    """
-    fields: dict[str, Any] = {}
-    for key, value in changes.items():
-        if key in ("command", "entrypoint", "exposed_ports", "volumes"):
-            fields[key] = _texts(key, value)
-        elif key == "environment":
-            items = (
-                [f"{name}={text}" for name, text in value.items()] if isinstance(value, Mapping) else value
-            )
-            fields[key] = _merged_environment(config.environment, _texts(key, items))
-        elif key == "labels":
-            if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
-                raise InvalidInput(f"changes.{key}: must be a mapping of text to text")
-            fields[key] = {**config.labels, **value}
-        elif key in ("working_directory", "user", "stop_signal"):
-            if not isinstance(value, str):
-                raise InvalidInput(f"changes.{key}: must be text, not {type(value).__name__}")
-            fields[key] = value
-        else:
-            valid = [*_KEYS, "exposed_ports", "volumes"]
-            guess = nearest(key, valid)
-            raise InvalidInput(
-                f"changes.{key}: no such field",
-                f"did you mean {guess!r}?" if guess else f"valid: {', '.join(valid)}",
-            )
-    return replace(config, **fields)
 
 
 def descriptor_json(descriptor: Descriptor) -> dict[str, Any]:
@@ -282,19 +250,6 @@ def _read_healthcheck(section: Mapping[str, Any]) -> Healthcheck | None:
     return Healthcheck(test=test, retries=numbers["Retries"], **times)
 
 
-def _texts(key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-        raise InvalidInput(f"changes.{key}: must be a list of text")
-    return tuple(value)
-
-
-def _merged_environment(old: Sequence[str], new: Sequence[str]) -> tuple[str, ...]:
-    for item in new:
-        if not item.partition("=")[0] or "=" not in item:
-            raise InvalidInput(f"changes.environment: {item!r} is not NAME=value")
-    return tuple({item.partition("=")[0]: item for item in [*old, *new]}.values())
-
-
 def _bytes(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
@@ -304,7 +259,7 @@ def _time_text(seconds: float) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _seconds(text: object) -> float:
+def seconds(text: object) -> float:
     """Seconds since the epoch of an RFC 3339 time; 0 for none."""
     if not isinstance(text, str) or not text:
         return 0.0
