@@ -13,7 +13,7 @@ from multios.build import stubs
 from multios.build.modes import parse_mode
 from multios.build.placing import chosen, destination_of, place
 from multios.build.trees import RootTree, TreeWriter, content_digest, opened_directory
-from multios.errors import InvalidInput, MultiosError, NotFound
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound
 
 pytestmark = pytest.mark.needs_root
 
@@ -127,6 +127,33 @@ def test_links_in_the_source_stay_within_its_root(trees: Trees) -> None:
     with pytest.raises(NotFound):
         trees.copy("../secret", to="/got")
     assert not os.listdir(trees.target)
+
+
+def test_a_file_that_changes_while_it_is_copied_is_an_error(trees: Trees) -> None:
+    class Growing(RootTree):
+        def open(self, path: str) -> int:
+            descriptor = super().open(path)
+            with (trees.source / path).open("a") as file:
+                file.write("more")
+            return descriptor
+
+    (trees.source / "file").write_text("first")
+    placed = place(trees.tree, chosen(trees.tree, ["file"]), "", True)
+    with opened_directory(trees.source) as source, TreeWriter(trees.root) as writer:
+        with pytest.raises(Conflict, match="has changed"):
+            writer.write(Growing(source), placed, lambda: False)
+
+
+def test_a_link_to_what_was_replaced_since_is_a_copy(trees: Trees) -> None:
+    for name in ("a", "b"):
+        (trees.source / name).mkdir()
+    (trees.source / "a/x").write_text("linked")
+    (trees.source / "b/x").write_text("other")
+    os.link(trees.source / "a/x", trees.source / "b/y")
+    os.link(trees.source / "a/x", trees.source / "b/z")
+    trees.copy("a", "b", to="/d/")
+    assert [(trees.target / "d" / name).read_text() for name in "xyz"] == ["other", "linked", "linked"]
+    assert os.path.samefile(trees.target / "d/y", trees.target / "d/z")
 
 
 def test_a_file_never_takes_a_directorys_place_nor_the_reverse(trees: Trees) -> None:

@@ -152,7 +152,7 @@ class Context:
         known = self._read.get(path)
         if known is not None and known != identity(os.fstat(descriptor)):
             os.close(descriptor)
-            raise _changed(path)
+            raise changed_meanwhile(path)
         return descriptor
 
     def digest(self, entry: Entry) -> str:
@@ -166,7 +166,7 @@ class Context:
             with os.fdopen(self.open(entry.path), "rb", buffering=0) as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
                 if identity(os.fstat(file.fileno())) != expected:
-                    raise _changed(entry.path)
+                    raise changed_meanwhile(entry.path)
             self._cache.put(entry.status, digest)
         self._read[entry.path] = expected
         return digest
@@ -281,7 +281,8 @@ def _unreadable(path: str, error: OSError) -> Conflict:
     )
 
 
-def _changed(path: str) -> Conflict:
+def changed_meanwhile(path: str) -> Conflict:
+    """That a file is not what it was when it was listed."""
     return Conflict(
         f"{path!r} in the build context has changed during the build", "build again when nothing changes it"
     )

@@ -8,24 +8,34 @@ from collections.abc import Iterator, Sequence
 from multios.build.context import Entry
 from multios.build.ignore import Patterns
 from multios.build.trees import Placed, Source
+from multios.build.wildcards import has_wildcard
 from multios.errors import InvalidInput, NotFound
 
 
 def chosen(source: Source, patterns: Sequence[str]) -> list[tuple[str, str]]:
-    """Every path that the patterns name, with what ``--parents`` puts before it; ``NotFound`` names one without any."""
+    """Every path that the patterns name, with what ``--parents`` puts before it.
+
+    A pattern with wildcards may name nothing as long as another one names something; else ``NotFound`` names it.
+    """
     found = []
     for pattern in patterns:
         pivot, _, rest = pattern.rpartition("/./")
         paths = source.select(f"{pivot}/{rest}" if pivot else pattern)
-        if not paths:
-            raise NotFound(
-                f"{pattern!r} is not there to copy", "look at its spelling, .dockerignore and --exclude"
-            )
-        base = posixpath.normpath(pivot).strip("/") if pivot else ""
-        for path in paths:
-            kept = posixpath.dirname(path)
-            found.append((path, kept.removeprefix(base).strip("/") if base not in ("", ".") else kept))
+        if not paths and not has_wildcard(pattern):
+            raise _absent(pattern)
+        above = len(_parts(pivot))
+        found += [(path, "/".join(_parts(posixpath.dirname(path))[above:])) for path in paths]
+    if patterns and not found:
+        raise _absent(patterns[0])
     return found
+
+
+def _absent(pattern: str) -> NotFound:
+    return NotFound(f"{pattern!r} is not there to copy", "look at its spelling, .dockerignore and --exclude")
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in posixpath.normpath(f"/{path}").split("/") if part]
 
 
 def place(
@@ -55,7 +65,7 @@ def place(
     if excluded is None:
         return placed
     tops = {path for path, _ in paths}
-    return [item for item in placed if not _is_excluded(item.entry, excluded, tops)]
+    return _without_excluded(placed, excluded, tops)
 
 
 def _below(first: Entry, rest: Iterator[Entry], path: str, target: str) -> Iterator[Placed]:
@@ -63,6 +73,18 @@ def _below(first: Entry, rest: Iterator[Entry], path: str, target: str) -> Itera
     for entry in rest:
         relative = entry.path[len(path) :].lstrip("/")
         yield Placed(entry, _join(target, relative))
+
+
+def _without_excluded(placed: Sequence[Placed], excluded: Patterns, tops: set[str]) -> list[Placed]:
+    """What is left; a directory stays for what is let in again below it."""
+    kept: list[Placed] = []
+    needed: set[str] = set()
+    for item in reversed(placed):  # directories come before what they hold
+        is_needed = item.entry.is_directory and item.target in needed
+        if is_needed or not _is_excluded(item.entry, excluded, tops):
+            kept.append(item)
+            needed.add(posixpath.dirname(item.target))
+    return kept[::-1]
 
 
 def _is_excluded(entry: Entry, excluded: Patterns, tops: set[str]) -> bool:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from multios.build.context import Entry
+from multios.build.context import Entry, changed_meanwhile
 from multios.build.modes import ModeChange
+from multios.build.stat_cache import identity as identity_of
 from multios.build.wildcards import has_wildcard, name_matcher
 from multios.errors import InvalidInput, NotFound, StepFailed
 from multios.supervisor import flags
@@ -30,6 +31,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAKE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PLACE = os.O_PATH | os.O_CLOEXEC
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _OWN_ATTRIBUTES = ("trusted.overlay.", "user.overlay.", "security.selinux")
 
 
@@ -70,8 +72,10 @@ class RootTree:
                 return [prefix + part]
             matches = name_matcher(part)
             directory = self._open(parent, _DIRECTORY)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        except OSError as error:
+            if error.errno in _NOWHERE:
+                return []
+            raise
         try:
             return [prefix + name for name in sorted(os.listdir(directory)) if matches(name)]
         finally:
@@ -146,6 +150,14 @@ def content_digest(source: Source, placed: Sequence[Placed], with_owners: bool) 
     return total.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A file with several links, where it was written first."""
+
+    target: str
+    inode: int
+
+
 class TreeWriter:
     """Writes below the directory ``root``; ``owner`` and ``mode`` are what new files get, ``None`` keeps the source's."""
 
@@ -154,7 +166,8 @@ class TreeWriter:
     ) -> None:
         self._root, self._owner, self._mode = root, owner, mode
         self._times: dict[str, int] = {}
-        self._links: dict[tuple[int, int], tuple[str, str]] = {}
+        self._links: dict[tuple[int, int], _Written] = {}
+        self._linkable: dict[str, tuple[int, int]] = {}
         self._here: tuple[str, int] = ("", -1)
 
     def __enter__(self) -> TreeWriter:
@@ -168,7 +181,7 @@ class TreeWriter:
         try:
             os.close(kernel.openat2(self._root, path or ".", _DIRECTORY, _IN_ROOT))
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if error.errno in _NOWHERE:
                 return False
             raise
         return True
@@ -267,16 +280,7 @@ class TreeWriter:
     def _put_file(self, source: Source, item: Placed, place: int, name: str) -> None:
         status = item.entry.status
         identity = (status.st_dev, status.st_ino)
-        if status.st_nlink > 1 and identity in self._links:
-            first_directory, first = self._links[identity]
-            if posixpath.join(first_directory, first) == item.target:
-                return  # the same file by two ways
-            self._clear(place, name, item.target)
-            origin = kernel.openat2(self._root, first_directory or ".", _DIRECTORY, _IN_ROOT)
-            try:
-                os.link(first, name, src_dir_fd=origin, dst_dir_fd=place, follow_symlinks=False)
-            finally:
-                os.close(origin)
+        if status.st_nlink > 1 and identity in self._links and self._linked(identity, item, place, name):
             return
         descriptor = self._new_file(place, name, item.target)
         try:
@@ -284,6 +288,8 @@ class TreeWriter:
             try:
                 while os.sendfile(descriptor, reading, None, 1 << 30):
                     pass
+                if identity_of(os.fstat(reading)) != identity_of(status):
+                    raise changed_meanwhile(item.entry.path)
                 os.fchown(descriptor, *self._owner_of(status))
                 # After chown, which takes setuid and capabilities away.
                 os.fchmod(descriptor, self._mode_of(status))
@@ -291,10 +297,29 @@ class TreeWriter:
             finally:
                 os.close(reading)
             os.utime(descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
+            if status.st_nlink > 1:
+                self._links[identity] = _Written(item.target, os.fstat(descriptor).st_ino)
+                self._linkable[item.target] = identity
         finally:
             os.close(descriptor)
-        if status.st_nlink > 1:
-            self._links[identity] = (posixpath.dirname(item.target), name)
+
+    def _linked(self, identity: tuple[int, int], item: Placed, place: int, name: str) -> bool:
+        """Make ``item`` a link to where its file was written before, unless something else is there by now."""
+        written = self._links[identity]
+        if written.target == item.target:
+            return True  # the same file by two ways
+        directory, _, first = written.target.rpartition("/")
+        origin = kernel.openat2(self._root, directory or ".", _DIRECTORY, _IN_ROOT)
+        try:
+            if os.stat(first, dir_fd=origin, follow_symlinks=False).st_ino != written.inode:
+                return False
+            self._clear(place, name, item.target)
+            os.link(first, name, src_dir_fd=origin, dst_dir_fd=place, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        finally:
+            os.close(origin)
+        return True
 
     def _new_file(self, place: int, name: str, target: str) -> int:
         self._clear(place, name, target)
@@ -310,6 +335,8 @@ class TreeWriter:
     # --- places -----------------------------------------------------------------------------------
 
     def _clear(self, place: int, name: str, target: str) -> None:
+        if identity := self._linkable.pop(target, None):
+            del self._links[identity]
         try:
             os.unlink(name, dir_fd=place)
         except FileNotFoundError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from multios.api.protocol import PeerGone
 from multios.cli.grammar import FLAG, LIST, TEXT, Argument, Command, Option
 from multios.errors import InvalidInput, MultiosError
 
