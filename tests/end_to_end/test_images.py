@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,9 +64,10 @@ def test_what_is_saved_is_loaded_as_the_same_image(
 def test_an_export_is_read_by_import_through_pipes_and_compressed(engine: PrivateEngine, copy: str) -> None:
     image_id = variant(engine, copy)
     command = " ".join(engine.command())
-    engine_env = engine.environment
     script = f"{command} image export {copy} | gzip | {command} image import - other-{copy}"
-    done = subprocess.run(["sh", "-c", script], env=engine_env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["sh", "-c", script], env=engine.environment, capture_output=True, text=True, timeout=60
+    )
     assert done.stdout.strip() == image_id, done.stderr
     assert set(record(engine, image_id)["RepoTags"]) == {copy, f"other-{copy}"}  # type: ignore[call-overload]
     engine.run("image", "rm", f"other-{copy}")
@@ -137,13 +139,14 @@ def test_podman_loads_what_is_saved_and_what_it_saves_is_loaded(
     engine: PrivateEngine, tmp_path: Path, copy: str
 ) -> None:
     image_id = variant(engine, copy)
-    roots = ["--root", str(tmp_path / "root"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs"]
-    for form in ("docker-archive", "oci-archive"):
-        archive = tmp_path / f"{form}.tar"
-        engine.run("save", "--format", form, "-o", str(archive), copy)
-        tool("podman", *roots, "load", "-i", archive)
-        tool("podman", *roots, "save", "--format", form, "-o", tmp_path / f"back-{form}.tar", image_id)
-        assert engine.out("image", "import", str(tmp_path / f"back-{form}.tar"), copy) == image_id
+    with tempfile.TemporaryDirectory(dir="/run") as run:  # podman takes at most 50 characters
+        roots = ["--root", str(tmp_path / "root"), "--runroot", run, "--storage-driver", "vfs"]
+        for form in ("docker-archive", "oci-archive"):
+            archive = tmp_path / f"{form}.tar"
+            engine.run("save", "--format", form, "-o", str(archive), copy)
+            tool("podman", *roots, "load", "-i", archive)
+            tool("podman", *roots, "save", "--format", form, "-o", tmp_path / f"back-{form}.tar", image_id)
+            assert engine.out("image", "import", str(tmp_path / f"back-{form}.tar"), copy) == image_id
 
 
 def test_an_archive_does_not_go_to_a_terminal_and_a_failed_one_leaves_no_file(
@@ -231,10 +234,9 @@ def test_two_loads_at_once_and_a_removal_meanwhile_leave_a_whole_image_or_none(
 
 
 def test_a_daemon_killed_in_the_middle_of_a_load_leaves_nothing(
-    make_engine,
-    tmp_path: Path,  # type: ignore[no-untyped-def]
+    make_engine: Callable[..., PrivateEngine], tmp_path: Path
 ) -> None:
-    engine: PrivateEngine = make_engine(image=False)
+    engine = make_engine(image=False)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     load = engine.popen("load", "-i", str(pipe), stderr=subprocess.DEVNULL)
@@ -251,3 +253,45 @@ def test_a_daemon_killed_in_the_middle_of_a_load_leaves_nothing(
     assert not any(ingest.iterdir())
     assert engine.out("images", "-q") == ""
     assert not any((engine.data_root / "content/blobs/sha256").iterdir())
+
+
+def test_a_commit_holds_all_that_the_container_changed(
+    engine: PrivateEngine, tmp_path: Path, copy: str, name: str
+) -> None:
+    script = (
+        "mkdir /new; echo text > /new/file; ln /new/file /new/link; ln -s file /new/soft; chown 1000:50 /new/file;"
+        "chmod 4750 /new/file; mkfifo /new/fifo; truncate -s 8M /new/sparse; rm /etc/greeting;"
+        "rm -r /home/student; mkdir /home/student; echo x > /home/student/only"
+    )
+    engine.run("run", "--name", name, IMAGE, "sh", "-ec", script)
+    assert "D /etc/greeting" in engine.out("diff", name).splitlines()
+    assert "A /new/file" in engine.out("diff", name).splitlines()
+    words = ["--message", "a message", "--author", "somebody", "--change", "CMD cat /new/file"]
+    image_id = engine.out("commit", *words, name, copy)
+    assert record(engine, copy)["Id"] == image_id
+    assert "a message" in engine.out("history", copy)
+    assert "A /new/file" in engine.out("image", "diff", copy).splitlines()
+    engine.run("delete", name)
+    assert engine.out("run", "--rm", copy) == "text"
+    layout = tmp_path / "layout"
+    engine.run("image", "export", "--format", "oci-dir", "-o", str(layout), copy)
+    index = json.loads((layout / "index.json").read_text())
+    index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = "one"  # umoci takes no colon
+    (layout / "index.json").write_text(json.dumps(index))
+    tool("umoci", "unpack", "--image", f"{layout}:one", tmp_path / "bundle")
+    root = tmp_path / "bundle/rootfs"
+    status = (root / "new/file").stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777, status.st_nlink) == (1000, 50, 0o4750, 2)
+    assert (root / "new/link").stat().st_ino == status.st_ino
+    assert os.readlink(root / "new/soft") == "file"
+    assert (root / "new/fifo").is_fifo()
+    assert (root / "new/sparse").stat().st_size == 8 << 20
+    assert not (root / "etc/greeting").exists()
+    assert [path.name for path in (root / "home/student").iterdir()] == ["only"]
+
+
+def test_a_running_container_is_committed_and_goes_on(engine: PrivateEngine, running: str, copy: str) -> None:
+    engine.run("exec", running, "touch", "/made")
+    engine.run("commit", "--pause", running, copy)
+    assert engine.status_of(running) == "running"
+    assert engine.out("run", "--rm", copy, "ls", "/made") == "/made"
