@@ -144,7 +144,9 @@ class FakeImages:
 
     history_of = layers_of
 
-    def store_layer_of(self, snapshot: str, storage: Any, latest: float | None) -> Layer:
+    def store_layer_of(
+        self, snapshot: str, storage: Any, latest: float | None, unwanted: Any = None
+    ) -> Layer:
         return Layer(Descriptor("m", "sha256:2", 1), "sha256:3")
 
     def write(self, *parts: Any) -> Image:

@@ -16,7 +16,7 @@ import pytest
 from multios.drivers.base import DriverContext
 from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, Progress
 from multios.engine.images import Images
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, Unsupported
 from multios.layers.pack import LayerWriter, walk
 from multios.model.image import Descriptor, ImageConfig, ResolvedImage
 from multios.store import manifest
@@ -150,6 +150,25 @@ def test_an_unknown_image_is_answered_with_the_nearest_that_a_source_offers(worl
         world.ensure("slwo:1")
     assert "did you mean 'slow:1'?" in caught.value.remedy
     assert "slow:2" in caught.value.remedy
+
+
+def test_an_image_that_a_source_cannot_make_here_is_asked_for_at_the_next(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(reference: str) -> ResolvedImage:
+        return ResolvedImage("fake:1", "slow", "the same")
+
+    def fetch(*arguments: Any) -> Descriptor:
+        raise Unsupported("no tool", "install it")
+
+    monkeypatch.setattr(world.slow, "resolve", resolve)
+    monkeypatch.setattr(world.slow, "fetch", fetch)
+    images = Images(world.content, [world.storage], [world.slow, world.fake])
+    assert images.ensure("fake:1", world.progress).references == ("fake:1",)
+    images.remove("fake:1")
+    alone = Images(world.content, [world.storage], [world.slow])
+    with pytest.raises(Unsupported, match="no tool"):
+        alone.ensure("fake:1", world.progress)
 
 
 def test_what_cannot_be_a_name_is_refused_with_its_wrong_part(world: World) -> None:

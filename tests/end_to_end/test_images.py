@@ -263,9 +263,10 @@ def test_a_commit_holds_all_that_the_container_changed(
         "chmod 4750 /new/file; mkfifo /new/fifo; truncate -s 8M /new/sparse; rm /etc/greeting;"
         "rm -r /home/student; mkdir /home/student; echo x > /home/student/only"
     )
-    engine.run("run", "--name", name, IMAGE, "sh", "-ec", script)
+    engine.run("run", "--name", name, "--volume", "kept-out:/volume", IMAGE, "sh", "-ec", script)
     assert "D /etc/greeting" in engine.out("diff", name).splitlines()
     assert "A /new/file" in engine.out("diff", name).splitlines()
+    assert not {"A /etc/hosts", "A /volume"} & set(engine.out("diff", name).splitlines())  # only mounted on
     words = ["--message", "a message", "--author", "somebody", "--change", "CMD cat /new/file"]
     image_id = engine.out("commit", *words, name, copy)
     assert record(engine, copy)["Id"] == image_id
@@ -286,7 +287,7 @@ def test_a_commit_holds_all_that_the_container_changed(
     assert os.readlink(root / "new/soft") == "file"
     assert (root / "new/fifo").is_fifo()
     assert (root / "new/sparse").stat().st_size == 8 << 20
-    assert not (root / "etc/greeting").exists()
+    assert not any((root / path).exists() for path in ("etc/greeting", "etc/hosts", "volume"))
     assert [path.name for path in (root / "home/student").iterdir()] == ["only"]
 
 

@@ -23,7 +23,7 @@ class ContainerChanges:
 
     def diff(self, call: Call) -> Any:
         container = self._engine.registry.find(call.text("ref"), call.caller)
-        return _rows(changes.of_snapshot(self._engine.drivers.storage(container), container.id))
+        return _rows(changes.of_container(self._engine.drivers.storage(container), container))
 
     def commit(self, call: Call) -> Any:
         container = self._engine.registry.find(call.text("ref"), call.caller)

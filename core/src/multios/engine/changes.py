@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+from multios.build.stubs import ALWAYS
 from multios.drivers.image_source import Progress
 from multios.drivers.storage import StorageDriver
 from multios.engine.images import Images
 from multios.engine.unpacking import UNPACKING_PREFIX
-from multios.layers.archive import Source, entries
+from multios.layers.archive import Entry, Source, entries
 from multios.layers.compression import decompressed
+from multios.layers.leaving_out import leaving_out
 from multios.layers.pack import OPAQUE, WHITEOUT
+from multios.model.container import Container
 from multios.model.image import Image
 from multios.store.layer_stream import chunks_of, written_by
 from multios.supervisor.flags import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
@@ -34,11 +37,20 @@ class Change:
     path: str
 
 
-def of_snapshot(storage: StorageDriver, key: str) -> list[Change]:
-    """What the snapshot ``key`` changes in its parent, by path."""
-    with written_by(lambda target: storage.diff(key, target)) as tar:
-        with _below(storage, storage.stat(key).parent) as had:
-            return _changes(Source(chunks_of(tar), _LARGEST_LAYER), had)
+def of_container(storage: StorageDriver, container: Container) -> list[Change]:
+    """What the container changed in its image, by path; without what is there only to be mounted on."""
+    unwanted = mount_points(storage, container)
+    with written_by(lambda target: storage.diff(container.id, target)) as tar:
+        with _below(storage, storage.stat(container.id).parent) as had:
+            return _changes(Source(leaving_out(chunks_of(tar), unwanted), _LARGEST_LAYER), had)
+
+
+def mount_points(storage: StorageDriver, container: Container) -> Callable[[Entry], bool]:
+    """Whether an empty entry of the container's layer was made for a mount: its image has nothing there."""
+    targets = [*ALWAYS, *(volume.target for volume in container.config.volumes)]
+    with _below(storage, storage.stat(container.id).parent) as had:
+        made = {name for target in targets if not had(name := os.fsencode(target.strip("/")))}
+    return lambda entry: entry.name.removeprefix(b"./").strip(b"/") in made
 
 
 def of_image(images: Images, image: Image, storage: StorageDriver, progress: Progress) -> list[Change]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
+from multios.engine.changes import mount_points
 from multios.engine.config_lines import with_changes
 from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
@@ -44,7 +45,8 @@ def commit(
     names = [request.reference] if request.reference else []
     with images.restoring():
         with _frozen(containers, container) if request.pause else _as_it_is():
-            layer = images.store_layer_of(container.id, drivers.storage(container), None)
+            storage = drivers.storage(container)
+            layer = images.store_layer_of(container.id, storage, None, mount_points(storage, container))
         created = manifest.now()
         words = " ".join([*config.entrypoint, *config.command])
         entry = manifest.history_entry(created, words, request.message, request.author)

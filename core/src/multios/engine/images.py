@@ -7,7 +7,7 @@ layers. So both may be lost or left half by a kill, and what is missing is made 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, BinaryIO, Protocol, TypeGuard, cast
 
@@ -18,8 +18,10 @@ from multios.engine.image_filters import PRUNE_FILTERS, select
 from multios.engine.image_records import ImageRecords, hint, no_image, normal
 from multios.engine.locks import KeyedLocks
 from multios.engine.unpacking import Unpacker
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, Unsupported
+from multios.layers.archive import Entry
 from multios.layers.compression import decompressed
+from multios.layers.leaving_out import leaving_out
 from multios.layers.unpack import Bounds
 from multios.model import platform
 from multios.model.image import Descriptor, Image, ImageConfig, ResolvedImage
@@ -82,12 +84,33 @@ class Images(ImageRecords):
         image = self.find(reference)
         if _serves(image, request):
             return image
-        source, resolved = self._resolve(reference)
-        if resolved.data.get("host_path") and not host_paths:
-            raise Refused(
-                f"image {reference!r} is a file of the host, which only an administrator may use",
-                "import it: multios-container image import < FILE",
-            )
+        hindrance: Unsupported | None = None
+        for source, resolved in self._resolve(reference):
+            if resolved.data.get("host_path") and not host_paths:
+                raise Refused(
+                    f"image {reference!r} is a file of the host, which only an administrator may use",
+                    "import it: multios-container image import < FILE",
+                )
+            try:
+                return self._ensured(reference, source, resolved, progress, request)
+            except Unsupported as error:  # this source cannot make it on this host; the next one may have it
+                log.info("image %s: %s: %s", reference, source.name, error)
+                hindrance = hindrance or error
+            except MultiosError as error:
+                if hindrance:
+                    error.remedy = f"{error.remedy}; or: {hindrance.cause}: {hindrance.remedy}"
+                raise
+        assert hindrance is not None, "there is a source, else _resolve raises"
+        raise hindrance
+
+    def _ensured(
+        self,
+        reference: str,
+        source: ImageSourceDriver,
+        resolved: ResolvedImage,
+        progress: Progress,
+        request: FetchRequest,
+    ) -> Image:
         with self._fetching.holding(resolved.reference):
             image = self.find(resolved.reference)
             descriptor = (
@@ -106,12 +129,13 @@ class Images(ImageRecords):
         offered = [name for source in self._sources for name in source.offers()]
         return tuple(dict.fromkeys([*stored, *offered]))
 
-    def _resolve(self, reference: str) -> tuple[ImageSourceDriver, ResolvedImage]:
-        for source in self._sources:
-            resolved = source.resolve(reference)
-            if resolved is not None:
-                parse(resolved.reference)
-                return source, resolved
+    def _resolve(self, reference: str) -> list[tuple[ImageSourceDriver, ResolvedImage]]:
+        """Every source that may have the image, in order; ``NotFound`` when there is none."""
+        found = [(source, resolved) for source in self._sources if (resolved := source.resolve(reference))]
+        for _, resolved in found:
+            parse(resolved.reference)
+        if found:
+            return found
         parse(reference)
         names = self.known_names()
         valid = f"there are {', '.join(names[:8])}" if names else "install multios-image-bootstrap"
@@ -218,8 +242,17 @@ class Images(ImageRecords):
         descriptor = manifest.write_document(self._content, config, layers, history, created, platform)
         return self._registered(_annotated(descriptor, source), names)
 
-    def store_layer_of(self, snapshot: str, storage: StorageDriver, latest: float | None) -> manifest.Layer:
-        """What an active snapshot changes, stored as a layer; with ``latest`` no file in it is younger."""
+    def store_layer_of(
+        self,
+        snapshot: str,
+        storage: StorageDriver,
+        latest: float | None,
+        unwanted: Callable[[Entry], bool] | None = None,
+    ) -> manifest.Layer:
+        """What an active snapshot changes, stored as a layer; with ``latest`` no file in it is younger.
+
+        Empty entries that are ``unwanted`` are left out.
+        """
 
         def write(target: BinaryIO) -> None:
             if latest is None:
@@ -228,7 +261,8 @@ class Images(ImageRecords):
                 cast(Any, storage).diff(snapshot, target, latest)
 
         with written_by(write) as tar:
-            return self._store_layer(chunks_of(tar))
+            chunks = chunks_of(tar)
+            return self._store_layer(leaving_out(chunks, unwanted) if unwanted else chunks)
 
     def adopt(self, layers: Sequence[manifest.Layer], storage: StorageDriver, snapshot: str) -> str:
         """Let the active snapshot, of which the last layer was made, be the committed one of ``layers``; its key."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from multios.errors import InvalidInput
 
-_BLOCK = 512
-_ZERO = bytes(_BLOCK)
+BLOCK = 512
+_ZERO = bytes(BLOCK)
 _EXTENDED_MOST = 8 << 20
 """Bytes of one extended header: extended attributes can be large, names cannot."""
 _HAS_CONTENT = b"07"
@@ -114,16 +114,16 @@ def entries(source: Source) -> Iterator[Entry]:
         records = {}
         yield entry
         if entry.size:
-            source.skip(-entry.size % _BLOCK)
+            source.skip(-entry.size % BLOCK)
 
 
 def _next_header(source: Source, first: bool) -> bytes | None:
-    start = source.some(_BLOCK)
+    start = source.some(BLOCK)
     if not start:
         if first:
             raise InvalidInput("the layer is empty, not even a tar's end")
         return None  # some writers leave the two zero blocks out
-    header = bytes(start) + (source.exactly(_BLOCK - len(start)) if len(start) < _BLOCK else b"")
+    header = bytes(start) + (source.exactly(BLOCK - len(start)) if len(start) < BLOCK else b"")
     if header == _ZERO:
         return None
     expected = _number(header[148:156], "checksum")
@@ -140,7 +140,7 @@ def _extend(
     if size > _EXTENDED_MOST:
         raise InvalidInput(f"the layer's tar has an extended header of {size} bytes")
     body = source.exactly(size)
-    source.skip(-size % _BLOCK)
+    source.skip(-size % BLOCK)
     if type_flag in b"LK":
         records[b"path" if type_flag == b"L" else b"linkpath"] = body.split(b"\0", 1)[0]
     else:
