@@ -130,7 +130,13 @@ def test_an_archive_that_climbs_out_writes_nothing_outside(engine: PrivateEngine
     engine.run("image", "rm", "--force", "evil:1", status=None)
 
 
-def test_an_image_in_use_is_kept(engine: PrivateEngine, name: str) -> None:
-    engine.run("create", "--name", name, IMAGE)
-    assert engine.run("image", "rm", IMAGE, status=125).stderr
-    assert IMAGE.split(":")[0] in engine.out("images")
+def test_an_image_in_use_is_kept(engine: PrivateEngine, name: str, tmp_path: Path) -> None:
+    (tmp_path / "used").write_text("an image of its own, which no other test names")
+    with tarfile.open(tmp_path / "root.tar", "w") as archive:
+        archive.add(tmp_path / "used", "used")
+    engine.run("image", "import", str(tmp_path / "root.tar"), "in-use:1")
+    engine.run("create", "--name", name, "in-use:1")
+    assert f"used by container {name}" in engine.run("image", "rm", "in-use:1", status=125).stderr
+    assert "in-use" in engine.out("images")
+    engine.run("delete", name)
+    engine.run("image", "rm", "in-use:1")

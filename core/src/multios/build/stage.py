@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from multios.dockerfile.scope import PROXIES, StageScope
 from multios.errors import InvalidInput, MultiosError
 from multios.model.container import Volume
 from multios.model.mount import Mount
-from multios.store.manifest import Layer, chain_ids
+from multios.store.manifest import Layer, chain_ids, history_entry
 
 if TYPE_CHECKING:
     from multios.build.graph import Build, Position
@@ -148,7 +147,7 @@ class StageBuild:
         """Take what the step makes on the layers so far, and write it into the history."""
         request, steps = self._build.request, self._build.parts.steps
         made = steps.cached(key, self._at.layers, request.fresh, request.epoch, make)
-        entry: dict[str, Any] = {"created": _time_text(made.step.created), "created_by": created_by}
+        entry = history_entry(made.step.created, created_by)
         if made.step.layer is None:
             entry["empty_layer"] = True
             layers = self._at.layers
@@ -308,7 +307,3 @@ def chain_of(layers: Sequence[Layer]) -> str:
 def _bare(item: syntax.Instruction) -> syntax.Instruction:
     """What an instruction says, wherever it stands."""
     return replace(item, line=0, original="")
-
-
-def _time_text(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(int(seconds), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -255,8 +255,9 @@ def _bytes(document: Mapping[str, Any]) -> bytes:
 
 
 def _time_text(seconds: float) -> str:
-    moment = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    fraction = f".{moment.microsecond:06}" if moment.microsecond else ""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}{fraction}Z"
 
 
 def seconds(text: object) -> float:
@@ -264,5 +265,8 @@ def seconds(text: object) -> float:
     if not isinstance(text, str) or not text:
         return 0.0
     whole, _, rest = text.partition(".")
-    zone = rest.lstrip("0123456789") if rest else ""
-    return datetime.datetime.fromisoformat(whole + zone).timestamp()
+    zone = rest.lstrip("0123456789")
+    fraction = rest[: len(rest) - len(zone)][:6]  # nanoseconds are more than datetime takes
+    return datetime.datetime.fromisoformat(
+        f"{whole}.{fraction.ljust(6, '0')}{zone}" if fraction else whole
+    ).timestamp()
