@@ -42,7 +42,9 @@ def of_container(storage: StorageDriver, container: Container) -> list[Change]:
     unwanted = mount_points(storage, container)
     with written_by(lambda target: storage.diff(container.id, target)) as tar:
         with _below(storage, storage.stat(container.id).parent) as had:
-            return _changes(Source(leaving_out(chunks_of(tar), unwanted), _LARGEST_LAYER), had)
+            return _changes(
+                Source(leaving_out(chunks_of(tar), unwanted), _LARGEST_LAYER, digested=False), had
+            )
 
 
 def mount_points(storage: StorageDriver, container: Container) -> Callable[[Entry], bool]:
@@ -61,7 +63,7 @@ def of_image(images: Images, image: Image, storage: StorageDriver, progress: Pro
     with images.holding():
         parent = images.unpack_layers(layers[:-1], storage, progress)
         with images.opened(layers[-1]) as blob, _below(storage, parent) as had:
-            return _changes(Source(decompressed(blob.read), _LARGEST_LAYER), had)
+            return _changes(Source(decompressed(blob.read), _LARGEST_LAYER, digested=False), had)
 
 
 def _changes(layer: Source, had: Callable[[bytes], bool]) -> list[Change]:

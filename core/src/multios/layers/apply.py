@@ -107,7 +107,7 @@ class Applier:
             while left:
                 part = source.some(min(left, _CHUNK))
                 if not part:
-                    raise InvalidInput("the layer's tar is cut short")
+                    raise InvalidInput("the archive is cut short")
                 left -= len(part)
                 while part:
                     part = part[os.write(descriptor, part) :]

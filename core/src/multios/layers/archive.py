@@ -36,19 +36,19 @@ class Entry:
 
 
 class Source:
-    """The plain bytes of an archive, counted, bounded and digested as they pass."""
+    """The plain bytes of an archive, counted, bounded and, if it is ``digested``, digested as they pass."""
 
-    def __init__(self, chunks: Iterable[bytes], most: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], most: int, digested: bool = True) -> None:
         self._chunks = iter(chunks)
         self._buffer = memoryview(b"")
-        self._hash = hashlib.sha256()
+        self._hash = hashlib.sha256() if digested else None
         self._most = most
         self.size = 0
 
     @property
     def digest(self) -> str:
-        """``sha256:…`` of what has passed."""
-        return "sha256:" + self._hash.hexdigest()
+        """``sha256:…`` of what has passed; empty where it was not to be digested."""
+        return "sha256:" + self._hash.hexdigest() if self._hash else ""
 
     def some(self, most: int) -> memoryview:
         """Between 1 and ``most`` bytes; none at the end."""
@@ -62,7 +62,8 @@ class Source:
                     f"the layer is larger than {self._most} bytes",
                     "if you trust it, raise largest_layer or largest_ratio of [images] in the daemon's settings",
                 )
-            self._hash.update(data)
+            if self._hash:
+                self._hash.update(data)
             self._buffer = memoryview(data)
         part, self._buffer = self._buffer[:most], self._buffer[most:]
         return part
@@ -77,7 +78,7 @@ class Source:
         while left:
             part = self.some(left)
             if not part:
-                raise InvalidInput("the layer's tar is cut short")
+                raise InvalidInput("the archive is cut short")
             parts.append(bytes(part))
             left -= len(part)
         return b"".join(parts)
@@ -87,7 +88,7 @@ class Source:
         while count:
             part = self.some(count)
             if not part:
-                raise InvalidInput("the layer's tar is cut short")
+                raise InvalidInput("the archive is cut short")
             count -= len(part)
 
     def drain(self) -> None:
@@ -121,14 +122,14 @@ def _next_header(source: Source, first: bool) -> bytes | None:
     start = source.some(BLOCK)
     if not start:
         if first:
-            raise InvalidInput("the layer is empty, not even a tar's end")
+            raise InvalidInput("the archive is empty, not even a tar's end")
         return None  # some writers leave the two zero blocks out
     header = bytes(start) + (source.exactly(BLOCK - len(start)) if len(start) < BLOCK else b"")
     if header == _ZERO:
         return None
     expected = _number(header[148:156], "checksum")
     if sum(header) - sum(header[148:156]) + 8 * 32 != expected:
-        raise InvalidInput("the layer is no tar, or is corrupt: a header's checksum is wrong")
+        raise InvalidInput("this is no tar archive, or a corrupt one: a header's checksum is wrong")
     return header
 
 
@@ -138,7 +139,7 @@ def _extend(
     """Take in an extended header: pax records, or GNU's long name or link."""
     size = _number(header[124:136], "size")
     if size > _EXTENDED_MOST:
-        raise InvalidInput(f"the layer's tar has an extended header of {size} bytes")
+        raise InvalidInput(f"the archive has an extended header of {size} bytes")
     body = source.exactly(size)
     source.skip(-size % BLOCK)
     if type_flag in b"LK":
@@ -150,7 +151,7 @@ def _extend(
         > _EXTENDED_MOST
     ):
         raise InvalidInput(
-            f"the layer's tar has more than {_EXTENDED_MOST} bytes of extended headers for one entry"
+            f"the archive has more than {_EXTENDED_MOST} bytes of extended headers for one entry"
         )
 
 
@@ -164,7 +165,7 @@ def _read_records(body: bytes, records: dict[bytes, bytes]) -> None:
             body[blank + 1 : end - 1].partition(b"=") if blank < end <= len(body) else (b"",) * 3
         )
         if not equals or body[end - 1 : end] != b"\n":
-            raise InvalidInput("the layer's tar has a corrupt pax header")
+            raise InvalidInput("the archive has a corrupt pax header")
         if value:
             records[key] = value
         else:  # an empty value takes the record back (pax(1)); an attribute may be empty
@@ -177,9 +178,9 @@ def _read_records(body: bytes, records: dict[bytes, bytes]) -> None:
 def _entry(header: bytes, records: dict[bytes, bytes]) -> Entry:
     type_flag = header[156:157].replace(b"\0", b"0")
     if type_flag == b"S" or any(key.startswith(b"GNU.sparse.") for key in records):
-        raise InvalidInput("the layer's tar has sparse entries", "make it without tar's --sparse")
+        raise InvalidInput("the archive has sparse entries", "make it without tar's --sparse")
     if type_flag not in _KNOWN:
-        raise InvalidInput(f"the layer's tar has an entry of unknown type {type_flag!r}")
+        raise InvalidInput(f"the archive has an entry of unknown type {type_flag!r}")
     name = records.get(b"path") or _name(header)
     if type_flag in _HAS_CONTENT and name.endswith(b"/"):
         type_flag = b"5"  # tars from before ustar
@@ -219,7 +220,7 @@ def _record_number(records: dict[bytes, bytes], key: bytes, raw: bytes) -> int:
         value = records[key]
         number = int(value) if value.isdigit() and len(value) <= 20 else -1
     if number < 0:
-        raise InvalidInput(f"the layer's tar has an entry with a wrong {key.decode()}")
+        raise InvalidInput(f"the archive has an entry with a wrong {key.decode()}")
     return number
 
 
@@ -232,12 +233,12 @@ def _number(raw: bytes, what: str) -> int:
     try:
         return int(text, 8) if text else 0
     except ValueError:
-        raise InvalidInput(f"the layer's tar has a header with a wrong {what}") from None
+        raise InvalidInput(f"the archive has a header with a wrong {what}") from None
 
 
 def _nanoseconds(text: bytes) -> int:
     sign = -1 if text.startswith(b"-") else 1
     whole, _, part = text.lstrip(b"-").partition(b".")
     if not whole.isdigit() or len(whole) > 20 or (part and not part.isdigit()):
-        raise InvalidInput("the layer's tar has an entry with a wrong mtime")
+        raise InvalidInput("the archive has an entry with a wrong mtime")
     return sign * (int(whole) * 10**9 + int(part[:9].ljust(9, b"0")))

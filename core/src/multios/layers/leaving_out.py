@@ -33,7 +33,7 @@ class _Recorded(Source):
     """Remembers what was read since it was last asked."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        super().__init__(chunks, _LARGEST)
+        super().__init__(chunks, _LARGEST, digested=False)
         self._taken: list[bytes] = []
 
     def some(self, most: int) -> memoryview:
