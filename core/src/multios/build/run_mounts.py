@@ -11,10 +11,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multios.build import ssh_agent
+from multios.build.layer_steps import check_wanted
 from multios.build.placing import place
 from multios.build.trees import Source, TreeWriter, content_digest, opened_directory
 from multios.dockerfile.syntax import Mount
@@ -50,18 +52,21 @@ class CacheDirectories:
         return list(self._directory.iterdir())
 
     @contextlib.contextmanager
-    def taking(self, mount: Mount, make: Callable[[Path], None]) -> Iterator[Path]:
+    def taking(
+        self, mount: Mount, make: Callable[[Path], None], cancelled: Callable[[], bool]
+    ) -> Iterator[Path]:
         """The directory of ``mount`` while the block runs: its own, others' too, or after the others (``sharing=``).
 
-        ``make`` fills one that is new.
+        ``make`` fills one that is new. Raises :class:`Cancelled` when nobody waits any more.
         """
+        check = partial(check_wanted, cancelled)
         name = hashlib.sha256((mount.id or mount.target).encode()).hexdigest()
         with contextlib.ExitStack() as stack:
             if mount.sharing == "locked":
-                stack.enter_context(self._locked.holding(name))
+                stack.enter_context(self._locked.holding(name, check))
             path = self._take(name, alone=mount.sharing == "private")
             stack.callback(self._give_back, path)
-            with self._locked.holding(("make", path.name)):
+            with self._locked.holding(("make", path.name), check):
                 if not path.exists():
                     unfinished = path.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
                     try:
@@ -152,7 +157,7 @@ class RunMounts:
                     made.volumes.append(Volume("bind", path, target, "ro" if mount.read_only else "rw"))
                 elif mount.kind == "cache":
                     filling = lambda path, mount=mount: self._fill(path, mount, cancelled)  # noqa: E731
-                    directory = stack.enter_context(self._caches.taking(mount, filling))
+                    directory = stack.enter_context(self._caches.taking(mount, filling, cancelled))
                     made.volumes.append(
                         Volume("bind", str(directory), target, "ro" if mount.read_only else "rw")
                     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+
+_CHECK_SECONDS = 0.1
 
 
 class KeyedLocks:
@@ -15,14 +17,19 @@ class KeyedLocks:
         self._locks: dict[Hashable, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def holding(self, key: Hashable) -> Iterator[None]:
-        """Wait for the key and hold it; not reentrant."""
+    def holding(self, key: Hashable, check: Callable[[], None] | None = None) -> Iterator[None]:
+        """Wait for the key and hold it; not reentrant. ``check`` is called now and then, and ends the wait by raising."""
         with self._guard:
             lock, users = self._locks.get(key, (threading.Lock(), 0))
             self._locks[key] = (lock, users + 1)
         try:
-            with lock:
+            while not lock.acquire(timeout=_CHECK_SECONDS if check else -1):
+                if check:
+                    check()
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             with self._guard:
                 lock, users = self._locks.pop(key)
