@@ -81,14 +81,6 @@ class Context:
             found = [path for above in found for path in self._matching(above, element)]
         return sorted(path for path in found if self._is_kept(path))
 
-    def is_left_out(self, path: str) -> bool:
-        """Whether ``.dockerignore`` leaves out a path that is there: for the error that says so."""
-        try:
-            real = self._resolve(path)
-        except OSError:
-            return False
-        return self._ignored.matches(real) or self._ignored.matches(posixpath.normpath("/" + path))
-
     def _matching(self, above: str, element: str) -> list[str]:
         prefix = f"{above}/" if above else ""
         if not has_wildcard(element):
