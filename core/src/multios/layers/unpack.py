@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from multios.errors import MultiosError, StepFailed, from_wire
 from multios.model.mount import Mount
@@ -246,5 +246,17 @@ def _main() -> int:
     return 1 if "error" in answer else 0
 
 
+def _run() -> NoReturn:
+    """Without the interpreter's own end: to stop a thread that reads ahead it loads libgcc_s, which the chroot has not."""
+    status = 1
+    try:
+        status = _main()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(_main())
+    _run()
