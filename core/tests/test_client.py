@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,12 @@ from multios.errors import CommandNotFound, MultiosError, NotFound, Unavailable
 
 def open_descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
+
+
+def client_of(listening: socket.socket, path: Path) -> Any:
+    listening.bind(str(path))
+    listening.listen()
+    return connect(str(path))
 
 
 @pytest.fixture
@@ -84,6 +91,34 @@ def test_a_daemon_that_dies_in_a_call_is_told_and_the_next_call_connects_anew(
         client.call("containers.stop", {"ref": "x"})
     daemon.listen()
     assert client.call("system.version") == {"id": "0123456789abcdef"}
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_a_dead_daemon_never_read_is_asked_of_the_next(daemon: Any, accepted: bool) -> None:
+    daemon.die()
+    daemon.path.unlink()
+    with socket.socket(socket.AF_UNIX) as dying, client_of(dying, daemon.path) as client:
+        connection = dying.accept()[0] if accepted else None
+        answers = client.request("containers.stop", {"ref": "x"})
+        if connection:
+            connection.close()
+        dying.close()
+        daemon.path.unlink()
+        daemon.listen()
+        assert list(answers) == []
+    assert [method for method, _ in daemon.asked] == ["containers.stop"]
+
+
+def test_a_request_with_descriptors_is_not_sent_twice(daemon: Any) -> None:
+    daemon.die()
+    daemon.path.unlink()
+    with socket.socket(socket.AF_UNIX) as dying, client_of(dying, daemon.path) as client:
+        answers = client.request("images.import", {}, [0])
+        dying.close()
+        daemon.path.unlink()
+        daemon.listen()
+        with pytest.raises(PeerGone):
+            answers.next()
 
 
 def test_run_collects_output_feeds_input_and_leaks_nothing(daemon: Any, client: Any) -> None:

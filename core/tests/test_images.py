@@ -394,6 +394,23 @@ def test_removing_an_image_removes_its_blobs_and_snapshots(world: World) -> None
     assert not world.snapshots()
 
 
+def test_an_index_that_changes_while_it_is_read_is_read_as_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.ensure("fake:1")
+    read = world.content.manifests
+
+    def read_then_dropped() -> tuple[Descriptor, ...]:
+        listed = read()
+        for item in listed:
+            world.content.drop(item.digest)
+        return listed
+
+    monkeypatch.setattr(world.content, "manifests", read_then_dropped)
+    for _ in range(2):
+        world.images.tag("fake:1", "fake:2")
+
+
 @unpacks
 def test_layers_that_another_image_shares_stay(world: World) -> None:
     image = committed(world, consume=True)

@@ -46,7 +46,8 @@ def connect(socket: str | None = None, start: bool = True) -> Client:
 class Client:
     """One connection to the daemon; requests go one after another. For one thread at a time.
 
-    A daemon that was replaced between two requests is not noticed: the client connects again.
+    A daemon that was replaced between two requests is not noticed, nor one that died before it had read a request
+    without descriptors: the client connects again.
     """
 
     def __init__(self, path: str | None = None, start: bool = True) -> None:
@@ -78,9 +79,22 @@ class Client:
 
     def request(self, method: str, params: dict[str, Any] | None = None, fds: Sequence[int] = ()) -> Answers:
         """Send a request; its answers are read from what is returned, to the end, before the next request."""
+        message = {"method": method, "params": params or {}}
+        try:
+            return Answers(self, self._send(message, fds), message if not fds else None)
+        except PeerGone as error:
+            if not error.unread:
+                raise
+        return Answers(self, self._send(message, fds))
+
+    def _send(self, message: dict[str, Any], fds: Sequence[int] = ()) -> _socket.socket:
         sock = self.open()
-        send_frame(sock, {"method": method, "params": params or {}}, fds)
-        return Answers(self, sock)
+        try:
+            send_frame(sock, message, fds)
+        except MultiosError:
+            self.close()
+            raise
+        return sock
 
     def call(
         self,
@@ -128,9 +142,11 @@ class Answers:
     the descriptors the caller's to close. An ``error`` is raised.
     """
 
-    def __init__(self, client: Client, sock: _socket.socket) -> None:
+    def __init__(self, client: Client, sock: _socket.socket, again: dict[str, Any] | None = None) -> None:
+        """``again`` is the request if it may be sent once more to the next daemon when this one never read it."""
         self._client = client
         self._socket = sock
+        self._again = again
         self.result: Any = None
         self.fds: list[int] = []
         self.finished = False
@@ -148,7 +164,7 @@ class Answers:
         if self.finished:
             return None
         try:
-            message, fds = receive_frame(self._socket)
+            message, fds = self._receive()
         except MultiosError:
             self._client.close()
             raise
@@ -162,6 +178,17 @@ class Answers:
             return None
         kind = next((name for name in ("progress", "item", "attached") if name in message), "")
         return kind, message.get(kind), fds
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+        again, self._again = self._again, None
+        try:
+            return receive_frame(self._socket)
+        except PeerGone as error:
+            if again is None or not error.unread:
+                raise
+        self._client.close()
+        self._socket = self._client._send(again)
+        return receive_frame(self._socket)
 
 
 def _closed_by_peer(sock: _socket.socket) -> bool:

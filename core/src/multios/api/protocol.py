@@ -27,9 +27,13 @@ _INT = 4
 
 
 class PeerGone(Unavailable):
-    """The other side closed the connection, between frames or in the middle of one."""
+    """The other side closed the connection, between frames or in the middle of one.
 
-    def __init__(self, middle: bool = False) -> None:
+    ``unread`` is true when it had not read all that was sent to it: what it was asked, it has not begun.
+    """
+
+    def __init__(self, middle: bool = False, unread: bool = False) -> None:
+        self.unread = unread
         super().__init__(
             "the connection was closed" + (" in the middle of a frame" if middle else ""),
             "the daemon may have been stopped or replaced: run the command again",
@@ -59,7 +63,7 @@ def send_frame(sock: _socket.socket, message: dict[str, Any], fds: Iterable[int]
         else:
             sock.sendall(data)
     except (BrokenPipeError, ConnectionResetError):
-        raise PeerGone from None
+        raise PeerGone(unread=True) from None
 
 
 def receive_frame(sock: _socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -97,8 +101,8 @@ def _receive_header(sock: _socket.socket, fds: list[int]) -> bytes:
     while len(header) < _HEADER:
         try:
             data, ancillary, flags, _ = sock.recvmsg(_HEADER - len(header), space, _socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            raise PeerGone(middle=bool(header)) from None
+        except ConnectionResetError:  # only if data was left unread (unix(7), ECONNRESET)
+            raise PeerGone(middle=bool(header), unread=not header) from None
         for level, kind, packed in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 ends = range(_INT, len(packed) + 1, _INT)

@@ -122,8 +122,9 @@ class ImageRecords:
         """Read the index again; only manifests that are new are opened. A damaged image is left out and logged."""
         with self._lock:
             names: dict[str, list[str]] = {}
-            entries = {item.digest: item for item in self._content.manifests()}
-            for item in self._content.manifests():
+            listed = self._content.manifests()
+            entries = {item.digest: item for item in listed}
+            for item in listed:
                 name = item.annotations.get(REFERENCE_ANNOTATION)
                 names.setdefault(item.digest, []).extend([name] if name else [])
             records = {}
