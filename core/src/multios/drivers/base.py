@@ -33,6 +33,13 @@ class Capability(enum.StrEnum):
     QUOTA = "quota"
     ROOTLESS = "rootless"
     PUBLISH = "publish"
+    GATEWAY = "gateway"
+    IPV6 = "ipv6"
+    INTERNAL = "internal"
+    ISOLATE = "isolate"
+    EGRESS = "egress"
+    BANDWIDTH = "bandwidth"
+    SOURCE_GUARD = "source_guard"
     DIFF = "diff"
     PUSH = "push"
 

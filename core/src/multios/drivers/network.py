@@ -10,7 +10,19 @@ from multios.model.network import Endpoint, Network, PortMapping
 
 
 class NetworkDriver(Driver):
-    """Contract. A failing call leaves nothing behind. Calls for one network may run in several threads."""
+    """Contract. A failing call leaves nothing behind. Calls for one network may run in several threads.
+
+    What the engine may ask of a driver besides depends on its ``capabilities``; it asks nothing else:
+
+    ``PUBLISH``       the host's ports are forwarded (:meth:`publish`)
+    ``GATEWAY``       the host has the gateway's address, and names are served there (:meth:`serve_names`)
+    ``IPV6``          ``subnet6`` and ``address6`` are honoured
+    ``INTERNAL``      a network may have no way to the outside
+    ``ISOLATE``       a network's containers may be kept from each other
+    ``EGRESS``        an endpoint may be confined to some destinations (``egress``, :meth:`permit`)
+    ``BANDWIDTH``     an endpoint's rates may be limited
+    ``SOURCE_GUARD``  packets with another source address or MAC than the endpoint's own are dropped
+    """
 
     kind: ClassVar[str] = "network"
 
@@ -50,3 +62,20 @@ class NetworkDriver(Driver):
     @abstractmethod
     def unpublish(self, network: Network, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> None:
         """Take forwards away; absent ones are no error."""
+
+    def serve_names(self, network: Network, port: int) -> None:
+        """Let what containers ask at port 53 of the gateway, over UDP and TCP, go to ``port`` there.
+
+        Called after each :meth:`create_network` of a driver with ``GATEWAY``; another port replaces the former.
+        """
+        raise NotImplementedError
+
+    def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
+        """Let an endpoint that is confined reach further addresses for ``seconds``; again prolongs it (``EGRESS``)."""
+        raise NotImplementedError
+
+    def restore(self, network: Network, endpoint: Endpoint) -> None:
+        """Put back what other programs took from the host's side of an attached endpoint.
+
+        Called after :meth:`create_network` and before :meth:`publish`, at every daemon start and repair.
+        """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network. ``subnet`` and ``gateway`` are text as :mod:`ipaddress` reads it."""
+    """A network. Subnets and gateways are text as :mod:`ipaddress` reads it; those of IPv6 are empty without it."""
 
     id: str
     name: str
@@ -21,6 +21,15 @@ class Network:
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     owner: int = 0
+    subnet6: str = ""
+    gateway6: str = ""
+    ip_range: str = ""
+    """The part of ``subnet`` that addresses are chosen from; empty is all of it."""
+    isolate: bool = False
+    """Its containers reach the host and the outside, not each other."""
+    egress: tuple[str, ...] = ()
+    """What its containers may reach, as addresses, CIDRs and domain names; empty is everything."""
+    created: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,15 @@ class Endpoint:
     """Its name inside the container."""
     host_interface: str = ""
     """Its peer's name on the host, at most 15 characters."""
+    address6: str = ""
+    """With prefix length; empty on a network without IPv6."""
+    gateway6: str = ""
+    egress: tuple[str, ...] | None = None
+    """The addresses and CIDRs that it may reach beyond its network; ``None`` is everything."""
+    bandwidth_in: int = 0
+    """Bits a second that it may receive; 0 is without limit."""
+    bandwidth_out: int = 0
+    """Bits a second that it may send; 0 is without limit."""
 
 
 @dataclass(frozen=True, slots=True)
