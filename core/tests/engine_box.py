@@ -265,9 +265,11 @@ class Box:
             "id ranges": sorted(engine.database.id_range_holders()),
             "endpoint rows": sorted(item.id for item in engine.database.endpoints()),
             "endpoints": sorted(key for items in self.network.endpoints.values() for key in items),
-            "addresses": sorted(address for used in engine.networks._used.values() for address in used),
+            "addresses": sorted(
+                address for used in engine.networks.endpoints.used.values() for address in used
+            ),
             "published": sorted(map(str, self.network.published)),
-            "chosen ports": dict(engine.containers._chosen_ports),
+            "chosen ports": dict(engine.containers.attachments.host_ports.chosen),
             "directories": sorted(path.name for path in (self.settings.data_root / "containers").iterdir()),
             "snapshots": sorted(item.key for item in self.storage.walk() if item.key != "chain"),
             "made": sorted(self.isolation._states),

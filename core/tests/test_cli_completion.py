@@ -31,7 +31,7 @@ def names(daemon: Any) -> None:
     ("words", "expected"),
     [
         (["st"], "start stats stop"),
-        (["network", ""], "create inspect list ls rm"),
+        (["network", ""], "connect create disconnect inspect list ls prune repair rm"),
         (["network", "i"], "inspect"),
         (["--so"], "--socket"),
         (["start", ""], "my-python web"),

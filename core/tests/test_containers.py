@@ -130,7 +130,7 @@ def test_a_host_port_is_given_to_one_of_two_starts_at_once(box: Box, monkeypatch
     monkeypatch.setattr(box.network, "publish", slow)
     first = threading.Thread(target=box.containers.start, args=(one,))
     first.start()
-    box.eventually(lambda: one.id in box.containers._chosen_ports)
+    box.eventually(lambda: one.id in box.containers.attachments.host_ports.chosen)
     with pytest.raises(Conflict, match="18500/tcp is in use"):
         box.containers.start(other)
     met.set()

@@ -7,8 +7,11 @@ import threading
 import pytest
 from engine_box import ALICE, BOB, ROOT, Box
 
-from multios.engine import networks
+from multios.engine import host_ports
+from multios.engine.endpoints import Wanted
+from multios.engine.networks import NetworkRequest
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
+from multios.model.container import Attachment
 from multios.model.network import Network, PortMapping
 
 
@@ -38,23 +41,23 @@ def test_the_default_network_is_not_a_users_to_make(box: Box) -> None:
 
 
 def test_a_name_goes_before_an_id_that_begins_like_it(box: Box) -> None:
-    first = box.engine.networks.create("first", ROOT, subnet="10.198.1.0/24")
-    second = box.engine.networks.create(first.id[:6], ROOT, subnet="10.198.2.0/24")
+    first = box.engine.networks.create("first", ROOT, NetworkRequest(subnet="10.198.1.0/24"))
+    second = box.engine.networks.create(first.id[:6], ROOT, NetworkRequest(subnet="10.198.2.0/24"))
     assert box.engine.networks.find(first.id[:6], ROOT) == second
     assert box.engine.networks.find(first.id[:12], ROOT) == first
 
 
 def test_subnets_never_overlap(box: Box) -> None:
-    box.engine.networks.create("one", ROOT, subnet="10.198.0.0/24")
+    box.engine.networks.create("one", ROOT, NetworkRequest(subnet="10.198.0.0/24"))
     with pytest.raises(Conflict, match="'one'"):
-        box.engine.networks.create("two", ROOT, subnet="10.198.0.0/16")
+        box.engine.networks.create("two", ROOT, NetworkRequest(subnet="10.198.0.0/16"))
     for subnet in ("nonsense", "10.0.0.0/33", "127.0.0.0/8", "0.0.0.0/0"):
         with pytest.raises(InvalidInput, match="subnet"):
-            box.engine.networks.create("two", ROOT, subnet=subnet)
+            box.engine.networks.create("two", ROOT, NetworkRequest(subnet=subnet))
 
 
 def test_a_network_with_running_containers_stays(box: Box) -> None:
-    box.engine.networks.create("lab", ROOT, subnet="10.198.0.0/24")
+    box.engine.networks.create("lab", ROOT, NetworkRequest(subnet="10.198.0.0/24"))
     container = box.started(networking={"network": "lab"})
     with pytest.raises(Conflict, match="running"):
         box.engine.networks.remove("lab", ROOT)
@@ -62,7 +65,7 @@ def test_a_network_with_running_containers_stays(box: Box) -> None:
     network = box.engine.networks.find("lab", ROOT)
     box.engine.networks.remove("lab", ROOT)
     with pytest.raises(Conflict, match="removed"):
-        box.engine.networks.reserve(network, container, "eth0")
+        box.engine.networks.reserve(network, Wanted(container, "eth0", Attachment()))
     with pytest.raises(NotFound):
         box.containers.start(container)
     box.check_agreement()
@@ -90,11 +93,11 @@ def test_an_address_of_ones_choice_must_be_free_and_inside(box: Box) -> None:
 
 def test_a_host_without_ipv6_says_that_the_port_is_not_to_be_had() -> None:
     with pytest.raises(Conflict):
-        networks.choose_ports((PortMapping(80, 18999, "tcp", "2001:db8::1"),), set())
+        host_ports.choose_ports((PortMapping(80, 18999, "tcp", "2001:db8::1"),), [])
 
 
 def test_free_ports_are_chosen_apart() -> None:
     wanted = (PortMapping(80), PortMapping(81), PortMapping(80, protocol="udp"))
-    chosen = networks.choose_ports(wanted, {("tcp", 32768)})
+    chosen = host_ports.choose_ports(wanted, [PortMapping(80, 32768)])
     assert len({(port.protocol, port.host) for port in chosen}) == 3
     assert ("tcp", 32768) not in {(port.protocol, port.host) for port in chosen}

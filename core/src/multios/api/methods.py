@@ -15,6 +15,7 @@ from multios import features
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
 from multios.api.image_methods import Images
+from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
@@ -46,6 +47,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Registries,
         Templates,
         Networks,
+        Ports,
         Volumes,
         Builds,
     ):
@@ -392,44 +394,6 @@ class Templates:
     def build(self, call: Call) -> Any:
         image = self._templates.image_for(call.text("name"), call.texts("options"), call.progress)
         return {"image": image.references[0], "id": image.id}
-
-
-class Networks:
-    """``networks.*``"""
-
-    prefix = "networks"
-
-    def __init__(self, engine: Engine) -> None:
-        self._networks, self._registry = engine.networks, engine.registry
-
-    def list(self, call: Call) -> Any:
-        return [self._seen(call, row) for row in self._networks.rows(call.caller)]
-
-    def inspect(self, call: Call) -> Any:
-        return self._seen(call, self._networks.inspect(call.text("name"), call.caller))
-
-    def _seen(self, call: Call, row: dict[str, Any]) -> dict[str, Any]:
-        """The row with the endpoints of the caller's own containers: a network may be everyone's."""
-        mine = {container.id for container in self._registry.visible(call.caller)}
-        endpoints = [item for item in row["endpoints"] if item["container"] in mine]
-        return {**row, "endpoints": endpoints, "containers": len(endpoints)}
-
-    def create(self, call: Call) -> Any:
-        network = self._networks.create(
-            call.text("name"),
-            call.caller,
-            driver=call.text("driver", ""),
-            subnet=call.text("subnet", ""),
-            gateway=call.text("gateway", ""),
-            internal=call.flag("internal"),
-            options=call.texts("options"),
-            labels=call.texts("labels"),
-        )
-        return {"id": network.id, "name": network.name}
-
-    def remove(self, call: Call) -> Any:
-        self._networks.remove(call.text("name"), call.caller)
-        return {"name": call.text("name")}
 
 
 class Volumes:

@@ -80,7 +80,14 @@ def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
     if values["networks"]:
         networking = _section(result, "networking")
         networking.pop("network", None)
-        networking["networks"] = values["networks"]
+        networking["networks"] = []
+        for text in values["networks"]:
+            name, wanted = _network(text)
+            networking["networks"].append(name)
+            if wanted:
+                _set(result, ["networking", "attachments"], {name: wanted})
+    if values["bandwidth"]:
+        _set(result, ["networking", "bandwidth"], _bandwidth(values["bandwidth"]))
     for text in values["ports"]:
         _set(result, ["networking", "ports"], ports(text))
     for text in values["add_host"]:
@@ -135,6 +142,37 @@ def environment_of(values: dict[str, Any]) -> dict[str, str]:
         elif name in os.environ:
             result[name] = os.environ[name]
     return result
+
+
+_NETWORK_OPTIONS = {"ip": "address", "ip6": "address6", "mac": "mac", "mac_address": "mac"}
+
+
+def _network(text: str) -> tuple[str, dict[str, Any]]:
+    """``NAME[:ip=…,ip6=…,mac=…,alias=…]``, as podman writes it."""
+    name, _, options = text.partition(":")
+    wanted: dict[str, Any] = {}
+    for option in options.split(",") if options else ():
+        key, _, value = option.partition("=")
+        _refuse_unless(
+            bool(value) and (key == "alias" or key in _NETWORK_OPTIONS),
+            "--network",
+            text,
+            "NETWORK[:ip=ADDRESS,ip6=ADDRESS,mac=MAC,alias=NAME]",
+        )
+        if key == "alias":
+            wanted["aliases"] = [*wanted.get("aliases", ()), value]
+        else:
+            wanted[_NETWORK_OPTIONS[key]] = value
+    return name, wanted
+
+
+def _bandwidth(text: str) -> dict[str, str] | str:
+    """``RATE``, or ``in=RATE,out=RATE``."""
+    if "=" not in text:
+        return text
+    rates = dict(part.partition("=")[::2] for part in text.split(","))
+    _refuse_unless(set(rates) <= {"in", "out"}, "--bandwidth", text, "RATE or in=RATE,out=RATE")
+    return rates
 
 
 def ports(text: str) -> list[dict[str, Any]]:

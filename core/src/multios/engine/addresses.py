@@ -1,4 +1,4 @@
-"""Which subnet a network gets and which address a container: pure arithmetic over IPv4 text.
+"""Which subnet a network gets and which address a container: pure arithmetic over text.
 
 Nothing here remembers anything. Addresses may be given with or without a prefix length; what comes back
 is plain, as :mod:`ipaddress` writes it.
@@ -7,15 +7,17 @@ is plain, as :mod:`ipaddress` writes it.
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import socket
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from multios.errors import Conflict, InvalidInput
 
 SHORTEST_PREFIX, LONGEST_PREFIX = 8, 30
+SHORTEST_PREFIX6, LONGEST_PREFIX6 = 16, 112
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,31 @@ def choose_address(
     )
 
 
+def choose_subnet6(used_subnets: Iterable[str]) -> str:
+    """A random unique local /64 that overlaps no network (RFC 4193, section 3.2)."""
+    taken = [IPv6Network(text) for text in used_subnets]
+    while True:
+        network = IPv6Network((0xFD << 120 | secrets.randbits(56) << 64, 64))
+        if not any(network.overlaps(other) for other in taken):
+            return str(network)
+
+
+def choose_address6(subnet6: str, gateway6: str, used: Iterable[str], number: int) -> str:
+    """The ``number``-th address of an IPv6 subnet, or the next that is free."""
+    network = IPv6Network(subnet6)
+    taken = {IPv6Address(text.partition("/")[0]) for text in used} | {IPv6Address(gateway6)}
+    candidate = network[number]
+    while candidate in taken:
+        candidate += 1
+    return str(candidate)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether two subnets of either family share an address."""
+    left, right = ipaddress.ip_network(one, strict=False), ipaddress.ip_network(other, strict=False)
+    return left.version == right.version and left.overlaps(right)
+
+
 def mac_for(address: str) -> str:
     """The MAC that belongs to an address: locally administered, the same each time.
 
@@ -148,6 +175,32 @@ def validate(subnet: str, gateway: str = "", ip_range: str | None = None) -> Non
             )
 
 
+def validate6(subnet6: str, gateway6: str = "") -> None:
+    """Raise ``InvalidInput`` that names the field which cannot be right."""
+    try:
+        network = IPv6Network(subnet6)
+    except ValueError as error:
+        raise InvalidInput(f"subnet: {subnet6!r}: {error}", "write it as fd12:3456:789a::/64") from None
+    if not SHORTEST_PREFIX6 <= network.prefixlen <= LONGEST_PREFIX6:
+        raise InvalidInput(
+            f"subnet: {subnet6!r} must be between /{SHORTEST_PREFIX6} and /{LONGEST_PREFIX6}",
+            "a /64 is usual",
+        )
+    if network.is_loopback or network.is_multicast or network.is_link_local or network.is_unspecified:
+        raise InvalidInput(
+            f"subnet: {subnet6!r} is reserved", "use a private one such as fd12:3456:789a::/64"
+        )
+    if gateway6:
+        try:
+            address = IPv6Address(gateway6)
+        except ValueError:
+            raise InvalidInput(
+                f"gateway: {gateway6!r} is no IPv6 address", f"for example {network[1]}"
+            ) from None
+        if address not in network or address == network.network_address:
+            raise InvalidInput(f"gateway: {gateway6!r} is no host of {subnet6}", f"for example {network[1]}")
+
+
 def _read_network(field: str, text: str) -> IPv4Network:
     try:
         if "/" not in text:
@@ -160,7 +213,7 @@ def _read_network(field: str, text: str) -> IPv4Network:
     except ValueError:
         raise InvalidInput(f"{field}: {text!r} is no IPv4 subnet", "write it as 172.20.0.0/16") from None
     if loose.version == 6:
-        raise InvalidInput(f"{field}: {text!r} is IPv6", "networks are IPv4")
+        raise InvalidInput(f"{field}: {text!r} is IPv6", "give an IPv4 one too, or leave it out")
     if "/" not in text:
         raise InvalidInput(f"{field}: {text!r} has no prefix length", f"write it as {text}/24")
     raise InvalidInput(f"{field}: {text!r} has host bits set", f"did you mean {loose}?")

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -20,13 +19,15 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle, networks
+from multios.engine import bundle
+from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.id_ranges import IdRanges
 from multios.engine.images import Images
 from multios.engine.networks import Networks
+from multios.engine.processes import open_process
 from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
@@ -34,7 +35,6 @@ from multios.engine.volumes import Volumes
 from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
 from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
 from multios.model.image import Image, ImageConfig
-from multios.model.network import Endpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
 
@@ -68,9 +68,9 @@ class Containers:
         self._parts = parts
         self._registry = parts.registry
         self._hooks = parts.hooks
-        self._choosing_ports = threading.Lock()
-        self._chosen_ports: dict[str, tuple[PortMapping, ...]] = {}
-        """Ports of containers that are being started, which no record tells of yet."""
+        self.attachments = Attachments(
+            parts.networks, parts.registry, parts.hooks, self.directory, open_process
+        )
 
     def directory(self, container: Container) -> Path:
         """The bundle, the log and the network files of a container."""
@@ -262,11 +262,7 @@ class Containers:
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
         with Steps() as steps:
-            attached = self._reserve_endpoints(container, steps)
-            steps.do(
-                "write network files",
-                lambda: networks.write_files(directory, container, [endpoint for _, endpoint in attached]),
-            )
+            attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
             )
@@ -293,13 +289,13 @@ class Containers:
     def _let_run(
         self,
         container: Container,
-        attached: list[tuple[Network, Endpoint]],
+        attached: list[Attached],
         launched: Launched,
         steps: Steps,
     ) -> None:
         """From made to running: networks, ports, the record, and at last the start."""
-        self._attach_networks(container, attached, launched.netns, steps)
-        ports = self._publish(container, attached, steps)
+        self.attachments.attach(container, attached, launched.netns, steps)
+        ports = self.attachments.publish(container, attached, steps)
         started = steps.do(
             "record",
             lambda: self._registry.change(
@@ -318,7 +314,7 @@ class Containers:
         )
         isolation = self._isolation(container)
         steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
-        self._forget_chosen_ports(container)
+        self.attachments.host_ports.forget(container)
 
     def _secured(self, container: Container, spec: dict[str, Any]) -> dict[str, Any]:
         security = container.config.security
@@ -330,104 +326,19 @@ class Containers:
         self._hooks.amend_spec(container=container, spec=spec)
         return spec
 
-    def _reserve_endpoints(self, container: Container, steps: Steps) -> list[tuple[Network, Endpoint]]:
-        owner = Caller(container.owner, container.owner)
-        attached = []
-        for number, name in enumerate(container.config.networking.networks):
-            if name in networks.BUILT_IN:
-                continue
-            network = steps.do("make network", lambda name=name: self._parts.networks.ensure(name, owner))  # type: ignore[misc]
-            endpoint = self._parts.networks.reserve(network, container, f"eth{number}")
-            steps.later("reserve address", lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
-            attached.append((network, endpoint))
-        return attached
-
-    def _attach_networks(
-        self, container: Container, attached: list[tuple[Network, Endpoint]], netns: int, steps: Steps
-    ) -> None:
-        for network, endpoint in attached:
-            words: dict[str, Any] = {
-                "driver": self._parts.networks.driver(network),
-                "container": container,
-                "network": network,
-                "endpoint": endpoint,
-            }
-            steps.do(
-                "attach network",
-                lambda words=words: self._hooks.attach_network(**words, netns=netns),  # type: ignore[misc]
-                lambda words=words: self._hooks.detach_network(**words),  # type: ignore[misc]
-            )
-
-    def _publish(
-        self, container: Container, attached: list[tuple[Network, Endpoint]], steps: Steps
-    ) -> tuple[Any, ...]:
-        wanted = container.config.networking.ports
-        if not wanted or not attached:
-            return ()
-        network, endpoint = attached[0]
-        ports = self._choose_ports(container, wanted)
-        driver = self._parts.networks.driver(network)
-        steps.later("choose ports", lambda: self._forget_chosen_ports(container))
-        steps.do(
-            "publish ports",
-            lambda: driver.publish(network, endpoint, ports),
-            lambda: driver.unpublish(network, endpoint, ports),
-        )
-        return ports
-
-    def _choose_ports(self, container: Container, wanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
-        """Host ports that no other container has, running or being started; kept until the start is done."""
-        with self._choosing_ports:
-            published = {other.id: other.ports for other in self._registry.all(removing=True)}
-            taken = [ports for holder, ports in published.items() if holder != container.id]
-            taken += self._chosen_ports.values()
-            in_use = {(port.protocol, port.host) for ports in taken for port in ports}
-            ports = networks.choose_ports(wanted, in_use)
-            self._chosen_ports[container.id] = ports
-        return ports
-
-    def _forget_chosen_ports(self, container: Container) -> None:
-        with self._choosing_ports:
-            self._chosen_ports.pop(container.id, None)
-
-    def publish_again(self, container: Container) -> None:
+    def restore_network(self, container: Container) -> None:
         """Make sure of a running container's place on its networks' host side, which may have been flushed."""
-        owner = Caller(container.owner, container.owner)
-        attached = sorted(self._parts.networks.endpoints_of(container.id), key=lambda pair: pair[1].interface)
-        for network, _ in attached:
-            self._parts.networks.ensure(network.name, owner)
-        if container.ports and attached:
-            network, endpoint = attached[0]
-            self._parts.networks.driver(network).publish(network, endpoint, container.ports)
+        self.attachments.restore(container)
 
     def clear_run(self, container: Container) -> None:
         """What a run leaves when it has ended: every inverse of start, each whether or not others fail."""
-        attached = self._parts.networks.endpoints_of(container.id)
         steps = Steps()
-        for _, endpoint in attached:  # given back last: until then the address may be in use
-            steps.later("reserve address", lambda item=endpoint: self._parts.networks.release(item))  # type: ignore[misc]
-        steps.later(
-            "create container",
+        self.attachments.clear(
+            container,
+            steps,
             lambda: self._hooks.delete_container(driver=self._isolation(container), container=container),
         )
-        for network, endpoint in attached:
-            self._clear_endpoint(container, network, endpoint, steps)
         steps.undo()
-
-    def _clear_endpoint(
-        self, container: Container, network: Network, endpoint: Endpoint, steps: Steps
-    ) -> None:
-        driver = self._parts.networks.driver
-        steps.later(
-            "attach network",
-            lambda: self._hooks.detach_network(
-                driver=driver(network), container=container, network=network, endpoint=endpoint
-            ),
-        )
-        if container.ports:
-            steps.later(
-                "publish ports", lambda: driver(network).unpublish(network, endpoint, container.ports)
-            )
 
     # --- while it runs ------------------------------------------------------------------------------
 
@@ -520,7 +431,8 @@ class Containers:
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
             self._registry.check_name_free(name)
-            self._registry.change(container, name=name, config=replace(container.config, name=name))
+            config = replace(container.config, name=name)
+            self._registry.change(container, name=name, config=config)
 
     def image_config(self, container: Container) -> ImageConfig:
         """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""

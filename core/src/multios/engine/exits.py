@@ -220,7 +220,7 @@ class Exits:
         elif process is None:
             self._end_unseen(container, "how it ended is not known: host or supervisor went down with it")
         elif process["status"] == "running":
-            self._containers.publish_again(container)
+            self._containers.restore_network(container)
         elif process["status"] != "stopped":
             self._end_unseen(container, "the daemon died while it was being started")
 

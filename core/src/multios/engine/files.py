@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from multios.engine.drivers import Drivers
 from multios.engine.inside import NO_DIRECTORY, NOT_THERE
+from multios.engine.processes import open_process
 from multios.engine.registry import RUNNING
-from multios.errors import Conflict, InvalidInput, NotFound, StepFailed
+from multios.errors import InvalidInput, NotFound, StepFailed
 from multios.model.container import Container
 from multios.supervisor.mounts import mounted
 
@@ -65,7 +65,7 @@ def _work(drivers: Drivers, container: Container, verb: str, path: str, stream: 
 def _root(drivers: Drivers, container: Container) -> Iterator[list[str]]:
     """How the child gets in: ``namespaces USER MOUNT`` or ``chroot ROOT``, as descriptors."""
     if container.status in RUNNING:
-        pid = _open_process(container)
+        pid = open_process(container)
         try:
             yield ["process", str(pid), "user" if container.id_map else "host"]
         finally:
@@ -73,25 +73,6 @@ def _root(drivers: Drivers, container: Container) -> Iterator[list[str]]:
         return
     with mounted(drivers.storage(container).mounts(container.id)) as root:
         yield ["chroot", str(root), "host"]
-
-
-def _open_process(container: Container) -> int:
-    """A pidfd of the container's first process: by its cgroup, it and no other that has got its pid since."""
-    ended = Conflict(f"container {container.name!r} has just ended", "try again")
-    try:
-        descriptor = os.pidfd_open(container.pid)
-    except (OSError, ValueError):
-        raise ended from None
-    try:
-        if container.cgroup and container.cgroup not in Path(f"/proc/{container.pid}/cgroup").read_text():
-            raise ended
-    except OSError:
-        os.close(descriptor)
-        raise ended from None
-    except Conflict:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _position(descriptor: int) -> int:

@@ -162,6 +162,7 @@ def inspect(
             },
         },
         "NetworkSettings": _network_settings(container, networks),
+        "Published": [to_json(port) for port in container.ports],
         "BundlePath": str(directory),
         "CgroupPath": container.cgroup,
     }
@@ -193,16 +194,23 @@ def _network_settings(container: Container, networks: Networks) -> dict[str, Any
                 "IPAddress": endpoint.address.partition("/")[0],
                 "IPPrefixLen": int(endpoint.address.partition("/")[2]),
                 "Gateway": endpoint.gateway,
+                "GlobalIPv6Address": endpoint.address6.partition("/")[0],
+                "IPv6Gateway": endpoint.gateway6,
                 "MacAddress": endpoint.mac,
                 "Interface": endpoint.interface,
             }
             for network, endpoint in endpoints
         },
-        "Ports": {
-            f"{port.container}/{port.protocol}": [{"HostIp": port.address, "HostPort": port.host}]
-            for port in container.ports
-        },
+        "Ports": _ports(container),
     }
+
+
+def _ports(container: Container) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for port in container.ports:
+        place = {"HostIp": port.address, "HostPort": port.host}
+        found.setdefault(f"{port.container}/{port.protocol}", []).append(place)
+    return found
 
 
 def _iso(moment: float) -> str:

@@ -1,29 +1,47 @@
-"""Networks, the addresses of containers on them, and the files that tell a container about its network."""
+"""Networks: made, found, removed, and what they are to a caller."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
+from multios.drivers.base import Capability
 from multios.drivers.network import NetworkDriver
 from multios.engine import addresses
 from multios.engine.caller import Caller
+from multios.engine.endpoints import Endpoints, Wanted
 from multios.engine.steps import Steps
-from multios.errors import Conflict, InvalidInput, Refused, unknown
-from multios.model.container import Container
+from multios.errors import Conflict, InvalidInput, Refused, Unsupported, unknown
+from multios.model import destination
 from multios.model.container_document import check_name
-from multios.model.network import Endpoint, Network, PortMapping
+from multios.model.network import Endpoint, Network
 from multios.store.database import Database
 
 DEFAULT = "default"
 BUILT_IN = ("none", "host")
-FALLBACK_RESOLVERS = ("1.1.1.1", "8.8.8.8")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """What ``network create`` asks for; empty is: chosen by the engine."""
+
+    driver: str = ""
+    subnet: str = ""
+    gateway: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    ip_range: str = ""
+    ipv6: bool = False
+    internal: bool = False
+    isolate: bool = False
+    egress_allow: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Networks:
@@ -44,13 +62,10 @@ class Networks:
         self._default_subnet = default_subnet
         self._lock = threading.RLock()
         self._networks = {network.name: network for network in database.all(Network)}
-        self._used: dict[str, dict[str, str]] = {}
-        self._last: dict[str, str] = {}
         self._ready: set[str] = set()
-        for endpoint in database.endpoints():
-            self._used.setdefault(endpoint.network_id, {})[endpoint.address] = endpoint.container_id
+        self.endpoints = Endpoints(database)
 
-    # --- networks ---------------------------------------------------------------------------------
+    # --- made and removed ---------------------------------------------------------------------------
 
     def ensure(self, name: str, caller: Caller) -> Network:
         """The network called ``name``, its host side in place; ``default`` is made when it is absent."""
@@ -59,52 +74,29 @@ class Networks:
                 self._create_default()
             network = self.find(name, caller)
             if network.id not in self._ready:
-                self.driver(network).create_network(network)
-                self._ready.add(network.id)
+                self.repair(network)
             return network
 
-    def create(
-        self,
-        name: str,
-        caller: Caller,
-        driver: str = "",
-        subnet: str = "",
-        gateway: str = "",
-        internal: bool = False,
-        options: Mapping[str, str] | None = None,
-        labels: Mapping[str, str] | None = None,
-    ) -> Network:
+    def repair(self, network: Network) -> None:
+        """Make the host's side whole, whatever is left of it."""
+        with self._lock:
+            self.driver(network).create_network(network)
+            self._ready.add(network.id)
+
+    def create(self, name: str, caller: Caller, request: NetworkRequest | None = None) -> Network:
         """Make a network; a free subnet is chosen when none is given. A clash raises ``Conflict`` that names it."""
         check_name("network", name)
+        request = request or NetworkRequest()
         with self._lock:
             if name == DEFAULT and not caller.is_administrator:
                 raise Refused(f"the network {DEFAULT!r} is the administrator's", "choose another name")
             if name in self._networks or name in BUILT_IN:
                 raise Conflict(f"the network name {name!r} is in use", "choose another name")
-            used = [network.subnet for network in self._networks.values()]
-            if not subnet:
-                subnet = addresses.choose_subnet(addresses.DEFAULT_POOLS, used, addresses.host_routes())
-            addresses.validate(subnet, gateway, "")
-            clash = next((other for other in self._networks.values() if _overlap(subnet, other.subnet)), None)
-            if clash:
-                raise Conflict(
-                    f"subnet {subnet} overlaps {clash.subnet} of network {clash.name!r}",
-                    "choose another subnet",
-                )
-            network_id = os.urandom(32).hex()
-            network = Network(
-                id=network_id,
-                name=name,
-                driver=driver or self._default_driver,
-                subnet=subnet,
-                gateway=gateway or str(ipaddress.ip_network(subnet)[1]),
-                interface=self._default_interface if name == DEFAULT else f"mos-{network_id[:10]}",
-                internal=internal,
-                options=dict(options or {}),
-                labels=dict(labels or {}),
-                owner=caller.uid,
-            )
-            driver_ = self.driver(network)
+            network = self._drafted(name, caller, request)
+            if not caller.is_administrator:
+                self._check_ordinary(network)
+            driver = self.driver(network)
+            _check_capable(driver, network)
             with Steps() as steps:
                 # The row first: a daemon that is killed in between finds the network again and finishes it.
                 steps.do(
@@ -114,18 +106,73 @@ class Networks:
                 )
                 steps.do(
                     "create network",
-                    lambda: driver_.create_network(network),
-                    lambda: driver_.delete_network(network),
+                    lambda: driver.create_network(network),
+                    lambda: driver.delete_network(network),
                 )
             self._networks[name] = network
             self._ready.add(network.id)
             return network
 
+    def _drafted(self, name: str, caller: Caller, request: NetworkRequest) -> Network:
+        others = list(self._networks.values())
+        subnet, subnet6 = request.subnet, request.subnet6
+        if not subnet:
+            used = [network.subnet for network in others]
+            subnet = addresses.choose_subnet(addresses.DEFAULT_POOLS, used, addresses.host_routes())
+        addresses.validate(subnet, request.gateway, request.ip_range or None)
+        if request.ipv6 and not subnet6:
+            subnet6 = addresses.choose_subnet6(network.subnet6 for network in others if network.subnet6)
+        if subnet6:
+            addresses.validate6(subnet6, request.gateway6)
+        elif request.gateway6:
+            raise InvalidInput(f"gateway: {request.gateway6!r} without an IPv6 subnet", "add --ipv6")
+        for given in filter(None, (subnet, subnet6)):
+            for other in others:
+                taken = other.subnet6 if ":" in given else other.subnet
+                if taken and addresses.overlap(given, taken):
+                    raise Conflict(
+                        f"subnet {given} overlaps {taken} of network {other.name!r}", "choose another subnet"
+                    )
+        network_id = os.urandom(32).hex()
+        return Network(
+            id=network_id,
+            name=name,
+            driver=request.driver or self._default_driver,
+            subnet=subnet,
+            gateway=request.gateway or str(ipaddress.ip_network(subnet)[1]),
+            interface=self._default_interface if name == DEFAULT else f"mos-{network_id[:10]}",
+            internal=request.internal,
+            options=dict(request.options),
+            labels=dict(request.labels),
+            owner=caller.uid,
+            subnet6=subnet6,
+            gateway6=request.gateway6 or (str(ipaddress.ip_network(subnet6)[1]) if subnet6 else ""),
+            ip_range=request.ip_range,
+            isolate=request.isolate,
+            egress=tuple(destination.parse(item) for item in request.egress_allow),
+            created=time.time(),
+        )
+
+    def _check_ordinary(self, network: Network) -> None:
+        """Raise ``Refused`` for what would give an ordinary user the host's network."""
+        refusals = (
+            (network.driver != self._default_driver, f"the network driver {network.driver!r}"),
+            (bool(network.options), "options of network drivers"),
+            *(
+                (not ipaddress.ip_network(subnet).is_private, f"the public subnet {subnet}")
+                for subnet in (network.subnet, network.subnet6)
+                if subnet
+            ),
+        )
+        for asked, what in refusals:
+            if asked:
+                raise Refused(f"{what} is for administrators", "leave it out, or ask the administrator")
+
     def _create_default(self) -> None:
         administrator = Caller(os.geteuid(), os.getegid())
         in_use = [*addresses.host_routes(), *(network.subnet for network in self._networks.values())]
-        taken = any(_overlap(self._default_subnet, str(other)) for other in in_use)
-        self.create(DEFAULT, administrator, subnet="" if taken else self._default_subnet)
+        taken = any(addresses.overlap(self._default_subnet, other) for other in in_use)
+        self.create(DEFAULT, administrator, NetworkRequest(subnet="" if taken else self._default_subnet))
 
     def remove(self, name: str, caller: Caller) -> None:
         """Remove a network that no container uses; another user's cannot be removed."""
@@ -142,16 +189,13 @@ class Networks:
             self._database.delete(Network, network.id)
             del self._networks[network.name]
             self._ready.discard(network.id)
-            self._used.pop(network.id, None)
-            self._last.pop(network.id, None)
+            self.endpoints.forget(network)
+
+    # --- found --------------------------------------------------------------------------------------
 
     def find(self, name: str, caller: Caller) -> Network:
         """A network by name or id prefix. The default one is everyone's; others are their owner's."""
-        mine = [
-            network
-            for network in list(self._networks.values())
-            if network.name == DEFAULT or caller.may_see(network.owner)
-        ]
+        mine = self.visible(caller)
         for network in mine:
             if network.name == name:
                 return network
@@ -162,7 +206,16 @@ class Networks:
             raise Conflict(
                 f"{len(found)} networks have an id that begins with {name!r}", "give more of the id"
             )
-        raise unknown("network", name, self._names(caller), "see `multios-container network list`")
+        names = sorted({DEFAULT, *BUILT_IN, *(network.name for network in mine)})
+        raise unknown("network", name, names, "see `multios-container network list`")
+
+    def visible(self, caller: Caller) -> list[Network]:
+        """The networks that a caller may see: their own, and the default one."""
+        return [
+            network
+            for network in list(self._networks.values())
+            if network.name == DEFAULT or caller.may_see(network.owner)
+        ]
 
     def check_known(self, names: tuple[str, ...], caller: Caller) -> None:
         """Raise ``NotFound`` for a name that is no network; makes nothing."""
@@ -170,36 +223,33 @@ class Networks:
             if name not in (DEFAULT, *BUILT_IN):
                 self.find(name, caller)
 
-    def _names(self, caller: Caller) -> list[str]:
-        mine = [network.name for network in list(self._networks.values()) if caller.may_see(network.owner)]
-        return sorted({DEFAULT, *BUILT_IN, *mine})
-
-    def rows(self, caller: Caller) -> list[dict[str, Any]]:
-        """What ``network list`` shows."""
-        return [
-            self.inspect(network.name, caller)
-            for network in list(self._networks.values())
-            if network.name == DEFAULT or caller.may_see(network.owner)
-        ]
-
-    def inspect(self, name: str, caller: Caller) -> dict[str, Any]:
+    def row(self, network: Network) -> dict[str, Any]:
         """One network with its endpoints."""
-        network = self.find(name, caller)
-        endpoints = self._database.endpoints(network_id=network.id)
         return {
             "id": network.id,
             "name": network.name,
             "driver": network.driver,
             "subnet": network.subnet,
             "gateway": network.gateway,
+            "subnet6": network.subnet6,
+            "gateway6": network.gateway6,
+            "ip_range": network.ip_range,
             "interface": network.interface,
             "internal": network.internal,
+            "isolate": network.isolate,
+            "egress_allow": list(network.egress),
             "options": dict(network.options),
             "labels": dict(network.labels),
-            "containers": len(endpoints),
+            "created": network.created,
             "endpoints": [
-                {"container": item.container_id, "address": item.address, "mac": item.mac}
-                for item in endpoints
+                {
+                    "container": item.container_id,
+                    "address": item.address,
+                    "address6": item.address6,
+                    "mac": item.mac,
+                    "interface": item.interface,
+                }
+                for item in self._database.endpoints(network_id=network.id)
             ],
         }
 
@@ -207,143 +257,61 @@ class Networks:
         """The driver that serves a network."""
         return self._driver_of(network.driver)
 
-    # --- endpoints --------------------------------------------------------------------------------
+    # --- endpoints ----------------------------------------------------------------------------------
 
-    def reserve(self, network: Network, container: Container, interface: str) -> Endpoint:
-        """An endpoint for a container with an address of its own, recorded before it is used."""
-        subnet = ipaddress.ip_network(network.subnet)
+    def reserve(self, network: Network, wanted: Wanted) -> Endpoint:
+        """An endpoint for a container, recorded before it is used; ``Conflict`` when the network has just gone."""
+        _check_capable_of_endpoint(self.driver(network), network, wanted)
         with self._lock:
             if self._networks.get(network.name) != network:
                 raise Conflict(f"network {network.name!r} has just been removed", "create it again")
-            used = self._used.setdefault(network.id, {})
-            bare = [address.partition("/")[0] for address in used]
-            wanted = container.config.networking.address
-            if wanted and interface == "eth0":
-                if ipaddress.ip_address(wanted) not in subnet:
-                    raise InvalidInput(f"address {wanted} is outside {network.subnet}", "choose one inside")
-                if wanted in bare or wanted == network.gateway:
-                    raise Conflict(f"address {wanted} is in use on {network.name!r}", "choose another")
-                address = wanted
-            else:
-                address = addresses.choose_address(
-                    network.subnet, network.gateway, bare, last=self._last.get(network.id, "")
-                )
-                self._last[network.id] = address
-            endpoint_id = os.urandom(16).hex()
-            endpoint = Endpoint(
-                id=endpoint_id,
-                container_id=container.id,
-                network_id=network.id,
-                address=f"{address}/{subnet.prefixlen}",
-                gateway=network.gateway,
-                mac=addresses.mac_for(address),
-                interface=interface,
-                host_interface=f"mv{endpoint_id[:12]}",
-            )
-            self._database.add_endpoint(endpoint)
-            used[endpoint.address] = container.id
-            return endpoint
+            return self.endpoints.reserve(network, wanted)
 
     def release(self, endpoint: Endpoint) -> None:
         """Give an endpoint's address back; absent is no error."""
         with self._lock:
-            self._database.delete_endpoint(endpoint.id)
-            self._used.get(endpoint.network_id, {}).pop(endpoint.address, None)
+            self.endpoints.release(endpoint)
 
     def endpoints_of(self, container_id: str) -> list[tuple[Network, Endpoint]]:
-        """Where a container is attached."""
+        """Where a container is attached, its first interface first."""
         by_id = {network.id: network for network in list(self._networks.values())}
-        return [
+        found = [
             (by_id[endpoint.network_id], endpoint)
             for endpoint in self._database.endpoints(container_id=container_id)
             if endpoint.network_id in by_id
         ]
+        return sorted(found, key=lambda pair: (len(pair[1].interface), pair[1].interface))
+
+    def endpoint(self, endpoint_id: str) -> tuple[Network, Endpoint] | None:
+        """An endpoint by its id, with its network."""
+        with self._lock:
+            endpoint = self.endpoints.find(endpoint_id)
+            networks = {network.id: network for network in self._networks.values()}
+        if endpoint is None or endpoint.network_id not in networks:
+            return None
+        return networks[endpoint.network_id], endpoint
 
 
-# --- ports ------------------------------------------------------------------------------------------
+def _check_capable(driver: NetworkDriver, network: Network) -> None:
+    _refuse(
+        driver,
+        (Capability.IPV6, bool(network.subnet6), "IPv6"),
+        (Capability.INTERNAL, network.internal, "internal networks"),
+        (Capability.ISOLATE, network.isolate, "isolated networks"),
+        (Capability.EGRESS, bool(network.egress), "egress allow-lists"),
+    )
 
 
-def choose_ports(wanted: tuple[PortMapping, ...], in_use: set[tuple[str, int]]) -> tuple[PortMapping, ...]:
-    """The mappings with every host port set; one that is taken raises ``Conflict``."""
-    chosen: list[PortMapping] = []
-    taken = set(in_use)
-    for port in wanted:
-        host = port.host or _free_port(port, taken)
-        if (port.protocol, host) in taken or not _can_bind(port.address, host, port.protocol):
-            raise Conflict(f"host port {host}/{port.protocol} is in use", "choose another host port")
-        taken.add((port.protocol, host))
-        chosen.append(replace(port, host=host))
-    return tuple(chosen)
+def _check_capable_of_endpoint(driver: NetworkDriver, network: Network, wanted: Wanted) -> None:
+    networking = wanted.container.config.networking
+    _refuse(
+        driver,
+        (Capability.EGRESS, bool(networking.egress_allow), "egress allow-lists"),
+        (Capability.BANDWIDTH, bool(networking.bandwidth_in or networking.bandwidth_out), "bandwidth limits"),
+    )
 
 
-def _free_port(port: PortMapping, taken: set[tuple[str, int]]) -> int:
-    for candidate in range(32768, 61000):
-        if (port.protocol, candidate) not in taken and _can_bind(port.address, candidate, port.protocol):
-            return candidate
-    raise Conflict("no free host port", "free one, or name a host port yourself")
-
-
-def _can_bind(address: str, port: int, protocol: str) -> bool:
-    if protocol == "sctp":
-        return True
-    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
-    try:
-        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address or "0.0.0.0", port))
-    except OSError:
-        return False
-    return True
-
-
-def _overlap(one: str, other: str) -> bool:
-    left, right = ipaddress.ip_network(one, strict=False), ipaddress.ip_network(other, strict=False)
-    return left.version == right.version and left.overlaps(right)
-
-
-# --- the container's own files ------------------------------------------------------------------------
-
-
-def write_files(directory: Path, container: Container, endpoints: list[Endpoint]) -> None:
-    """Write ``hosts``, ``resolv.conf`` and ``hostname``, in place: they may be mounted already."""
-    networking = container.config.networking
-    hostname = container.config.hostname or container.id[:12]
-    names = " ".join(dict.fromkeys([hostname, container.name, *networking.aliases]))
-    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    lines += [f"{endpoint.address.partition('/')[0]} {names}" for endpoint in endpoints]
-    if not endpoints:
-        lines.append(f"127.0.1.1 {names}")
-    lines += [f"{address} {name}" for name, address in networking.extra_hosts.items()]
-    (directory / "hosts").write_text("\n".join(lines) + "\n")
-    (directory / "hostname").write_text(hostname + "\n")
-    (directory / "resolv.conf").write_text(_resolver_text(container))
-
-
-def _resolver_text(container: Container) -> str:
-    networking = container.config.networking
-    if networking.networks == ("none",):
-        return ""
-    try:
-        host = [line.split() for line in Path("/etc/resolv.conf").read_text().splitlines()]
-    except OSError:
-        host = []
-    on_host = networking.networks == ("host",)
-    servers = list(networking.dns) or [
-        words[1]
-        for words in host
-        if words[:1] == ["nameserver"] and len(words) > 1 and (on_host or not _is_loopback(words[1]))
-    ]
-    search = list(networking.dns_search) or [
-        name for words in host if words[:1] == ["search"] for name in words[1:]
-    ]
-    lines = [f"nameserver {server}" for server in servers or FALLBACK_RESOLVERS]
-    if search:
-        lines.append("search " + " ".join(search))
-    return "\n".join(lines) + "\n"
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return True
+def _refuse(driver: NetworkDriver, *asked: tuple[Capability, bool, str]) -> None:
+    for capability, is_asked, what in asked:
+        if is_asked and capability not in driver.capabilities:
+            raise Unsupported(f"network driver {driver.name!r} has no {what}", "use the bridge driver")

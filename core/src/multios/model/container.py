@@ -40,12 +40,33 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """What a container wants on one network; empty is: chosen by the engine."""
+
+    address: str = ""
+    address6: str = ""
+    mac: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Networking:
     """Which networks, by name; ``none`` and ``host`` stand alone."""
 
     networks: tuple[str, ...] = ("default",)
+    attachments: Mapping[str, Attachment] = field(default_factory=dict)
+    """By a network's name."""
     aliases: tuple[str, ...] = ()
+    """On all of its networks."""
     address: str = ""
+    """On the first of its networks, as ``address6`` and ``mac``."""
+    address6: str = ""
+    mac: str = ""
+    egress_allow: tuple[str, ...] = ()
+    """What it may reach, as addresses, CIDRs and domain names; empty is everything."""
+    bandwidth_in: int | None = None
+    """Bits a second on each network, as ``bandwidth_out``; ``None`` is without limit."""
+    bandwidth_out: int | None = None
     ports: tuple[PortMapping, ...] = ()
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()

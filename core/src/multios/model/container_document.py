@@ -16,7 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from multios.errors import InvalidInput, nearest
+from multios.model import destination
 from multios.model.container import (
+    Attachment,
     ContainerConfig,
     Networking,
     Resources,
@@ -25,7 +27,7 @@ from multios.model.container import (
     Volume,
 )
 from multios.model.network import PortMapping
-from multios.model.quantities import parse_cpus, parse_size
+from multios.model.quantities import parse_cpus, parse_rate, parse_size
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 DRIVER_KINDS = ("isolation", "storage", "network", "security")
@@ -247,16 +249,65 @@ def _protocol(path: str, value: Any) -> str:
     return str(value)
 
 
+def _mac(path: str, value: Any) -> str:
+    text = _text(path, value).lower()
+    if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", text) or text == "00:00:00:00:00:00":
+        raise _wrong(path, value, "a MAC of one interface such as 02:6d:ac:14:00:02")
+    return text
+
+
+def _address_of(version: int) -> Reader:
+    def read(path: str, value: Any) -> str:
+        address = _address(path, value)
+        if ipaddress.ip_address(address).version != version:
+            raise _wrong(path, value, f"an IPv{version} address")
+        return address
+
+    return read
+
+
+def _bandwidth(path: str, value: Any) -> dict[str, int]:
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        value = {"in": value, "out": value}
+    return _fields(path, value, {"in": _rate, "out": _rate})
+
+
+def _rate(path: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise _wrong(path, value, "a rate such as 10mbit")
+    return parse_rate(value, field=path)
+
+
+def parse_attachment(document: Any) -> Attachment:
+    """What ``network connect`` asks for, as ``networking.attachments`` has it for one network."""
+    return _attachment("attachment", document)
+
+
+def parse_ports(document: Any) -> tuple[PortMapping, ...]:
+    """The ``networking.ports`` section alone, as ``port-forward`` sends it."""
+    ports: tuple[PortMapping, ...] = _list(_port)("ports", document)
+    return ports
+
+
+def _attachment(path: str, value: Any) -> Attachment:
+    return Attachment(**_fields(path, value, _ATTACHMENT))
+
+
 def _networking(path: str, value: Any) -> Networking:
     fields = _fields(path, value, _NETWORKING)
+    for direction, rate in fields.pop("bandwidth", {}).items():
+        fields[f"bandwidth_{direction}"] = rate
     single = fields.pop("network", None)
     names = fields.get("networks", ()) or ((single,) if single else ("default",))
     if len(names) > 1 and {"none", "host"} & set(names):
         raise InvalidInput(f"{path}.networks: 'none' and 'host' stand alone", "name only one of them")
     if {"none", "host"} & set(names):
-        for field in ("ports", "address"):
+        for field in _OF_A_NETWORK:
             if fields.get(field):
                 raise InvalidInput(f"{path}.{field}: network {names[0]!r} has none", f"leave out {field!r}")
+    for name in fields.get("attachments", {}):
+        if name not in names:
+            raise InvalidInput(f"{path}.attachments: {name!r} is not among the networks", "add it there")
     return Networking(**{**fields, "networks": tuple(dict.fromkeys(names))})
 
 
@@ -377,11 +428,23 @@ _PORT: dict[str, Reader] = {
     "protocol": _protocol,
     "address": _address,
 }
+_ATTACHMENT: dict[str, Reader] = {
+    "address": _address_of(4),
+    "address6": _address_of(6),
+    "mac": _mac,
+    "aliases": _list(_hostname),
+}
+_OF_A_NETWORK = ("ports", "address", "address6", "mac", "egress_allow", "bandwidth_in", "bandwidth_out")
 _NETWORKING: dict[str, Reader] = {
     "network": _network_name,
     "networks": _list(_network_name),
+    "attachments": _mapping(_attachment),
     "aliases": _list(_hostname),
-    "address": _address,
+    "address": _address_of(4),
+    "address6": _address_of(6),
+    "mac": _mac,
+    "egress_allow": _list(lambda path, value: destination.parse(_text(path, value), path)),
+    "bandwidth": _bandwidth,
     "ports": _list(_port),
     "dns": _list(_address),
     "dns_search": _list(_hostname),

@@ -11,6 +11,9 @@ _FACTORS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40, "p": 2**50}
 # ASCII only: int() and \d would also take other scripts' digits.
 _SIZE = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,20}))?\s?([kmgtp]?)(?:i?b)?", re.IGNORECASE)
 _CPUS = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(%?)")
+_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s?((?:[kmg]bit)?)(?:/s|ps)?", re.IGNORECASE)
+_RATE_FACTORS = {"": 1, "kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+_SMALLEST_RATE, _LARGEST_RATE = 8000, 10**12
 _LARGEST_SIZE = 2**63 - 1
 _LARGEST_CPUS = 65536.0
 _SMALLEST_CPUS = 0.01  # the kernel's shortest quota, 1 ms, in a period of 100 ms
@@ -39,6 +42,23 @@ def parse_size(value: str | int, field: str = "size") -> int:
             f"{field}: {value!r} is out of bounds", "a size is at least 1 byte and below 8 EiB"
         )
     return bytes_
+
+
+def parse_rate(value: str | int, field: str = "bandwidth") -> int:
+    """Bits a second: a number, or one with ``kbit``, ``mbit`` or ``gbit``, which are powers of 1000 (tc(8)).
+
+    Raises ``InvalidInput`` that names ``field`` for anything else, below 8 kbit and above 1 Tbit.
+    """
+    rate: int | None = None
+    if isinstance(value, int) and not isinstance(value, bool):
+        rate = value
+    elif isinstance(value, str) and (match := _RATE.fullmatch(value.strip())):
+        rate = int(float(match[1]) * _RATE_FACTORS[match[2].lower()])
+    if rate is None:
+        raise InvalidInput(f"{field}: {value!r} is not a rate", "write it as 10mbit, 500kbit or 1gbit")
+    if not _SMALLEST_RATE <= rate <= _LARGEST_RATE:
+        raise InvalidInput(f"{field}: {value!r} is out of bounds", "at least 8kbit, at most 1000gbit")
+    return rate
 
 
 def parse_cpus(value: str | float, field: str = "cpu_limit") -> float:

@@ -1,0 +1,329 @@
+"""A container's places on its networks: taken at its start, changed while it runs, left at its end."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from multios.drivers.base import Capability
+from multios.engine.caller import Caller
+from multios.engine.endpoints import Wanted
+from multios.engine.host_ports import HostPorts, clash
+from multios.engine.network_files import write_files
+from multios.engine.networks import BUILT_IN, Networks
+from multios.engine.registry import RUNNING, Registry
+from multios.engine.steps import Steps
+from multios.errors import Conflict, NotFound, Unsupported
+from multios.model.container import Attachment, Container, Networking
+from multios.model.network import Endpoint, Network, PortMapping
+from multios.plugins.hooks import Hooks
+
+log = logging.getLogger(__name__)
+Attached = tuple[Network, Endpoint]
+
+
+class Attachments:
+    """Steps of a start and their inverses, and what may change while a container runs.
+
+    ``open_process`` gives a pidfd of a running container's first process; ``directory`` where its files are.
+    Whoever calls holds the container's lock.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        registry: Registry,
+        hooks: Hooks,
+        directory: Callable[[Container], Path],
+        open_process: Callable[[Container], int],
+    ) -> None:
+        self._networks, self._registry, self._hooks = networks, registry, hooks
+        self._directory, self._open_process = directory, open_process
+        self.host_ports = HostPorts(registry)
+
+    # --- at a start ---------------------------------------------------------------------------------
+
+    def reserve(self, container: Container, steps: Steps) -> list[Attached]:
+        """Addresses on all of the container's networks, and the files that tell of them."""
+        attached: list[Attached] = []
+        for number, name in enumerate(container.config.networking.networks):
+            if name not in BUILT_IN:
+                wanted = Wanted(container, f"eth{number}", _wanted(container.config.networking, name, number))
+                attached.append(self._reserve_one(container, name, wanted, steps))
+        steps.do("write network files", lambda: self._write_files(container, attached))
+        return attached
+
+    def _reserve_one(self, container: Container, name: str, wanted: Wanted, steps: Steps) -> Attached:
+        owner = Caller(container.owner, container.owner)
+        network = steps.do("make network", lambda: self._networks.ensure(name, owner))
+        endpoint = self._networks.reserve(network, wanted)
+        steps.later("reserve address", lambda: self._networks.release(endpoint))
+        return network, endpoint
+
+    def attach(self, container: Container, attached: list[Attached], netns: int, steps: Steps) -> None:
+        """The created container's namespace on its networks."""
+        for network, endpoint in attached:
+            self._attach_one(container, network, endpoint, netns, steps)
+
+    def _attach_one(
+        self, container: Container, network: Network, endpoint: Endpoint, netns: int, steps: Steps
+    ) -> None:
+        words: dict[str, Any] = {
+            "driver": self._networks.driver(network),
+            "container": container,
+            "network": network,
+            "endpoint": endpoint,
+        }
+        steps.do(
+            "attach network",
+            lambda: self._hooks.attach_network(**words, netns=netns),
+            lambda: self._hooks.detach_network(**words),
+        )
+
+    def publish(
+        self, container: Container, attached: list[Attached], steps: Steps
+    ) -> tuple[PortMapping, ...]:
+        """The container's ports on the host, every host port set."""
+        wanted = container.config.networking.ports
+        if not wanted or not attached:
+            return ()
+        ports = self.host_ports.choose(container, wanted)
+        steps.later("choose ports", lambda: self.host_ports.forget(container))
+        self._publish_at(self._door(attached), ports, steps)
+        return ports
+
+    def _publish_at(self, door: Attached, ports: tuple[PortMapping, ...], steps: Steps) -> None:
+        network, endpoint = door
+        driver = self._networks.driver(network)
+        steps.do(
+            "publish ports",
+            lambda: driver.publish(network, endpoint, ports),
+            lambda: driver.unpublish(network, endpoint, ports),
+        )
+
+    def _door(self, attached: list[Attached]) -> Attached:
+        """The place by which published ports are reached: the first whose network has a way in."""
+        for network, endpoint in attached:
+            if not network.internal and Capability.PUBLISH in self._networks.driver(network).capabilities:
+                return network, endpoint
+        return attached[0]  # its driver says why not
+
+    # --- at its end ---------------------------------------------------------------------------------
+
+    def clear(self, container: Container, steps: Steps, delete_container: Callable[[], object]) -> None:
+        """Add the inverses of all that a start did to ``steps``, ``delete_container`` in its place among them."""
+        attached = self._networks.endpoints_of(container.id)
+        for _, endpoint in attached:  # given back last: until then the address may be in use
+            steps.later("reserve address", lambda item=endpoint: self._networks.release(item))  # type: ignore[misc]
+        steps.later("create container", delete_container)
+        for network, endpoint in attached:
+            self._clear_one(container, network, endpoint, steps)
+
+    def _clear_one(self, container: Container, network: Network, endpoint: Endpoint, steps: Steps) -> None:
+        driver = self._networks.driver
+        steps.later(
+            "attach network",
+            lambda: self._hooks.detach_network(
+                driver=driver(network), container=container, network=network, endpoint=endpoint
+            ),
+        )
+        if container.ports:
+            steps.later(
+                "publish ports", lambda: driver(network).unpublish(network, endpoint, container.ports)
+            )
+
+    # --- while it runs ------------------------------------------------------------------------------
+
+    def restore(self, container: Container) -> None:
+        """Make sure of a running container's place on its networks' host side, which may have been flushed."""
+        attached = self._networks.endpoints_of(container.id)
+        for network, endpoint in attached:
+            self._networks.ensure(network.name, Caller(container.owner, container.owner))
+            self._networks.driver(network).restore(network, endpoint)
+        if container.ports and attached:
+            network, endpoint = self._door(attached)
+            self._networks.driver(network).publish(network, endpoint, container.ports)
+
+    def connect(self, container: Container, network: Network, attachment: Attachment) -> None:
+        """One more network, from now on and at every later start."""
+        networking = container.config.networking
+        if networking.networks == ("host",):
+            raise Conflict(
+                f"container {container.name!r} has the host's network", "create it on another network"
+            )
+        if network.name in networking.networks:
+            raise Conflict(f"container {container.name!r} is on network {network.name!r} already", "")
+        changed = _with_networking(
+            container,
+            networks=(*(name for name in networking.networks if name not in BUILT_IN), network.name),
+            attachments={**networking.attachments, network.name: attachment},
+        )
+        if container.status not in RUNNING:
+            self._registry.change(container, config=changed.config)
+            return
+        attached = self._networks.endpoints_of(container.id)
+        wanted = Wanted(container, _free_interface(attached), attachment)
+        with Steps() as steps, self._opened(container) as netns:
+            pair = self._reserve_one(container, network.name, wanted, steps)
+            self._attach_one(changed, *pair, netns, steps)
+            self._rewire(changed, attached, [*attached, pair], steps)
+
+    def disconnect(self, container: Container, network: Network) -> None:
+        """One network less, from now on and at every later start."""
+        networking = container.config.networking
+        if network.name not in networking.networks:
+            raise NotFound(
+                f"container {container.name!r} is not on network {network.name!r}",
+                f"it is on {', '.join(networking.networks)}",
+            )
+        left = tuple(name for name in networking.networks if name != network.name) or ("none",)
+        kept = {name: item for name, item in networking.attachments.items() if name != network.name}
+        first = networking.networks[0] == network.name
+        own = {"address": "", "address6": "", "mac": ""} if first else {}
+        changed = _with_networking(container, networks=left, attachments=kept, **own)
+        if container.status not in RUNNING:
+            self._registry.change(container, config=changed.config)
+            return
+        attached = self._networks.endpoints_of(container.id)
+        pair = next((item for item in attached if item[0].id == network.id), None)
+        rest = [item for item in attached if item is not pair]
+        with Steps() as steps:
+            self._rewire(changed, attached, rest, steps)
+        if pair is not None:
+            leaving = Steps()
+            leaving.later("reserve address", lambda: self._networks.release(pair[1]))
+            self._clear_one(replace(container, ports=()), *pair, leaving)
+            leaving.undo()
+
+    def _rewire(
+        self, container: Container, before: list[Attached], after: list[Attached], steps: Steps
+    ) -> None:
+        """Files, published ports and record when a container's places have changed from ``before`` to ``after``."""
+        ports = container.ports
+        if ports and before and (not after or self._door(before) != self._door(after)):
+            network, endpoint = self._door(before)
+            driver = self._networks.driver(network)
+            steps.do(
+                "unpublish ports",
+                lambda: driver.unpublish(network, endpoint, ports),
+                lambda: driver.publish(network, endpoint, ports),
+            )
+            if after:
+                self._publish_at(self._door(after), ports, steps)
+        steps.do(
+            "write network files",
+            lambda: self._write_files(container, after),
+            lambda: self._write_files(container, before),
+        )
+        self._registry.change(container, ports=ports if after else ())
+
+    def forward(self, container: Container, wanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+        """Publish further ports, from now on and at every later start; with every host port set."""
+        old = container.config.networking.ports
+        if container.config.networking.networks[0] in BUILT_IN:
+            raise Unsupported(
+                f"network {container.config.networking.networks[0]!r} has no published ports",
+                "create the container on another network",
+            )
+        for port in wanted:
+            if port.host and any(clash(port, other) for other in old):
+                raise Conflict(
+                    f"host port {port.host}/{port.protocol} is forwarded to container {container.name!r} already",
+                    "take it away first with --remove",
+                )
+        attached = self._networks.endpoints_of(container.id)
+        with Steps() as steps:
+            ports = self.host_ports.choose(container, wanted)
+            steps.later("choose ports", lambda: self.host_ports.forget(container))
+            if container.status in RUNNING:
+                self._publish_at(self._door(attached), ports, steps)
+            changed = _with_networking(container, ports=(*old, *ports))
+            running = (*container.ports, *ports) if container.status in RUNNING else container.ports
+            self._registry.change(changed, ports=running)
+        self.host_ports.forget(container)
+        return ports
+
+    def withdraw(self, container: Container, unwanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
+        """Publish ports no longer; what was taken away. ``NotFound`` for one that is not forwarded."""
+        gone = tuple(_matching(container, port) for port in unwanted)
+        attached = self._networks.endpoints_of(container.id)
+        if attached and container.ports:
+            network, endpoint = self._door(attached)
+            self._networks.driver(network).unpublish(network, endpoint, gone)
+        kept = tuple(
+            port for port in container.config.networking.ports if not any(_means(port, item) for item in gone)
+        )
+        changed = _with_networking(container, ports=kept)
+        self._registry.change(changed, ports=tuple(port for port in container.ports if port not in gone))
+        return gone
+
+    # --- details ------------------------------------------------------------------------------------
+
+    def _write_files(self, container: Container, attached: list[Attached]) -> None:
+        write_files(self._directory(container), container, [endpoint for _, endpoint in attached])
+
+    @contextmanager
+    def _opened(self, container: Container) -> Iterator[int]:
+        """A running container's network namespace, surely its own: its process is there when it has been opened."""
+        process = self._open_process(container)
+        try:
+            netns = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            raise Conflict(f"container {container.name!r} has just ended", "try again") from None
+        finally:
+            os.close(process)
+        try:
+            yield netns
+        finally:
+            os.close(netns)
+
+
+def _wanted(networking: Networking, name: str, number: int) -> Attachment:
+    own = networking.attachments.get(name, Attachment())
+    if number:
+        return own
+    return replace(
+        own,
+        address=own.address or networking.address,
+        address6=own.address6 or networking.address6,
+        mac=own.mac or networking.mac,
+    )
+
+
+def _with_networking(container: Container, **fields: Any) -> Container:
+    networking = replace(container.config.networking, **fields)
+    return replace(container, config=replace(container.config, networking=networking))
+
+
+def _free_interface(attached: list[Attached]) -> str:
+    used = {endpoint.interface for _, endpoint in attached}
+    return next(name for number in range(len(used) + 1) if (name := f"eth{number}") not in used)
+
+
+def _matching(container: Container, wanted: PortMapping) -> PortMapping:
+    """The published port that is meant."""
+    for port in container.ports or container.config.networking.ports:
+        if _means(wanted, port):
+            return port
+    raise NotFound(
+        f"container {container.name!r} has no forward {wanted.host or ''}:{wanted.container}/{wanted.protocol}",
+        f"see `multios-container port {container.name}`",
+    )
+
+
+def _means(wanted: PortMapping, port: PortMapping) -> bool:
+    """Whether ``port`` is what ``wanted`` names: what it leaves open may be anything."""
+    same_address = not wanted.address or (
+        bool(port.address) and ipaddress.ip_address(wanted.address) == ipaddress.ip_address(port.address)
+    )
+    return (
+        (wanted.container, wanted.protocol) == (port.container, port.protocol)
+        and wanted.host in (0, port.host)
+        and same_address
+    )

@@ -1,0 +1,225 @@
+"""Networks that are made, joined, left and rewired while containers run."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from private_engine import IMAGE, PrivateEngine
+
+SERVER = ("httpd", "-f", "-p", "80", "-h", "/etc")
+ASK = "printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {} {}"
+
+
+@pytest.fixture
+def network(engine: PrivateEngine, name: str) -> Iterator[str]:
+    """A network with this test's name."""
+    made = f"n-{name}"
+    engine.run("network", "create", made)
+    yield made
+    engine.run("delete", "--force", name, status=None)
+    engine.run("network", "rm", made, status=None)
+
+
+def address(engine: PrivateEngine, name: str, network: str) -> str:
+    found: str = engine.inspect(name)["NetworkSettings"]["Networks"][network]["IPAddress"]
+    return found
+
+
+def answers(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether the web server of a container answers at the host's port."""
+    try:
+        with socket.create_connection((host, port), 2) as connection:
+            connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
+            return b"hello" in connection.makefile("rb").read()
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_the_requests_networking_chapter(engine: PrivateEngine, name: str) -> None:
+    port = free_port()
+    engine.run("run", "-d", "--name", name, IMAGE, *SERVER)
+    try:
+        engine.run("network", "create", "my-network", "--subnet", "172.30.0.0/16")
+        assert "my-network" in engine.out("network", "list")
+        engine.run("network", "connect", "my-network", name)
+        assert address(engine, name, "my-network").startswith("172.30.")
+        record = json.loads(engine.out("network", "inspect", "my-network"))[0]
+        assert [item["name"] for item in record["endpoints"]] == [name]
+        assert "eth1" in engine.out("exec", name, "ip", "-o", "-4", "addr")
+        assert engine.out("port-forward", name, f"{port}:80") == f"80/tcp -> 0.0.0.0:{port}"
+        assert answers(port)
+        in_use = engine.run("network", "rm", "my-network", status=125)
+        assert "running containers" in in_use.stderr
+        engine.run("network", "disconnect", "my-network", name)
+        assert "eth1" not in engine.out("exec", name, "ip", "-o", "link")
+        assert answers(port)
+        assert engine.out("network", "rm", "my-network") == "my-network"
+    finally:
+        engine.run("network", "disconnect", "my-network", name, status=None)
+        engine.run("network", "rm", "my-network", status=None)
+
+
+def test_a_container_on_several_networks_reaches_each(engine: PrivateEngine, name: str, network: str) -> None:
+    other = f"other-{name}"
+    engine.run("run", "-d", "--name", other, "--network", network, IMAGE, *SERVER)
+    try:
+        there = address(engine, other, network)
+        engine.run("run", "-d", "--name", name, "--network", "default", "--network", network, IMAGE, *SERVER)
+        assert "hello" in engine.out("exec", name, "sh", "-c", ASK.format(there, 80))
+        assert (
+            "hello"
+            not in engine.run("run", "--rm", IMAGE, "sh", "-c", ASK.format(there, 80), status=None).stdout
+        )
+        networks = engine.inspect(name)["NetworkSettings"]["Networks"]
+        assert {key: item["Interface"] for key, item in networks.items()} == {
+            "default": "eth0",
+            network: "eth1",
+        }
+    finally:
+        engine.run("delete", "--force", other)
+
+
+def test_a_place_can_be_asked_for(engine: PrivateEngine, name: str) -> None:
+    made = f"n-{name}"
+    engine.run("network", "create", made, "--subnet", "172.29.0.0/24", "--ip-range", "172.29.0.128/25")
+    try:
+        place = "ip=172.29.0.77,mac=02:00:00:00:00:77,alias=seventy"
+        engine.run("run", "-d", "--name", name, "--network", f"{made}:{place}", IMAGE, "sleep", "1000")
+        assert address(engine, name, made) == "172.29.0.77"
+        assert "02:00:00:00:00:77" in engine.out("exec", name, "ip", "link")
+        out = engine.out("run", "--rm", "--network", made, IMAGE, "ip", "-o", "-4", "addr", "show", "eth0")
+        assert int(out.split()[3].split("/")[0].rpartition(".")[2]) >= 128
+        for place, cause in (("ip=172.29.0.77", "in use"), ("ip=172.28.0.1", "outside"), ("up=1", "NETWORK")):
+            words = ("run", "--rm", "--network", f"{made}:{place}", IMAGE, "true")
+            assert cause in engine.run(*words, status=125).stderr
+    finally:
+        engine.run("delete", "--force", name, status=None)
+        engine.run("network", "rm", made)
+
+
+def test_connections_are_kept_for_later_starts(engine: PrivateEngine, name: str, network: str) -> None:
+    port = free_port()
+    engine.run("create", "--name", name, IMAGE, *SERVER)
+    engine.run("network", "connect", "--alias", "web", network, name)
+    engine.run("port-forward", name, f"{port}:80")
+    engine.run("start", name)
+    assert address(engine, name, network)
+    assert answers(port)
+    engine.run("restart", "-t", "0", name)
+    assert answers(port)
+    engine.run("network", "disconnect", "default", name)
+    assert answers(port), "ports move to the network that is left"
+    engine.run("restart", "-t", "0", name)
+    assert set(engine.inspect(name)["NetworkSettings"]["Networks"]) == {network}
+    assert answers(port)
+
+
+def test_a_container_can_lose_its_last_network_and_get_one_again(
+    engine: PrivateEngine, name: str, network: str
+) -> None:
+    engine.run("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
+    engine.run("network", "disconnect", network, name)
+    assert "eth0" not in engine.out("exec", name, "ip", "-o", "link")
+    engine.run("network", "connect", network, name)
+    assert address(engine, name, network) in engine.out("exec", name, "cat", "/etc/hosts")
+    assert "eth0" in engine.out("exec", name, "ip", "-o", "link")
+
+
+def test_what_cannot_be_connected_is_told(engine: PrivateEngine, name: str, network: str) -> None:
+    engine.run("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
+    again = engine.run("network", "connect", network, name, status=125)
+    assert "already" in again.stderr
+    absent = engine.run("network", "disconnect", "default", name, status=125)
+    assert "is not on network" in absent.stderr
+    assert "no such network" in engine.run("network", "connect", "nowhere", name, status=125).stderr
+    outside = engine.run("network", "connect", "--ip", "10.9.9.9", "default", name, status=125)
+    assert "outside" in outside.stderr
+    assert "eth1" not in engine.out("exec", name, "ip", "-o", "link")
+
+
+def test_forwards_come_and_go_while_it_runs(engine: PrivateEngine, name: str) -> None:
+    port, other = free_port(), free_port()
+    engine.run("run", "-d", "--name", name, "-p", f"{port}:80", IMAGE, *SERVER)
+    assert answers(port)
+    engine.run("port-forward", name, f"127.0.0.1:{other}:80")
+    assert answers(other)
+    assert engine.out("port", name).splitlines() == [
+        f"80/tcp -> 0.0.0.0:{port}",
+        f"80/tcp -> 127.0.0.1:{other}",
+    ]
+    taken = engine.run("port-forward", name, f"{port}:81", status=125)
+    assert "already" in taken.stderr
+    engine.run("port-forward", "--remove", name, f"{other}:80")
+    assert not answers(other) and answers(port)
+    assert "no forward" in engine.run("port-forward", "--remove", name, f"{other}:80", status=125).stderr
+    with socket.create_server(("0.0.0.0", 0)) as server:
+        used = server.getsockname()[1]
+        assert "in use" in engine.run("port-forward", name, f"{used}:80", status=125).stderr
+    assert engine.out("port", name, "80") == f"0.0.0.0:{port}"
+    assert "no published port" in engine.run("port", name, "81", status=125).stderr
+
+
+def test_networks_are_filtered_and_pruned(engine: PrivateEngine, name: str, network: str) -> None:
+    engine.run("network", "create", "--label", f"of={name}", f"spare-{name}")
+    listed = engine.out("network", "ls", "-q", "--filter", f"label=of={name}")
+    assert listed == f"spare-{name}"
+    engine.run("create", "--name", name, "--network", network, IMAGE, "true")
+    assert engine.out("network", "prune", "--filter", f"label=of={name}") == f"spare-{name}"
+    assert network in engine.out("network", "ls", "-q")
+
+
+def test_a_network_is_drawn(engine: PrivateEngine, name: str, network: str) -> None:
+    engine.run("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
+    place = address(engine, name, network)
+    tree = engine.out("network", "inspect", "--format", "tree", network)
+    assert tree.splitlines()[0].startswith(f"{network} (bridge, ")
+    assert tree.splitlines()[-1] == f"└── {name}  {place}"
+    dot = engine.out("network", "inspect", "--format", "dot", network)
+    assert dot.startswith("graph networks {") and f'label="{place}"' in dot
+    assert f"|{place}|" in engine.out("network", "inspect", "--format", "mermaid")
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--subnet", "10.250.0.0/33"], "no IPv4 subnet"),
+        (["--subnet", "10.250.0.0/24", "--gateway", "10.251.0.1"], "no host of"),
+        (["--subnet", "10.250.0.0/24", "--ip-range", "10.251.0.0/25"], "not within"),
+        (["--subnet", "10.250.0.0/24", "--subnet", "10.251.0.0/24"], "one family"),
+        (["--egress-allow", "not a name"], "no address, CIDR or domain name"),
+        (["--driver", "nonsense"], "nonsense"),
+        (["--opt", "mtu=1"], "mtu"),
+        (["--filter", "x=y"], "--filter"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_and_leaves_nothing(
+    engine: PrivateEngine, words: list[str], cause: str
+) -> None:
+    before = engine.out("network", "ls", "-q")
+    refused = engine.run("network", "create", "impossible", *words, status=125)
+    assert cause in refused.stderr and len(refused.stderr.splitlines()) <= 2
+    assert engine.out("network", "ls", "-q") == before
+
+
+def test_a_subnet_over_another_networks_or_a_route_of_the_host_is_refused(
+    engine: PrivateEngine, network: str
+) -> None:
+    subnet = json.loads(engine.out("network", "inspect", network))[0]["subnet"]
+    clash = engine.run("network", "create", "clash", "--subnet", subnet, status=125)
+    assert network in clash.stderr
+    route = engine.run("network", "create", "clash", "--subnet", engine.subnet, status=125)
+    assert "overlaps" in route.stderr
+
+
+def test_repair_says_that_all_is_well(engine: PrivateEngine, name: str) -> None:
+    engine.run("run", "-d", "--name", name, IMAGE, "sleep", "1000")
+    assert "as they should be" in engine.out("network", "repair")
