@@ -220,6 +220,28 @@ def test_a_subnet_over_another_networks_or_a_route_of_the_host_is_refused(
     assert "overlaps" in route.stderr
 
 
+@pytest.mark.parametrize(
+    ("flag", "there", "outside"), [("--internal", True, False), ("--isolate", False, True)]
+)
+def test_a_network_keeps_its_containers_from_what_it_says(
+    engine: PrivateEngine, name: str, flag: str, there: bool, outside: bool
+) -> None:
+    network, other = f"n-{name}", f"other-{name}"
+    engine.run("network", "create", network, flag)
+    try:
+        engine.run("run", "-d", "--name", other, "--network", network, IMAGE, *SERVER)
+        place = address(engine, other, network)
+        reached = engine.run(
+            "run", "--rm", "--network", network, IMAGE, "sh", "-c", ASK.format(place, 80), status=None
+        )
+        assert ("hello" in reached.stdout) is there
+        routes = engine.out("run", "--rm", "--network", network, IMAGE, "ip", "route")
+        assert ("default" in routes) is outside
+    finally:
+        engine.run("delete", "--force", other, status=None)
+        engine.run("network", "rm", network)
+
+
 def test_repair_says_that_all_is_well(engine: PrivateEngine, name: str) -> None:
     engine.run("run", "-d", "--name", name, IMAGE, "sleep", "1000")
     assert "as they should be" in engine.out("network", "repair")

@@ -44,7 +44,9 @@ class BridgeNetwork(NetworkDriver):
     summary: ClassVar[str] = (
         "a Linux bridge with NAT and published ports; needs no ip, nft or iptables program"
     )
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.PUBLISH})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.PUBLISH, Capability.INTERNAL, Capability.ISOLATE}
+    )
     Settings: ClassVar[type] = BridgeSettings
 
     def __init__(self, settings: BridgeSettings, context: DriverContext) -> None:
@@ -61,7 +63,8 @@ class BridgeNetwork(NetworkDriver):
     def create_network(self, network: Network) -> None:
         """Make or repair bridge, address, forwarding and rules."""
         settings = self._settings_of(network)
-        self._host.create(network, settings.mtu, settings.isolate, settings.masquerade)
+        isolate = settings.isolate or network.isolate
+        self._host.create(network, settings.mtu, isolate, settings.masquerade)
 
     def delete_network(self, network: Network) -> None:
         """Remove bridge and rules; the host's ip_forward stays on, because others may rely on it by now."""
@@ -70,7 +73,8 @@ class BridgeNetwork(NetworkDriver):
     def add(self, network: Network, endpoint: Endpoint, netns: int) -> None:
         """Make the veth pair, its peer inside the namespace. An internal network gives no default route."""
         settings = self._settings_of(network)
-        self._host.attach(network, endpoint, netns, settings.mtu, settings.isolate)
+        isolate = settings.isolate or network.isolate
+        self._host.attach(network, endpoint, netns, settings.mtu, isolate)
 
     def delete(self, network: Network, endpoint: Endpoint) -> None:
         """Withdraw what is published to the endpoint; remove the pair if its namespace lives on."""
