@@ -58,10 +58,31 @@ def test_addresses_differ_and_are_freed(engine: PrivateEngine, running: str) -> 
     assert other not in json.dumps(rows)
 
 
-def test_dns_comes_from_the_host_or_as_asked(engine: PrivateEngine) -> None:
-    assert "nameserver 192.0.2.53" in engine.out(
-        "run", "--rm", "--dns", "192.0.2.53", IMAGE, "cat", "/etc/resolv.conf"
-    )
+def test_other_names_are_asked_of_the_server_that_was_named(engine: PrivateEngine) -> None:
+    asked: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.53.0.1", 53))
+        server.settimeout(10)
+
+        def answer() -> None:
+            for _ in range(2):  # A and AAAA
+                query, sender = server.recvfrom(512)
+                asked.append(query)
+                end = query.index(b"\0", 12) + 5
+                is_a = query[end - 4 : end - 2] == b"\0\1"
+                record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\x2a" if is_a else b""
+                head = query[:2] + b"\x81\x80\0\1" + (b"\0\1" if is_a else b"\0\0") + b"\0\0\0\0"
+                server.sendto(head + query[12:end] + record, sender)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        words = ("run", "--rm", "--dns", "127.53.0.1", IMAGE, "nslookup", "www.example.org")
+        assert "192.0.2.42" in engine.out(*words)
+        thread.join(5)
+    assert len(asked) == 2 and b"\3www\7example\3org" in asked[0]
+
+
+def test_hosts_are_added_as_asked(engine: PrivateEngine) -> None:
     assert "192.0.2.7" in engine.out("run", "--rm", "--add-host", "far:192.0.2.7", IMAGE, "cat", "/etc/hosts")
 
 

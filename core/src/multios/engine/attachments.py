@@ -13,19 +13,24 @@ from typing import Any
 
 from multios.drivers.base import Capability
 from multios.engine.caller import Caller
-from multios.engine.endpoints import Wanted
+from multios.engine.endpoints import Wanted, confinement
 from multios.engine.host_ports import HostPorts, clash
+from multios.engine.names import Names
 from multios.engine.network_files import write_files
 from multios.engine.networks import BUILT_IN, Networks
 from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.errors import Conflict, NotFound, Unsupported
+from multios.model import destination
 from multios.model.container import Attachment, Container, Networking
-from multios.model.network import Endpoint, Network, PortMapping
+from multios.model.network import Endpoint, NamedEndpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 
 log = logging.getLogger(__name__)
 Attached = tuple[Network, Endpoint]
+
+_LONG_ENOUGH = 600
+"""Seconds that an address stays allowed at least: programs remember a name's address longer than its TTL says."""
 
 
 class Attachments:
@@ -38,12 +43,13 @@ class Attachments:
     def __init__(
         self,
         networks: Networks,
+        names: Names,
         registry: Registry,
         hooks: Hooks,
         directory: Callable[[Container], Path],
         open_process: Callable[[Container], int],
     ) -> None:
-        self._networks, self._registry, self._hooks = networks, registry, hooks
+        self._networks, self._names, self._registry, self._hooks = networks, names, registry, hooks
         self._directory, self._open_process = directory, open_process
         self.host_ports = HostPorts(registry)
 
@@ -67,7 +73,7 @@ class Attachments:
         return network, endpoint
 
     def attach(self, container: Container, attached: list[Attached], netns: int, steps: Steps) -> None:
-        """The created container's namespace on its networks."""
+        """The created container's namespace on its networks, and its names known there."""
         for network, endpoint in attached:
             self._attach_one(container, network, endpoint, netns, steps)
 
@@ -85,6 +91,12 @@ class Attachments:
             lambda: self._hooks.attach_network(**words, netns=netns),
             lambda: self._hooks.detach_network(**words),
         )
+        if self._networks.has_names(network):
+            steps.do(
+                "tell its names",
+                lambda: self._names.put(_named(container, network, endpoint)),
+                lambda: self._names.remove(endpoint.id),
+            )
 
     def publish(
         self, container: Container, attached: list[Attached], steps: Steps
@@ -133,6 +145,7 @@ class Attachments:
                 driver=driver(network), container=container, network=network, endpoint=endpoint
             ),
         )
+        steps.later("tell its names", lambda: self._names.remove(endpoint.id))
         if container.ports:
             steps.later(
                 "publish ports", lambda: driver(network).unpublish(network, endpoint, container.ports)
@@ -263,10 +276,38 @@ class Attachments:
         self._registry.change(changed, ports=tuple(port for port in container.ports if port not in gone))
         return gone
 
+    # --- names --------------------------------------------------------------------------------------
+
+    def tell_names(self) -> None:
+        """Tell the resolver all that it should know, and nothing else."""
+        running = {item.id: item for item in self._registry.all() if item.status in RUNNING}
+        self._names.replace_all(
+            _named(container, network, endpoint)
+            for container in running.values()
+            for network, endpoint in self._networks.endpoints_of(container.id)
+            if self._networks.has_names(network)
+        )
+
+    def renamed(self, container: Container) -> None:
+        """The container has another name."""
+        for network, endpoint in self._networks.endpoints_of(container.id):
+            if self._networks.has_names(network):
+                self._names.put(_named(container, network, endpoint))
+
+    def learned(self, endpoint_id: str, name: str, addresses: tuple[str, ...], seconds: int) -> None:
+        """Let a confined endpoint reach what a name that it may ask for means."""
+        found = self._networks.endpoint(endpoint_id)
+        if found is None:
+            raise NotFound(f"endpoint {endpoint_id[:12]} has gone", "")
+        network, endpoint = found
+        log.debug("%s may reach %s: %s", endpoint.address, name, ", ".join(addresses))
+        self._networks.driver(network).permit(network, endpoint, addresses, max(seconds, _LONG_ENOUGH))
+
     # --- details ------------------------------------------------------------------------------------
 
     def _write_files(self, container: Container, attached: list[Attached]) -> None:
-        write_files(self._directory(container), container, [endpoint for _, endpoint in attached])
+        resolvers = [network.gateway for network, _ in attached if self._networks.has_names(network)]
+        write_files(self._directory(container), container, [endpoint for _, endpoint in attached], resolvers)
 
     @contextmanager
     def _opened(self, container: Container) -> Iterator[int]:
@@ -304,6 +345,25 @@ def _with_networking(container: Container, **fields: Any) -> Container:
 def _free_interface(attached: list[Attached]) -> str:
     used = {endpoint.interface for _, endpoint in attached}
     return next(name for number in range(len(used) + 1) if (name := f"eth{number}") not in used)
+
+
+def _named(container: Container, network: Network, endpoint: Endpoint) -> NamedEndpoint:
+    networking = container.config.networking
+    own = networking.attachments.get(network.name, Attachment())
+    names = [container.name, container.id[:12], container.config.hostname, *networking.aliases, *own.aliases]
+    allowed = confinement(network, container)
+    return NamedEndpoint(
+        endpoint_id=endpoint.id,
+        network_id=network.id,
+        addresses=tuple(text.partition("/")[0] for text in (endpoint.address, endpoint.address6) if text),
+        names=tuple(dict.fromkeys(name for name in names if name)),
+        owner=container.owner,
+        container_id=container.id,
+        # Who is confined by the network must not choose who says where the allowed names lead.
+        upstream=() if network.egress else networking.dns,
+        outside=not network.internal,
+        domains=destination.domains(allowed) if allowed else None,
+    )
 
 
 def _matching(container: Container, wanted: PortMapping) -> PortMapping:

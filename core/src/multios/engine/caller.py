@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import pwd
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
         (bool(config.drivers.keys() & {"isolation", "security"}), "another isolation or security driver"),
         (bool(config.driver_options), "options of drivers"),
         (any(volume.kind == "bind" for volume in config.volumes), "a bind mount of a host path"),
+        (
+            any(ipaddress.ip_address(server).is_loopback for server in networking.dns),
+            "a name server on the host's loopback",
+        ),
         (low_port is not None, f"host port {low_port}, below {LOWEST_FREE_PORT}"),
     )
     for asked, what in refusals:

@@ -26,6 +26,7 @@ from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.id_ranges import IdRanges
 from multios.engine.images import Images
+from multios.engine.names import Names
 from multios.engine.networks import Networks
 from multios.engine.processes import open_process
 from multios.engine.registry import RUNNING, Registry
@@ -53,6 +54,7 @@ class Parts:
     images: Images
     templates: Templates
     networks: Networks
+    names: Names
     volumes: Volumes
     id_ranges: IdRanges
     events: Events
@@ -69,7 +71,7 @@ class Containers:
         self._registry = parts.registry
         self._hooks = parts.hooks
         self.attachments = Attachments(
-            parts.networks, parts.registry, parts.hooks, self.directory, open_process
+            parts.networks, parts.names, parts.registry, parts.hooks, self.directory, open_process
         )
 
     def directory(self, container: Container) -> Path:
@@ -432,7 +434,7 @@ class Containers:
             container = self._registry.current(container.id)
             self._registry.check_name_free(name)
             config = replace(container.config, name=name)
-            self._registry.change(container, name=name, config=config)
+            self.attachments.renamed(self._registry.change(container, name=name, config=config))
 
     def image_config(self, container: Container) -> ImageConfig:
         """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""

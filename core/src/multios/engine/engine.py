@@ -23,6 +23,7 @@ from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges
 from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
+from multios.engine.names import Names
 from multios.engine.networks import Networks
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
@@ -61,9 +62,11 @@ class Engine:
         self.registry = Registry(self.database)
         self.events = Events(self.hooks.event)
         self.volumes = Volumes(self.database, data / "volumes", self._users_of_volume)
+        self.names = Names(run, self._learned)
         self.networks = Networks(
             self.database,
             self.drivers.network,
+            self.names,
             settings.defaults.network,
             settings.networking.bridge,
             settings.networking.subnet,
@@ -101,6 +104,7 @@ class Engine:
             images=self.images,
             templates=self.templates,
             networks=self.networks,
+            names=self.names,
             volumes=self.volumes,
             id_ranges=IdRanges(self.database, ranges.start, ranges.count // SIZE),
             events=self.events,
@@ -127,6 +131,7 @@ class Engine:
         """Agree with the kernel, then listen; from here on requests may come."""
         self._warm()
         self.exits.reconcile()
+        self.containers.attachments.tell_names()
         self.exits.listen()
         self.exits.start_again()
 
@@ -160,14 +165,19 @@ class Engine:
         """Send the supervisor away too, unless it still has containers."""
         with suppress(MultiosError):
             self.supervisor.shutdown()
+            self.names.leave()
 
     def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
         self.events.close()
         self.exits.close()
         self.supervisor.close()
+        self.names.close()
         self.builds.close()
         self.database.close()
+
+    def _learned(self, endpoint_id: str, name: str, addresses: tuple[str, ...], seconds: int) -> None:
+        self.containers.attachments.learned(endpoint_id, name, addresses, seconds)
 
     def _users_of_volume(self, name: str) -> list[str]:
         return [

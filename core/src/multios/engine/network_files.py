@@ -12,8 +12,13 @@ FALLBACK_RESOLVERS = ("1.1.1.1", "8.8.8.8")
 _MOST_RESOLVERS = 3  # resolv.conf(5), MAXNS
 
 
-def write_files(directory: Path, container: Container, endpoints: list[Endpoint]) -> None:
-    """Write the files, in place: they may be mounted already."""
+def write_files(
+    directory: Path, container: Container, endpoints: list[Endpoint], resolvers: list[str]
+) -> None:
+    """Write the files, in place: they may be mounted already.
+
+    ``resolvers`` are where the engine serves names; without any, the host's resolvers or ``--dns`` are written.
+    """
     networking = container.config.networking
     hostname = container.config.hostname or container.id[:12]
     names = " ".join(dict.fromkeys([hostname, container.name, *networking.aliases]))
@@ -26,10 +31,10 @@ def write_files(directory: Path, container: Container, endpoints: list[Endpoint]
     lines += [f"{address} {name}" for name, address in networking.extra_hosts.items()]
     (directory / "hosts").write_text("\n".join(lines) + "\n")
     (directory / "hostname").write_text(hostname + "\n")
-    (directory / "resolv.conf").write_text(_resolver_text(container))
+    (directory / "resolv.conf").write_text(_resolver_text(container, resolvers))
 
 
-def _resolver_text(container: Container) -> str:
+def _resolver_text(container: Container, resolvers: list[str]) -> str:
     networking = container.config.networking
     if networking.networks == ("none",):
         return ""
@@ -38,17 +43,23 @@ def _resolver_text(container: Container) -> str:
     except OSError:
         host = []
     on_host = networking.networks == ("host",)
-    servers = list(networking.dns) or [
-        words[1]
-        for words in host
-        if words[:1] == ["nameserver"] and len(words) > 1 and (on_host or not _is_loopback(words[1]))
-    ]
+    servers = (
+        resolvers
+        or list(networking.dns)
+        or [
+            words[1]
+            for words in host
+            if words[:1] == ["nameserver"] and len(words) > 1 and (on_host or not _is_loopback(words[1]))
+        ]
+    )
     search = list(networking.dns_search) or [
         name for words in host if words[:1] == ["search"] for name in words[1:]
     ]
     lines = [f"nameserver {server}" for server in (servers or FALLBACK_RESOLVERS)[:_MOST_RESOLVERS]]
     if search:
         lines.append("search " + " ".join(search))
+    if resolvers:  # a container's name is asked for as it is, not first with a search domain
+        lines.append("options ndots:0")
     return "\n".join(lines) + "\n"
 
 

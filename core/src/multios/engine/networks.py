@@ -15,6 +15,7 @@ from multios.drivers.network import NetworkDriver
 from multios.engine import addresses
 from multios.engine.caller import Caller
 from multios.engine.endpoints import Endpoints, Wanted
+from multios.engine.names import Names
 from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, Refused, Unsupported, unknown
 from multios.model import destination
@@ -51,12 +52,14 @@ class Networks:
         self,
         database: Database,
         driver_of: Callable[[str], NetworkDriver],
+        names: Names,
         default_driver: str,
         default_interface: str,
         default_subnet: str,
     ) -> None:
         self._database = database
         self._driver_of = driver_of
+        self._names = names
         self._default_driver = default_driver
         self._default_interface = default_interface
         self._default_subnet = default_subnet
@@ -80,7 +83,9 @@ class Networks:
     def repair(self, network: Network) -> None:
         """Make the host's side whole, whatever is left of it."""
         with self._lock:
-            self.driver(network).create_network(network)
+            driver = self.driver(network)
+            driver.create_network(network)
+            self._serve_names(network, driver)
             self._ready.add(network.id)
 
     def create(self, name: str, caller: Caller, request: NetworkRequest | None = None) -> Network:
@@ -108,6 +113,11 @@ class Networks:
                     "create network",
                     lambda: driver.create_network(network),
                     lambda: driver.delete_network(network),
+                )
+                steps.do(
+                    "serve names",
+                    lambda: self._serve_names(network, driver),
+                    lambda: self._names.stop(network.id),
                 )
             self._networks[name] = network
             self._ready.add(network.id)
@@ -185,6 +195,7 @@ class Networks:
             users = self._database.endpoints(network_id=network.id)
             if users:
                 raise Conflict(f"network {name!r} has {len(users)} running containers", "stop them first")
+            self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)
             del self._networks[network.name]
@@ -256,6 +267,14 @@ class Networks:
     def driver(self, network: Network) -> NetworkDriver:
         """The driver that serves a network."""
         return self._driver_of(network.driver)
+
+    def has_names(self, network: Network) -> bool:
+        """Whether names are served at its gateway."""
+        return Capability.GATEWAY in self.driver(network).capabilities
+
+    def _serve_names(self, network: Network, driver: NetworkDriver) -> None:
+        if Capability.GATEWAY in driver.capabilities:
+            driver.serve_names(network, self._names.serve(network))
 
     # --- endpoints ----------------------------------------------------------------------------------
 

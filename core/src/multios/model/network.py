@@ -66,3 +66,24 @@ class PortMapping:
     host: int = 0
     protocol: str = "tcp"
     address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedEndpoint:
+    """What the name server knows of an endpoint."""
+
+    endpoint_id: str
+    network_id: str
+    addresses: tuple[str, ...]
+    """Without prefix lengths."""
+    names: tuple[str, ...]
+    """The first is what a reverse look-up answers."""
+    owner: int
+    """A uid: names are visible to endpoints of the same owner, those of uid 0's containers to all of the network."""
+    container_id: str
+    upstream: tuple[str, ...] = ()
+    """Name servers for other names; empty is the host's."""
+    outside: bool = True
+    """Whether it may ask for names outside at all."""
+    domains: tuple[str, ...] | None = None
+    """The names outside that it may ask for, ``*.example.org`` for all below; ``None`` is all."""

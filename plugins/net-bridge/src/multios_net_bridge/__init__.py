@@ -45,7 +45,7 @@ class BridgeNetwork(NetworkDriver):
         "a Linux bridge with NAT and published ports; needs no ip, nft or iptables program"
     )
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.PUBLISH, Capability.INTERNAL, Capability.ISOLATE}
+        {Capability.PUBLISH, Capability.GATEWAY, Capability.INTERNAL, Capability.ISOLATE}
     )
     Settings: ClassVar[type] = BridgeSettings
 
@@ -99,6 +99,10 @@ class BridgeNetwork(NetworkDriver):
     def unpublish(self, network: Network, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> None:
         """Stop forwarding, in one batch."""
         self._host.unpublish(endpoint, ports)
+
+    def serve_names(self, network: Network, port: int) -> None:
+        """Send questions for port 53 of the gateway to ``port`` there."""
+        self._host.serve_names(network, port)
 
     def _settings_of(self, network: Network) -> BridgeSettings:
         settings: BridgeSettings = self.settings

@@ -75,6 +75,17 @@ class Firewall:
         with self._lock:
             commit(self._connection, batch)
 
+    def replace(self, forwards: Forwards) -> None:
+        """Publish ports, wherever they led before."""
+        batch = Batch(self.table)
+        with self._lock:
+            for name, elements in _by_map(forwards).items():
+                keys = {item.key for item in elements}
+                present = read_elements(self._connection, self.table, name)
+                batch.delete_elements(name, [item for item in present if item.key in keys])
+                batch.add_elements(name, elements)
+            commit(self._connection, batch)
+
     def unpublish(self, forwards: Forwards) -> None:
         """Take published ports away; absent ones, and ones that lead elsewhere by now, are left alone."""
         wanted = _by_map(forwards)

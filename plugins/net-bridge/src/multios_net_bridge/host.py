@@ -117,6 +117,16 @@ class Host:
                 ) from error
             raise _failed(f"publish {listed}", error) from error
 
+    def serve_names(self, network: Network, port: int) -> None:
+        """Send questions for port 53 of the gateway to ``port`` there."""
+        _check_network(network)
+        gateway = network.gateway
+        forwards = [ruleset.forward(gateway, protocol, 53, gateway, port) for protocol in ("udp", "tcp")]
+        try:
+            self.firewall.replace(forwards)
+        except OSError as error:
+            raise _failed(f"serve names on network {network.name!r}", error) from error
+
     def unpublish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> None:
         """Forward the ports no longer."""
         forwards = _forwards(endpoint, ports)
