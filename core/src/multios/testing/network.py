@@ -16,6 +16,7 @@ import errno
 import itertools
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -377,6 +378,39 @@ class NetworkDriverSuite(DriverSuite):
         for namespace, _ in places:
             assert namespace.interfaces() == {"lo"}
 
+    # --- what a container may send ----------------------------------------------------------------
+
+    def test_nobody_sends_as_another_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        ready: Network,
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+    ) -> None:
+        if Capability.SOURCE_GUARD not in driver.capabilities:
+            pytest.skip("the driver does not declare SOURCE_GUARD")
+        (one, place), (two, target) = [(container(), endpoint()) for _ in range(2)]
+        for namespace, taken in ((one, place), (two, target)):
+            driver.add(ready, taken, namespace.descriptor)
+        forged_address, forged_mac = bare(endpoint()), "02:6d:00:00:00:99"
+        with closing(two.socket(socket.SOCK_DGRAM)) as server:
+            server.bind(("0.0.0.0", 7000))
+            server.settimeout(SILENCE)
+            send_frame(one, place, target, place.mac, bare(place))
+            assert server.recvfrom(64)[1][0] == bare(place)
+            for mac, address in (
+                (place.mac, forged_address),
+                (forged_mac, bare(place)),
+                (target.mac, bare(target)),
+                (place.mac, ready.gateway),
+            ):
+                send_frame(one, place, target, mac, address)
+                with pytest.raises(TimeoutError):
+                    server.recvfrom(64)
+        assert reaches_by_arp(one, place, target, place.mac, bare(place))
+        assert not reaches_by_arp(one, place, target, place.mac, ready.gateway)
+        assert not reaches_by_arp(one, place, target, forged_mac, bare(place))
+
     # --- ports ----------------------------------------------------------------------------------
 
     def test_publishing_works_if_and_only_if_it_is_declared(
@@ -479,6 +513,60 @@ def mac_of(where: Namespace, interface: str) -> str:
     with closing(where.socket(socket.SOCK_DGRAM)) as probe:
         answer = fcntl.ioctl(probe, 0x8927, interface.encode().ljust(40, b"\0"))  # SIOCGIFHWADDR
     return answer[18:24].hex(":")
+
+
+def send_frame(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> None:
+    """Send a UDP datagram to port 7000 of ``target`` as a frame by hand, from a MAC and an address of one's choice."""
+    datagram = struct.pack(">HHHH", 7001, 7000, 8 + 5, 0) + b"hello"
+    header = struct.pack(
+        ">BBHHHBBH4s4s",
+        0x45,
+        0,
+        20 + len(datagram),
+        1,
+        0,
+        64,
+        17,
+        0,
+        *map(socket.inet_aton, (address, bare(target))),
+    )
+    total = sum(struct.unpack(">10H", header))
+    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+    header = header[:10] + struct.pack(">H", checksum) + header[12:]
+    _send_raw(where, place, bytes_of(target.mac) + bytes_of(mac) + b"\x08\x00" + header + datagram)
+
+
+def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> bool:
+    """Whether ``target`` answers an ARP request that names this MAC and address as its sender's."""
+    sender = bytes_of(mac) + socket.inet_aton(address)
+    request = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + sender + bytes(6) + socket.inet_aton(bare(target))
+    frame = b"\xff" * 6 + bytes_of(place.mac) + b"\x08\x06" + request
+    with where.entered():
+        listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    with closing(listening):
+        listening.bind((place.interface, 0x0806))
+        listening.settimeout(SILENCE)
+        _send_raw(where, place, frame)
+        try:
+            while True:
+                answer = listening.recv(64)
+                if answer[20:22] == b"\0\2" and answer[28:32] == socket.inet_aton(bare(target)):
+                    return True
+        except TimeoutError:
+            return False
+
+
+def _send_raw(where: Namespace, place: Endpoint, frame: bytes) -> None:
+    with where.entered():
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    with closing(sender):
+        sender.bind((place.interface, 0))
+        sender.send(frame)
+
+
+def bytes_of(mac: str) -> bytes:
+    """A MAC's six bytes."""
+    return bytes.fromhex(mac.replace(":", ""))
 
 
 def free_port(where: Namespace) -> int:

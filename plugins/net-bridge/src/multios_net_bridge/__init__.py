@@ -25,6 +25,8 @@ class BridgeSettings:
     """Largest packet in bytes, 576 to 65535."""
     isolate: bool = False
     """Containers of one network do not reach each other, only the host and the outside."""
+    source_guard: bool = True
+    """Drop what a container sends under another address or MAC than its own; off for routers and bridges in containers."""
     masquerade: bool = True
     """Containers reach the outside under the host's address; without it the outside needs routes to them."""
 
@@ -45,7 +47,13 @@ class BridgeNetwork(NetworkDriver):
         "a Linux bridge with NAT and published ports; needs no ip, nft or iptables program"
     )
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.PUBLISH, Capability.GATEWAY, Capability.INTERNAL, Capability.ISOLATE}
+        {
+            Capability.PUBLISH,
+            Capability.GATEWAY,
+            Capability.INTERNAL,
+            Capability.ISOLATE,
+            Capability.SOURCE_GUARD,
+        }
     )
     Settings: ClassVar[type] = BridgeSettings
 
@@ -74,7 +82,7 @@ class BridgeNetwork(NetworkDriver):
         """Make the veth pair, its peer inside the namespace. An internal network gives no default route."""
         settings = self._settings_of(network)
         isolate = settings.isolate or network.isolate
-        self._host.attach(network, endpoint, netns, settings.mtu, isolate)
+        self._host.attach(network, endpoint, netns, settings.mtu, isolate, settings.source_guard)
 
     def delete(self, network: Network, endpoint: Endpoint) -> None:
         """Withdraw what is published to the endpoint; remove the pair if its namespace lives on."""
@@ -99,6 +107,11 @@ class BridgeNetwork(NetworkDriver):
     def unpublish(self, network: Network, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> None:
         """Stop forwarding, in one batch."""
         self._host.unpublish(endpoint, ports)
+
+    def restore(self, network: Network, endpoint: Endpoint) -> None:
+        """Guard the endpoint again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
+        if self._settings_of(network).source_guard:
+            self._host.guard_endpoint(endpoint)
 
     def serve_names(self, network: Network, port: int) -> None:
         """Send questions for port 53 of the gateway to ``port`` there."""

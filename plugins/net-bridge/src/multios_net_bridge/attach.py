@@ -104,6 +104,10 @@ class Veths:
                 return
             time.sleep(0.004)
 
+    def has(self, endpoint: Endpoint) -> bool:
+        """Whether there is an interface of the endpoint's name on the host."""
+        return find_link(self._host, endpoint.host_interface) is not None
+
     def faults(self, network: Network, endpoint: Endpoint, netns: int) -> list[str]:
         """What is not as :meth:`attach` left it."""
         faults = []

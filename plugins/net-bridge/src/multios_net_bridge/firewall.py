@@ -62,6 +62,10 @@ class Firewall:
                 if error.errno != errno.ENOENT:
                     raise
 
+    def has_any_network(self) -> bool:
+        """Whether the table knows one."""
+        return bool(read_elements(self._connection, self.table, "bridges"))
+
     def has_network(self, interface: str, subnet: str) -> bool:
         """Whether the table knows the network."""
         wanted = ruleset.membership(interface, subnet, False, False, False)

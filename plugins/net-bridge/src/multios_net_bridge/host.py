@@ -14,6 +14,7 @@ from multios.model.network import Endpoint, Network, PortMapping
 from multios_net_bridge import conntrack, links, ruleset
 from multios_net_bridge.attach import Veths
 from multios_net_bridge.firewall import Firewall
+from multios_net_bridge.guard import Guard
 from multios_net_bridge.namespaces import write_setting
 from multios_net_bridge.nfnetlink import Element
 
@@ -31,11 +32,13 @@ class Host:
 
     def __init__(self, table: str) -> None:
         self.firewall = Firewall(table)
+        self._guard = Guard(table)
         self._veths = Veths()
 
     def close(self) -> None:
         """Close the netlink sockets."""
         self.firewall.close()
+        self._guard.close()
         self._veths.close()
 
     def create(self, network: Network, mtu: int, isolate: bool, masquerade: bool) -> None:
@@ -50,12 +53,15 @@ class Host:
             write_setting(f"ipv4/conf/{network.interface}/route_localnet", "1")
             if not network.internal:
                 write_setting("ipv4/ip_forward", "1")
+            self._guard.install()
             self.firewall.add_network(
                 network.interface, network.subnet, network.internal, isolate, masquerade
             )
         except BaseException as error:
             if made:
                 links.delete_bridge(network)
+            if not self.firewall.has_any_network():
+                self._guard.uninstall()
             if isinstance(error, OSError):
                 raise _failed(f"make network {network.name!r}", error) from error
             raise
@@ -65,17 +71,36 @@ class Host:
         _check_network(network)
         try:
             self.firewall.remove_network(network.interface, network.subnet)
+            if not self.firewall.has_any_network():
+                self._guard.uninstall()
             links.delete_bridge(network)
         except OSError as error:
             raise _failed(f"remove network {network.name!r}", error) from error
 
-    def attach(self, network: Network, endpoint: Endpoint, netns: int, mtu: int, isolate: bool) -> None:
-        """Make the endpoint's veth pair."""
+    def attach(
+        self, network: Network, endpoint: Endpoint, netns: int, mtu: int, isolate: bool, guard: bool
+    ) -> None:
+        """Make the endpoint's veth pair, guarded before it is there."""
         _check_endpoint(endpoint)
         try:
-            self._veths.attach(network, endpoint, netns, mtu, isolate)
+            if guard:
+                self._guard.add(endpoint)
+            try:
+                self._veths.attach(network, endpoint, netns, mtu, isolate)
+            except BaseException:
+                if not self._veths.has(endpoint):  # another container's may stand there
+                    self._guard.remove(endpoint)
+                raise
         except OSError as error:
             raise _failed(f"attach to network {network.name!r}", error) from error
+
+    def guard_endpoint(self, endpoint: Endpoint) -> None:
+        """Guard an endpoint that is attached."""
+        _check_endpoint(endpoint)
+        try:
+            self._guard.add(endpoint)
+        except OSError as error:
+            raise _failed("guard the container's place", error) from error
 
     def detach(self, endpoint: Endpoint) -> None:
         """Withdraw the endpoint's ports, and remove its pair if the kernel does not."""
@@ -83,6 +108,7 @@ class Host:
         try:
             self.firewall.withdraw(endpoint.address.partition("/")[0])
             self._veths.detach(endpoint)
+            self._guard.remove(endpoint)
         except OSError as error:
             raise _failed("detach from the network", error) from error
 

@@ -1,7 +1,7 @@
 """nftables over netlink: batches, sets and the few expressions that our rules need.
 
 Layouts are those of the kernel's linux/netfilter/nf_tables.h and nfnetlink.h; integers are big-endian.
-A batch is atomic: packets see all of it or nothing. Only family ``ip`` is spoken.
+A batch is atomic: packets see all of it or nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NEW_TABLE, GET_TABLE, DELETE_TABLE, NEW_CHAIN, GET_CHAIN = 0, 1, 2, 3, 4
 NEW_RULE, DELETE_RULE, NEW_SET, NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 6, 8, 9, 12, 13, 14
 GET_GENERATION = 16
 
-FAMILY_INET, FAMILY_IP = 1, 2
+FAMILY_INET, FAMILY_IP, FAMILY_BRIDGE = 1, 2, 7
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 INTERVAL, MAP = 4, 8
 INTERVAL_END = 1
@@ -41,7 +41,7 @@ CT_STATE, CT_STATUS = 0, 2
 ESTABLISHED_RELATED, DESTINATION_NAT = 2 | 4, 1 << 5
 LOCAL = 2  # RTN_LOCAL
 # Data types as nft(8) numbers them, so that it can print the sets; a concatenation is 6 bits a part.
-ADDRESS_TYPE, PROTOCOL_TYPE, PORT_TYPE, INTERFACE_TYPE = 7, 12, 13, 41
+ADDRESS_TYPE, MAC_TYPE, PROTOCOL_TYPE, PORT_TYPE, INTERFACE_TYPE = 7, 9, 12, 13, 41
 
 _LIST_ELEMENT = 1
 _DATA_VALUE, _DATA_VERDICT = 1, 2
@@ -74,12 +74,12 @@ class BaseChain(NamedTuple):
 class Batch:
     """Changes of one table, sent as one transaction by :func:`commit`."""
 
-    def __init__(self, table: str) -> None:
-        self.table = table
+    def __init__(self, table: str, family: int = FAMILY_IP) -> None:
+        self.table, self.family = table, family
         self.messages: list[Message] = []
 
     def _add(self, kind: int, flags: int, *parts: bytes) -> None:
-        self.messages.append(message(kind, flags, *parts))
+        self.messages.append(message(kind, flags, *parts, family=self.family))
 
     def make_table(self) -> None:
         """Make the table, or leave it as it is."""
@@ -181,6 +181,26 @@ def load_meta(key: int, to: int) -> bytes:
 def load_source_address(to: int) -> bytes:
     """Put the IPv4 source address into register ``to``."""
     return _payload(to, 1, 12, 4)
+
+
+def load_source_mac(to: int) -> bytes:
+    """Put the frame's source MAC into the two registers from ``to``, padded with zeros."""
+    return _payload(to, 0, 6, 6)
+
+
+def load_ether_type(to: int) -> bytes:
+    """Put the frame's type into register ``to``."""
+    return _payload(to, 0, 12, 2)
+
+
+def load_arp_sender_mac(to: int) -> bytes:
+    """Put the MAC that an ARP packet says is its sender's into the two registers from ``to`` (RFC 826)."""
+    return _payload(to, 1, 8, 6)
+
+
+def load_arp_sender_address(to: int) -> bytes:
+    """Put the IPv4 address that an ARP packet says is its sender's into register ``to``."""
+    return _payload(to, 1, 14, 4)
 
 
 def load_destination_address(to: int) -> bytes:

@@ -1,0 +1,142 @@
+"""The source guard: what leaves a container bears its own MAC and address, or is dropped at the bridge.
+
+A table of nftables' family ``bridge``, so that neighbours on the same bridge are protected too. As with the other
+table, the rules are constant and containers are elements of sets:
+
+======= =================== ==================================================
+set     holds               meaning
+======= =================== ==================================================
+guarded interface           a container's end on the host: it is guarded
+macs    interface . MAC     what it may send as
+hosts   interface . address what it may say that it is
+======= =================== ==================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+
+from multios.model.network import Endpoint
+from multios_net_bridge import nfnetlink as nft
+from multios_net_bridge.netlink import Connection
+from multios_net_bridge.nfnetlink import Batch, Element, commit
+
+_CHAIN = "guard"
+_PRIORITY = -300  # before anything else looks at the frame
+_NAME = 16  # IFNAMSIZ
+_INTERFACE, _ADDRESS, _MAC = nft.INTERFACE_TYPE, nft.ADDRESS_TYPE, nft.MAC_TYPE
+_SETS = {
+    "guarded": (1, (_INTERFACE, _NAME)),
+    "macs": (2, (_INTERFACE << 6 | _MAC, _NAME + 8)),
+    "hosts": (3, (_INTERFACE << 6 | _ADDRESS, _NAME + 4)),
+}
+_IPV4, _ARP = b"\x08\x00", b"\x08\x06"
+_UNSUPPORTED = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
+
+
+class Guard:
+    """One engine's guard. On a kernel whose nftables know no bridges it does nothing; the doctor says so."""
+
+    def __init__(self, table: str) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self._connection = Connection(nft.PROTOCOL)
+        self._supported = True
+
+    def close(self) -> None:
+        """Close the netlink socket; the rules stay."""
+        self._connection.close()
+
+    def install(self) -> None:
+        """Make the rules whole; what is guarded stays guarded."""
+        batch = self._batch()
+        batch.make_table()
+        batch.make_chain(_CHAIN, "filter", nft.PREROUTING, _PRIORITY)
+        batch.clear_rules()
+        for name, (number, key) in _SETS.items():
+            batch.make_set(name, number, key, (0, 0), 0)
+        _rules(batch)
+        self._commit(batch)
+
+    def uninstall(self) -> None:
+        """Remove the rules; absent ones are no error."""
+        batch = self._batch()
+        batch.delete_table()
+        self._commit_bearing_absence(batch)
+
+    def add(self, endpoint: Endpoint) -> None:
+        """Guard an endpoint, before its link is there; again is no error."""
+        batch = self._batch()
+        for name, element in _elements(endpoint).items():
+            batch.add_elements(name, [element])
+        self._commit(batch)
+
+    def remove(self, endpoint: Endpoint) -> None:
+        """Guard an endpoint no longer; one that is not guarded is no error."""
+        batch = self._batch()
+        for name, element in _elements(endpoint).items():
+            batch.delete_elements(name, [element])
+        if self._commit_bearing_absence(batch):
+            return
+        for name, element in _elements(endpoint).items():  # some are there
+            batch = self._batch()
+            batch.delete_elements(name, [element])
+            self._commit_bearing_absence(batch)
+
+    def _batch(self) -> Batch:
+        return Batch(self._table, nft.FAMILY_BRIDGE)
+
+    def _commit_bearing_absence(self, batch: Batch) -> bool:
+        try:
+            self._commit(batch)
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return False
+        return True
+
+    def _commit(self, batch: Batch) -> None:
+        with self._lock:
+            if not self._supported:
+                return
+            try:
+                commit(self._connection, batch)
+            except OSError as error:
+                if error.errno not in _UNSUPPORTED:
+                    raise
+                self._supported = False
+
+
+def _rules(batch: Batch) -> None:
+    name, second = nft.register(0), nft.register(4)
+    accept, drop = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP)
+    from_end = nft.load_meta(nft.IIFNAME, name)
+    kind = nft.load_ether_type(nft.register(8))
+
+    def is_own(load: bytes, which: str) -> bytes:
+        return from_end + load + nft.member(which, _SETS[which][0], name)
+
+    batch.append_rule(_CHAIN, from_end, nft.no_member("guarded", _SETS["guarded"][0], name), accept)
+    own_mac = nft.load_source_mac(second)
+    batch.append_rule(_CHAIN, from_end, own_mac, nft.no_member("macs", _SETS["macs"][0], name), drop)
+    is_ipv4, is_arp = (kind + nft.equals(nft.register(8), value) for value in (_IPV4, _ARP))
+    batch.append_rule(_CHAIN, is_ipv4, is_own(nft.load_source_address(second), "hosts"), accept)
+    asks_in_arp = is_arp + is_own(nft.load_arp_sender_mac(second), "macs")
+    batch.append_rule(_CHAIN, asks_in_arp, is_own(nft.load_arp_sender_address(second), "hosts"), accept)
+    # A probe names no sender yet (RFC 5227, section 2.1.1).
+    probe = nft.load_arp_sender_address(second) + nft.equals(second, bytes(4))
+    batch.append_rule(_CHAIN, asks_in_arp, probe, accept)
+    batch.append_rule(_CHAIN, drop)
+
+
+def _elements(endpoint: Endpoint) -> dict[str, Element]:
+    name = endpoint.host_interface.encode().ljust(_NAME, b"\0")
+    mac = bytes.fromhex(endpoint.mac.replace(":", ""))
+    address = socket.inet_aton(endpoint.address.partition("/")[0])
+    return {
+        "guarded": Element(name),
+        "macs": Element(name + mac.ljust(8, b"\0")),
+        "hosts": Element(name + address),
+    }
