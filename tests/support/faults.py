@@ -12,6 +12,7 @@ START_STEPS = (
     "apply security",
     "create container",
     "attach network",
+    "tell its names",
     "publish ports",
     "record",
     "start",

@@ -262,3 +262,16 @@ def test_many_threads_publish_at_once(world: Any) -> None:
         thread.join()
     with serving(container, 80):
         assert all(reaches(world.host, "127.0.0.1", 8000 + n, wait=2) for n in range(16))
+
+
+def test_a_question_from_the_same_port_follows_the_name_server_to_its_next_port(world: Any) -> None:
+    network = world.network("a")
+    container, _ = world.container(network, 2)
+    for port in (5301, 5302):
+        world.driver.serve_names(network, port)
+        with serving(world.host, port, socket.SOCK_DGRAM, network.gateway):
+            with closing(container.socket(socket.SOCK_DGRAM)) as client:
+                client.bind(("0.0.0.0", 40053))
+                client.connect((network.gateway, 53))
+                client.send(b"hello")
+                assert client.recv(64).endswith(b" hello")

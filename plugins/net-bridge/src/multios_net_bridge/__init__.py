@@ -52,6 +52,7 @@ class BridgeNetwork(NetworkDriver):
             Capability.GATEWAY,
             Capability.INTERNAL,
             Capability.ISOLATE,
+            Capability.EGRESS,
             Capability.SOURCE_GUARD,
         }
     )
@@ -109,9 +110,12 @@ class BridgeNetwork(NetworkDriver):
         self._host.unpublish(endpoint, ports)
 
     def restore(self, network: Network, endpoint: Endpoint) -> None:
-        """Guard the endpoint again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
-        if self._settings_of(network).source_guard:
-            self._host.guard_endpoint(endpoint)
+        """Guard and confine it again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
+        self._host.restore(endpoint, self._settings_of(network).source_guard)
+
+    def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
+        """Let a confined endpoint reach the IPv4 addresses among these."""
+        self._host.permit(endpoint, addresses, seconds)
 
     def serve_names(self, network: Network, port: int) -> None:
         """Send questions for port 53 of the gateway to ``port`` there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+from collections.abc import Callable
 
 from multios_net_bridge.netlink import F_ACK, Connection, Message, attribute, attributes, nested
 from multios_net_bridge.nfnetlink import PROTOCOL
@@ -17,8 +18,8 @@ _NUMBER, _TO_PORT = 1, 3  # CTA_PROTO_NUM, CTA_PROTO_DST_PORT
 _EDGE = struct.pack(">BBH", socket.AF_INET, 0, 0)
 
 
-def forget_datagrams(ports: set[int], addresses: set[bytes]) -> None:
-    """Forget every UDP flow to these ports of the host's ``addresses``: its next packet obeys the rules of now.
+def forget_datagrams(ports: set[int], is_meant: Callable[[bytes], bool]) -> None:
+    """Forget every UDP flow to these ports of packed addresses that are meant: its next packet obeys the rules of now.
 
     Flows that only pass through, such as a container's DNS queries, stay. Looks at every tracked flow
     (about 1 ms a hundred), hence only when a UDP port changes.
@@ -33,7 +34,7 @@ def forget_datagrams(ports: set[int], addresses: set[bytes]) -> None:
             if (
                 part.get(_NUMBER) == bytes([socket.IPPROTO_UDP])
                 and int.from_bytes(part.get(_TO_PORT, b"\0"), "big") in ports
-                and (target in addresses or target[:1] == b"\x7f")
+                and is_meant(target)
             ):
                 _delete(connection, original)
     finally:

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 
-from multios_net_bridge import nfnetlink, ruleset
+from multios.model.network import Endpoint
+from multios_net_bridge import confinement, nfnetlink, ruleset
 from multios_net_bridge.netlink import Connection
 from multios_net_bridge.nfnetlink import Batch, Element, commit, read_elements
 
@@ -61,6 +62,38 @@ class Firewall:
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
+
+    def confine(self, endpoint: Endpoint) -> None:
+        """Let an endpoint reach only what it is allowed; again is no error, and nothing is done for one that may all."""
+        batch = Batch(self.table)
+        for name, elements in confinement.elements(endpoint).items():
+            batch.add_elements(name, elements)
+        with self._lock:
+            commit(self._connection, batch)
+
+    def permit(self, endpoint: Endpoint, addresses: Iterable[str], seconds: int) -> None:
+        """Let a confined endpoint reach addresses for a time, which begins anew if they are permitted already."""
+        elements = confinement.learned(endpoint, addresses, seconds)
+        batch = Batch(self.table)
+        batch.add_elements(confinement.HOSTS, elements)  # so that there is one to delete
+        batch.delete_elements(confinement.HOSTS, [Element(item.key) for item in elements])
+        batch.add_elements(confinement.HOSTS, elements)
+        with self._lock:
+            commit(self._connection, batch)
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Forget that an endpoint was confined, and what it learned; what is absent is no error."""
+        if endpoint.egress is None:
+            return
+        with self._lock:
+            batch = Batch(self.table)
+            for name in (confinement.HOSTS, confinement.BLOCKS):
+                present = read_elements(self._connection, self.table, name)
+                batch.delete_elements(name, [item for item in present if confinement.is_of(item, endpoint)])
+            own = confinement.elements(endpoint)[confinement.CONFINED]
+            if self._holds(confinement.CONFINED, own):
+                batch.delete_elements(confinement.CONFINED, own)
+            commit(self._connection, batch)
 
     def has_any_network(self) -> bool:
         """Whether the table knows one."""

@@ -86,21 +86,33 @@ class Host:
             if guard:
                 self._guard.add(endpoint)
             try:
+                self.firewall.confine(endpoint)
                 self._veths.attach(network, endpoint, netns, mtu, isolate)
             except BaseException:
                 if not self._veths.has(endpoint):  # another container's may stand there
                     self._guard.remove(endpoint)
+                    self.firewall.release(endpoint)
                 raise
         except OSError as error:
             raise _failed(f"attach to network {network.name!r}", error) from error
 
-    def guard_endpoint(self, endpoint: Endpoint) -> None:
-        """Guard an endpoint that is attached."""
+    def restore(self, endpoint: Endpoint, guard: bool) -> None:
+        """Guard and confine an endpoint that is attached."""
         _check_endpoint(endpoint)
         try:
-            self._guard.add(endpoint)
+            if guard:
+                self._guard.add(endpoint)
+            self.firewall.confine(endpoint)
         except OSError as error:
-            raise _failed("guard the container's place", error) from error
+            raise _failed("restore the container's place", error) from error
+
+    def permit(self, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
+        """Let a confined endpoint reach addresses for a time."""
+        _check_endpoint(endpoint)
+        try:
+            self.firewall.permit(endpoint, addresses, seconds)
+        except OSError as error:
+            raise _failed("permit what a name leads to", error) from error
 
     def detach(self, endpoint: Endpoint) -> None:
         """Withdraw the endpoint's ports, and remove its pair if the kernel does not."""
@@ -109,6 +121,7 @@ class Host:
             self.firewall.withdraw(endpoint.address.partition("/")[0])
             self._veths.detach(endpoint)
             self._guard.remove(endpoint)
+            self.firewall.release(endpoint)
         except OSError as error:
             raise _failed("detach from the network", error) from error
 
@@ -150,6 +163,8 @@ class Host:
         forwards = [ruleset.forward(gateway, protocol, 53, gateway, port) for protocol in ("udp", "tcp")]
         try:
             self.firewall.replace(forwards)
+            # A flow of a former network with this gateway would go on leading to that one's port.
+            conntrack.forget_datagrams({53}, lambda address: address == socket.inet_aton(gateway))
         except OSError as error:
             raise _failed(f"serve names on network {network.name!r}", error) from error
 
@@ -166,7 +181,8 @@ class Host:
         # A UDP flow keeps its old way for as long as it is used: TCP ends by itself.
         datagrams = {port.host for port in ports if port.protocol == "udp"}
         if datagrams:
-            conntrack.forget_datagrams(datagrams, self._veths.host_addresses())
+            own = self._veths.host_addresses()
+            conntrack.forget_datagrams(datagrams, lambda target: target in own or target[:1] == b"\x7f")
 
 
 def _forwards(endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> list[tuple[str, Element]]:

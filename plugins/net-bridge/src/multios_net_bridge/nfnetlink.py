@@ -33,7 +33,7 @@ GET_GENERATION = 16
 
 FAMILY_INET, FAMILY_IP, FAMILY_BRIDGE = 1, 2, 7
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
-INTERVAL, MAP = 4, 8
+INTERVAL, MAP, TIMEOUT, CONCATENATION = 4, 8, 16, 128
 INTERVAL_END = 1
 DROP, ACCEPT = 0, 1
 IIFNAME, OIFNAME, L4PROTO = 6, 7, 16
@@ -55,11 +55,16 @@ def register(word: int) -> int:
 
 
 class Element(NamedTuple):
-    """A member of a set, or of a map when it has ``data``."""
+    """A member of a set, or of a map when it has ``data``.
+
+    ``end`` is the last key of a range in a set of ranges of concatenations; ``timeout`` is in milliseconds.
+    """
 
     key: bytes
     data: bytes = b""
     flags: int = 0
+    end: bytes = b""
+    timeout: int = 0
 
 
 class BaseChain(NamedTuple):
@@ -106,9 +111,18 @@ class Batch:
         self._add(NEW_RULE, F_CREATE | F_APPEND, text(1, self.table), text(2, chain), listed)
 
     def make_set(
-        self, name: str, number: int, key: tuple[int, int], data: tuple[int, int], flags: int
+        self,
+        name: str,
+        number: int,
+        key: tuple[int, int],
+        data: tuple[int, int],
+        flags: int,
+        fields: tuple[int, ...] = (),
     ) -> None:
-        """Make a set or leave it as it is; ``key`` and ``data`` are type (as nft(8) shows it) and length."""
+        """Make a set or leave it as it is; ``key`` and ``data`` are type (as nft(8) shows it) and length.
+
+        ``fields`` are the lengths of a concatenation's parts, where ranges of them are members.
+        """
         parts = [
             text(1, self.table),
             text(2, name),
@@ -118,6 +132,9 @@ class Batch:
         ]
         if flags & MAP:
             parts += [_number(6, data[0]), _number(7, data[1])]
+        if fields:
+            listed = (nested(_LIST_ELEMENT, _number(1, length)) for length in fields)
+            parts.append(nested(9, nested(2, *listed)))
         if key[0] == INTERFACE_TYPE:
             # For nft(8) only: names are in the host's byte order, or it prints them backwards.
             parts.append(attribute(13, struct.pack("=BBI", 0, 4, 1)))
@@ -166,7 +183,8 @@ def read_elements(connection: Connection, table: str, name: str) -> set[Element]
             fields = attributes(item)
             data = attributes(fields[2]).get(_DATA_VALUE, b"") if 2 in fields else b""
             flags = int.from_bytes(fields.get(3, b"\0"), "big")
-            found.add(Element(attributes(fields[1])[_DATA_VALUE], data, flags))
+            end = attributes(fields[10]).get(_DATA_VALUE, b"") if 10 in fields else b""
+            found.add(Element(attributes(fields[1])[_DATA_VALUE], data, flags, end))
     return found
 
 
@@ -306,6 +324,10 @@ def _element(item: Element) -> bytes:
         parts.append(nested(2, attribute(_DATA_VALUE, item.data)))
     if item.flags:
         parts.append(_number(3, item.flags))
+    if item.timeout:
+        parts.append(attribute(4, struct.pack(">Q", item.timeout)))
+    if item.end:
+        parts.append(nested(10, attribute(_DATA_VALUE, item.end)))
     return nested(_LIST_ELEMENT, *parts)
 
 

@@ -21,6 +21,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
+from multios_net_bridge import confinement
 from multios_net_bridge import nfnetlink as nft
 from multios_net_bridge.nfnetlink import Batch, Element
 
@@ -62,12 +63,15 @@ def install(batch: Batch) -> None:
     batch.make_chain("guard", "filter", nft.PREROUTING, -300)
     batch.make_chain("arriving", "nat", nft.PREROUTING, -100)
     batch.make_chain("own", "nat", nft.OUTPUT, -100)
+    batch.make_chain("entering", "filter", nft.INPUT, 0)
     batch.make_chain("passing", "filter", nft.FORWARD, 0)
     batch.make_chain("leaving", "nat", nft.POSTROUTING, 100)
     batch.clear_rules()
     for name, item in SETS.items():
         batch.make_set(name, item.number, item.key, _TARGET, item.flags)
+    confinement.make_sets(batch)
     _guard_rules(batch)
+    confinement.input_rules(batch, "entering", _is_answer(), _was_published())
     _forward_rules(batch)
     for chain in ("arriving", "own"):
         _publish_rules(batch, chain)
@@ -92,6 +96,17 @@ def _was_published() -> bytes:
     return status + nft.differs(word, bytes(4))
 
 
+def _is_answer() -> bytes:
+    word = nft.register(0)
+    state = nft.load_connection(nft.CT_STATE, word) + nft.mask(word, nft.host_word(nft.ESTABLISHED_RELATED))
+    return state + nft.differs(word, bytes(4))
+
+
+def _to_outside() -> bytes:
+    word = nft.register(0)
+    return nft.load_meta(nft.OIFNAME, word) + nft.no_member("bridges", SETS["bridges"].number, word)
+
+
 def _guard_rules(batch: Batch) -> None:
     # route_localnet, which 127.0.0.1:port needs, must not let containers reach the host's own loopback.
     word = nft.register(0)
@@ -103,12 +118,12 @@ def _guard_rules(batch: Batch) -> None:
 
 def _forward_rules(batch: Batch) -> None:
     word, second = nft.register(0), nft.register(4)
-    state = nft.load_connection(nft.CT_STATE, word) + nft.mask(word, nft.host_word(nft.ESTABLISHED_RELATED))
     both = nft.load_meta(nft.IIFNAME, word) + nft.load_meta(nft.OIFNAME, second) + _in("same")
     accept, drop = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP)
-    batch.append_rule("passing", state, nft.differs(word, bytes(4)), accept)
+    batch.append_rule("passing", _is_answer(), accept)
     batch.append_rule("passing", both, accept)
     batch.append_rule("passing", _from("internal"), drop)
+    confinement.forward_rules(batch, "passing", _to_outside())
     batch.append_rule("passing", _towards("bridges"), _was_published(), accept)
     batch.append_rule("passing", _towards("bridges"), drop)
 
@@ -135,7 +150,7 @@ def _publish_rules(batch: Batch, chain: str) -> None:
 
 def _leaving_rules(batch: Batch) -> None:
     word = nft.register(0)
-    outside = nft.load_meta(nft.OIFNAME, word) + nft.no_member("bridges", SETS["bridges"].number, word)
+    outside = _to_outside()
     source = nft.load_source_address(word)
     loopback = source + nft.mask(word, b"\xff\0\0\0") + nft.equals(word, b"\x7f\0\0\0")
     batch.append_rule("leaving", outside, source + _in("outgoing"), nft.masquerade())
