@@ -168,6 +168,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         finally:
             made.names.leave()
             made.names.close()
+            if pid := made.pid():  # a test has let go of it
+                os.kill(pid, signal.SIGKILL)
     host.close()
 
 
