@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -240,6 +241,17 @@ def test_a_network_keeps_its_containers_from_what_it_says(
     finally:
         engine.run("delete", "--force", other, status=None)
         engine.run("network", "rm", network)
+
+
+def test_bandwidth_is_limited(engine: PrivateEngine, name: str) -> None:
+    engine.run("run", "-d", "--name", name, "--bandwidth", "in=8mbit,out=4mbit", IMAGE, "sleep", "1000")
+    pid = engine.inspect(name)["State"]["Pid"]
+    inside = ["nsenter", "-t", str(pid), "-n", "tc", "qdisc", "show", "dev", "eth0"]
+    assert "rate 4Mbit" in subprocess.run(inside, capture_output=True, text=True, check=True).stdout
+    outside = subprocess.run(["tc", "qdisc", "show"], capture_output=True, text=True, check=True).stdout
+    assert "rate 8Mbit" in outside
+    refused = engine.run("run", "--rm", "--bandwidth", "fast", IMAGE, "true", status=125)
+    assert "is not a rate" in refused.stderr
 
 
 def test_repair_says_that_all_is_well(engine: PrivateEngine, name: str) -> None:

@@ -12,12 +12,14 @@ touched; ``host`` is that namespace. A driver that needs a parent interface make
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -411,6 +413,30 @@ class NetworkDriverSuite(DriverSuite):
         assert not reaches_by_arp(one, place, target, place.mac, ready.gateway)
         assert not reaches_by_arp(one, place, target, forged_mac, bare(place))
 
+    # --- how fast -----------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("direction", ["in", "out"])
+    def test_bandwidth_is_limited_if_and_only_if_it_is_declared(
+        self,
+        driver: NetworkDriver,
+        ready: Network,
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+        direction: str,
+    ) -> None:
+        if Capability.BANDWIDTH not in driver.capabilities:
+            pytest.skip("the driver does not declare BANDWIDTH")
+        rate = 20_000_000
+        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
+        incoming, outgoing = (rate, 0) if direction == "in" else (0, rate)
+        limited = replace(place, bandwidth_in=incoming, bandwidth_out=outgoing)
+        driver.add(ready, limited, one.descriptor)
+        driver.add(ready, other, two.descriptor)
+        to, source, target = (one, two, place) if direction == "in" else (two, one, other)
+        assert throughput(source, to, bare(target)) == pytest.approx(rate, rel=0.2)
+        source, to, target = to, source, other if direction == "in" else place
+        assert throughput(source, to, bare(target)) > 4 * rate, "the other way is not limited"
+
     # --- ports ----------------------------------------------------------------------------------
 
     def test_publishing_works_if_and_only_if_it_is_declared(
@@ -567,6 +593,35 @@ def _send_raw(where: Namespace, place: Endpoint, frame: bytes) -> None:
 def bytes_of(mac: str) -> bytes:
     """A MAC's six bytes."""
     return bytes.fromhex(mac.replace(":", ""))
+
+
+def throughput(source: Namespace, to: Namespace, address: str, seconds: float = 0.8) -> float:
+    """Bits a second of a TCP connection, after its first 0.3 seconds."""
+    stop = threading.Event()
+    with closing(to.socket()) as server, closing(source.socket()) as client:
+        server.bind((address, 7010))
+        server.listen()
+
+        def send() -> None:
+            data = bytes(65536)
+            with contextlib.suppress(OSError):
+                client.connect((address, 7010))
+                while not stop.is_set():
+                    client.send(data)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with server.accept()[0] as stream:
+            begin = time.monotonic()
+            while time.monotonic() < begin + 0.3:
+                stream.recv(1 << 20)
+            begin, count = time.monotonic(), 0
+            while time.monotonic() < begin + seconds:
+                count += len(stream.recv(1 << 20))
+            measured = count * 8 / (time.monotonic() - begin)
+            stop.set()
+        thread.join()
+    return measured
 
 
 def free_port(where: Namespace) -> int:

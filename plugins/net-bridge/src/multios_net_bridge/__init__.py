@@ -53,6 +53,7 @@ class BridgeNetwork(NetworkDriver):
             Capability.INTERNAL,
             Capability.ISOLATE,
             Capability.EGRESS,
+            Capability.BANDWIDTH,
             Capability.SOURCE_GUARD,
         }
     )

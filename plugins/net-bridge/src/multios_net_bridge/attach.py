@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from multios.errors import Conflict, StepFailed
+from multios.errors import Conflict, StepFailed, Unsupported
 from multios.model.network import Endpoint, Network
+from multios_net_bridge import rates
 from multios_net_bridge.namespaces import inside, write_setting
 from multios_net_bridge.netlink import (
     F_ACK,
@@ -85,6 +86,12 @@ class Veths:
         except BaseException as error:
             self._remove(endpoint.host_interface)
             if isinstance(error, OSError):
+                is_limited = endpoint.bandwidth_in or endpoint.bandwidth_out
+                if is_limited and error.errno in (errno.ENOENT, errno.EOPNOTSUPP):
+                    raise Unsupported(
+                        "this kernel cannot limit bandwidth: it has no tbf",
+                        "load the module with `modprobe sch_tbf`, or leave out --bandwidth",
+                    ) from error
                 raise _failed(network, error) from error
             raise
 
@@ -188,6 +195,8 @@ class Veths:
             ]
             if not network.internal:
                 messages.append(_default_route(endpoint.gateway, index))
+            if endpoint.bandwidth_out:
+                messages.append(rates.limit(index, endpoint.bandwidth_out))
             connection.request(messages)
         finally:
             connection.close()
@@ -203,12 +212,13 @@ class Veths:
         # State static (NUD_NOARP), for the bridge that the port is on (NTF_MASTER).
         neighbour = struct.pack("=BxxxiHBB", socket.AF_BRIDGE, outer.index, 0x40, 0x4, 0)
         neighbour += attribute(2, _mac_bytes(endpoint.mac))
-        self._host.request(
-            [
-                Message(NEW_LINK, F_ACK, _LINK.pack(0, 0, outer.index, 0, 0) + port_settings),
-                Message(NEW_NEIGHBOUR, F_ACK | F_CREATE | F_REPLACE, neighbour),
-            ]
-        )
+        messages = [
+            Message(NEW_LINK, F_ACK, _LINK.pack(0, 0, outer.index, 0, 0) + port_settings),
+            Message(NEW_NEIGHBOUR, F_ACK | F_CREATE | F_REPLACE, neighbour),
+        ]
+        if endpoint.bandwidth_in:
+            messages.append(rates.limit(outer.index, endpoint.bandwidth_in))
+        self._host.request(messages)
         self._wait_until_operational(endpoint.host_interface)
         if not bridge.operational:
             self._wait_until_operational(str(bridge.index))

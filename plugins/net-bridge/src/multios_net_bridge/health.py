@@ -9,14 +9,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from multios.model.health import Health, HealthCheck
-from multios_net_bridge import attach, nfnetlink
+from multios_net_bridge import attach, nfnetlink, rates
 from multios_net_bridge.namespaces import leave_for_new, read_setting
 from multios_net_bridge.netlink import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
+
+_LOOPBACK = 1  # its index in every network namespace
 
 
 def checks() -> Iterator[HealthCheck]:
     """Every finding."""
     yield _links()
+    yield _tbf()
     yield _nftables()
     yield _forwarding()
     yield from _others_rules()
@@ -24,35 +27,57 @@ def checks() -> Iterator[HealthCheck]:
 
 
 def _links() -> HealthCheck:
-    """Make a bridge and a veth pair in a namespace of a thread's own, which vanishes with it."""
-    subject, outcome = "bridge and veth links", []
+    subject = "bridge and veth links"
+    if os.geteuid() != 0:
+        return HealthCheck(
+            subject, Health.SKIP, "only root can make links", "ask the daemon: it runs as root"
+        )
+    links = [
+        Message(
+            attach.NEW_LINK,
+            F_ACK | F_CREATE | F_EXCLUSIVE,
+            struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(3, f"probe-{kind}") + nested(18, text(1, kind)),
+        )
+        for kind in ("bridge", "veth")
+    ]
+    if error := _attempt(links):
+        return HealthCheck(subject, Health.FAIL, f"cannot be made: {error}", "run `modprobe -a bridge veth`")
+    return HealthCheck(subject, Health.OK, "can be made")
+
+
+def _tbf() -> HealthCheck:
+    subject = "bandwidth limits (tbf)"
+    if os.geteuid() != 0:
+        return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
+    if error := _attempt([rates.limit(_LOOPBACK, 1_000_000)]):
+        return HealthCheck(
+            subject,
+            Health.WARN,
+            f"none: {error}; --bandwidth is refused",
+            "run `modprobe sch_tbf`",
+        )
+    return HealthCheck(subject, Health.OK, "can be set")
+
+
+def _attempt(messages: list[Message]) -> OSError | None:
+    """Send messages in a network namespace of a thread's own, which vanishes with it."""
+    outcome: list[OSError] = []
 
     def attempt() -> None:
         try:
             leave_for_new()
             connection = Connection(attach.PROTOCOL)
             try:
-                for kind in ("bridge", "veth"):
-                    link = struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(3, f"probe-{kind}")
-                    link += nested(18, text(1, kind))
-                    connection.request([Message(attach.NEW_LINK, F_ACK | F_CREATE | F_EXCLUSIVE, link)])
+                connection.request(messages)
             finally:
                 connection.close()
         except OSError as error:
             outcome.append(error)
 
-    if os.geteuid() != 0:
-        return HealthCheck(
-            subject, Health.SKIP, "only root can make links", "ask the daemon: it runs as root"
-        )
     thread = threading.Thread(target=attempt)
     thread.start()
     thread.join()
-    if outcome:
-        return HealthCheck(
-            subject, Health.FAIL, f"cannot be made: {outcome[0]}", "run `modprobe -a bridge veth`"
-        )
-    return HealthCheck(subject, Health.OK, "can be made")
+    return outcome[0] if outcome else None
 
 
 def _nftables() -> HealthCheck:
