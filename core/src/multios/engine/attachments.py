@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -312,10 +313,13 @@ class Attachments:
     @contextmanager
     def _opened(self, container: Container) -> Iterator[int]:
         """A running container's network namespace, surely its own: its process is there when it has been opened."""
-        process = self._open_process(container)
+        process, netns = self._open_process(container), -1
         try:
             netns = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            signal.pidfd_send_signal(process, 0)
         except OSError:
+            if netns >= 0:
+                os.close(netns)
             raise Conflict(f"container {container.name!r} has just ended", "try again") from None
         finally:
             os.close(process)

@@ -18,7 +18,7 @@ from multios.supervisor import flags
 from multios.supervisor.syscalls import kernel
 
 NOBODY = 65534
-OPEN_FILES = 2048
+OPEN_FILES = 4096
 _LAST_CAPABILITY = 63
 
 
@@ -37,7 +37,8 @@ def main(empty: str) -> None:
 
 def give_up_rights(empty: str) -> None:
     """An empty root, nobody's ids, no capability, and no way to get one."""
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    most = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chroot(empty)
     os.chdir("/")

@@ -65,12 +65,15 @@ class Service:
         for _ in range(_AT_ONCE):
             try:
                 data, source = one.recvfrom(4096)
-            except BlockingIOError:
+            except OSError:  # no more of them, or the interface has gone
                 return
             self.handle(network_id, source[0], data, False, _sender(one, source))
 
     def _accept(self, network_id: str, one: socket.socket) -> None:
-        connection, source = one.accept()
+        try:
+            connection, source = one.accept()
+        except OSError:  # it has hung up
+            return
         near = sum(item.network_id == network_id for item in self._streams.values())
         if len(self._streams) >= MOST_STREAMS or near >= MOST_STREAMS_A_NETWORK:
             connection.close()

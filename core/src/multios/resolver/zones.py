@@ -64,7 +64,8 @@ class Zones:
 
     def replace(self, hosts: list[Host]) -> None:
         """These endpoints and no others."""
-        self.__init__()  # type: ignore[misc]
+        for index in (self.hosts, self._by_address, self._by_name, self._by_container):
+            index.clear()
         for host in hosts:
             self.put(host)
 

@@ -15,6 +15,7 @@ hosts   interface . address what it may say that it is
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import threading
 
@@ -22,6 +23,8 @@ from multios.model.network import Endpoint
 from multios_net_bridge import nfnetlink as nft
 from multios_net_bridge.netlink import Connection
 from multios_net_bridge.nfnetlink import Batch, Element, commit
+
+log = logging.getLogger(__name__)
 
 _CHAIN = "guard"
 _PRIORITY = -300  # before anything else looks at the frame
@@ -34,6 +37,14 @@ _SETS = {
 }
 _IPV4, _ARP = b"\x08\x00", b"\x08\x06"
 _UNSUPPORTED = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
+
+
+def make_probe(connection: Connection) -> None:
+    """Make and remove an empty table; ``OSError`` when the kernel cannot."""
+    batch = Batch("multios-probe", nft.FAMILY_BRIDGE)
+    batch.make_table()
+    batch.delete_table()
+    commit(connection, batch)
 
 
 class Guard:
@@ -106,6 +117,7 @@ class Guard:
             except OSError as error:
                 if error.errno not in _UNSUPPORTED:
                     raise
+                log.warning("this kernel's nftables know no bridges: containers may forge their addresses")
                 self._supported = False
 
 

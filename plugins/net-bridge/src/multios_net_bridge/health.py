@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from multios.model.health import Health, HealthCheck
-from multios_net_bridge import attach, nfnetlink, rates
+from multios_net_bridge import attach, guard, nfnetlink, rates
 from multios_net_bridge.namespaces import leave_for_new, read_setting
 from multios_net_bridge.netlink import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
 
@@ -21,6 +22,7 @@ def checks() -> Iterator[HealthCheck]:
     yield _links()
     yield _tbf()
     yield _nftables()
+    yield _source_guard()
     yield _forwarding()
     yield from _others_rules()
     yield from _bridge_netfilter()
@@ -40,7 +42,7 @@ def _links() -> HealthCheck:
         )
         for kind in ("bridge", "veth")
     ]
-    if error := _attempt(links):
+    if error := _attempt(lambda: _request(links)):
         return HealthCheck(subject, Health.FAIL, f"cannot be made: {error}", "run `modprobe -a bridge veth`")
     return HealthCheck(subject, Health.OK, "can be made")
 
@@ -49,7 +51,7 @@ def _tbf() -> HealthCheck:
     subject = "bandwidth limits (tbf)"
     if os.geteuid() != 0:
         return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
-    if error := _attempt([rates.limit(_LOOPBACK, 1_000_000)]):
+    if error := _attempt(lambda: _request([rates.limit(_LOOPBACK, 1_000_000)])):
         return HealthCheck(
             subject,
             Health.WARN,
@@ -59,18 +61,38 @@ def _tbf() -> HealthCheck:
     return HealthCheck(subject, Health.OK, "can be set")
 
 
-def _attempt(messages: list[Message]) -> OSError | None:
-    """Send messages in a network namespace of a thread's own, which vanishes with it."""
+def _source_guard() -> HealthCheck:
+    subject = "source guard (nftables for bridges)"
+    if os.geteuid() != 0:
+        return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
+
+    def probe() -> None:
+        with closing(Connection(nfnetlink.PROTOCOL)) as connection:
+            guard.make_probe(connection)
+
+    if error := _attempt(probe):
+        return HealthCheck(
+            subject,
+            Health.WARN,
+            f"none: {error}; containers of a network may forge each other's addresses",
+            "run `modprobe nf_tables_bridge`, or use a kernel with CONFIG_NF_TABLES_BRIDGE",
+        )
+    return HealthCheck(subject, Health.OK, "can be set")
+
+
+def _request(messages: list[Message]) -> None:
+    with closing(Connection(attach.PROTOCOL)) as connection:
+        connection.request(messages)
+
+
+def _attempt(action: Callable[[], None]) -> OSError | None:
+    """Do something in a network namespace of a thread's own, which vanishes with it."""
     outcome: list[OSError] = []
 
     def attempt() -> None:
         try:
             leave_for_new()
-            connection = Connection(attach.PROTOCOL)
-            try:
-                connection.request(messages)
-            finally:
-                connection.close()
+            action()
         except OSError as error:
             outcome.append(error)
 
