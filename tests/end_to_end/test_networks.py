@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from private_engine import IMAGE, PrivateEngine
+from private_engine import IMAGE, PrivateEngine, eventually
 
 SERVER = ("httpd", "-f", "-p", "80", "-h", "/etc")
 ASK = "printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {} {}"
@@ -254,6 +257,41 @@ def test_bandwidth_is_limited(engine: PrivateEngine, name: str) -> None:
     assert "is not a rate" in refused.stderr
 
 
-def test_repair_says_that_all_is_well(engine: PrivateEngine, name: str) -> None:
-    engine.run("run", "-d", "--name", name, IMAGE, "sleep", "1000")
-    assert "as they should be" in engine.out("network", "repair")
+def own_tables(engine: PrivateEngine) -> list[list[str]]:
+    """The engine's nftables tables, as ``[family, name]``: those that know its bridge, and what is called alike."""
+    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+    tables = [line.split()[1:] for line in listed.splitlines()]
+    names = {
+        name
+        for family, name in tables
+        if name.startswith("multios-")
+        and f'"{engine.bridge}"'
+        in subprocess.run(["nft", "list", "table", family, name], capture_output=True, text=True).stdout
+    }
+    return [table for table in tables if table[1] in names]
+
+
+@pytest.mark.parametrize("way", ["network repair", "a new daemon"])
+def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str) -> None:
+    engine: PrivateEngine = make_engine()
+    port = free_port()
+    engine.run("run", "-d", "--name", "web", "-p", f"{port}:80", IMAGE, *SERVER)
+    engine.run("run", "-d", "--name", "student", "--egress-allow", "203.0.113.0/24", IMAGE, "sleep", "1000")
+    before = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    tables = own_tables(engine)
+    assert sorted(family for family, _ in tables) == ["bridge", "ip"]
+    for table in tables:
+        subprocess.run(["nft", "delete", "table", *table], check=True)
+    assert not answers(port)
+    if way == "network repair":
+        assert "as they should be" in engine.out("network", "repair")
+    else:
+        os.kill(engine.daemon_pid, signal.SIGKILL)
+        eventually(lambda: engine.run("version", status=None).returncode == 0, "a daemon answers")
+    assert answers(port)
+    after = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    place = address(engine, "student", "default")
+    for wanted in (f"{place} . 203.0.113.0/24", f". {place}"):
+        assert wanted in before and wanted in after
+    assert "web" in engine.run("exec", "student", "nslookup", "web").stdout
+    engine.run("delete", "--force", "web", "student")
