@@ -43,6 +43,11 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
         return False
 
 
+def answers_soon(port: int) -> bool:
+    """Whether it does within seconds: a server that has just been started does not listen yet."""
+    return bool(eventually(lambda: answers(port), "the web server answers", patience=5))
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
@@ -60,12 +65,12 @@ def test_the_requests_networking_chapter(engine: PrivateEngine, name: str) -> No
         assert [item["name"] for item in record["endpoints"]] == [name]
         assert "eth1" in engine.out("exec", name, "ip", "-o", "-4", "addr")
         assert engine.out("port-forward", name, f"{port}:80") == f"80/tcp -> 0.0.0.0:{port}"
-        assert answers(port)
+        assert answers_soon(port)
         in_use = engine.run("network", "rm", "my-network", status=125)
         assert "running containers" in in_use.stderr
         engine.run("network", "disconnect", "my-network", name)
         assert "eth1" not in engine.out("exec", name, "ip", "-o", "link")
-        assert answers(port)
+        assert answers_soon(port)
         assert engine.out("network", "rm", "my-network") == "my-network"
     finally:
         engine.run("network", "disconnect", "my-network", name, status=None)
@@ -117,14 +122,14 @@ def test_connections_are_kept_for_later_starts(engine: PrivateEngine, name: str,
     engine.run("port-forward", name, f"{port}:80")
     engine.run("start", name)
     assert address(engine, name, network)
-    assert answers(port)
+    assert answers_soon(port)
     engine.run("restart", "-t", "0", name)
-    assert answers(port)
+    assert answers_soon(port)
     engine.run("network", "disconnect", "default", name)
-    assert answers(port), "ports move to the network that is left"
+    assert answers_soon(port), "ports move to the network that is left"
     engine.run("restart", "-t", "0", name)
     assert set(engine.inspect(name)["NetworkSettings"]["Networks"]) == {network}
-    assert answers(port)
+    assert answers_soon(port)
 
 
 def test_a_container_can_lose_its_last_network_and_get_one_again(
@@ -153,9 +158,9 @@ def test_what_cannot_be_connected_is_told(engine: PrivateEngine, name: str, netw
 def test_forwards_come_and_go_while_it_runs(engine: PrivateEngine, name: str) -> None:
     port, other = free_port(), free_port()
     engine.run("run", "-d", "--name", name, "-p", f"{port}:80", IMAGE, *SERVER)
-    assert answers(port)
+    assert answers_soon(port)
     engine.run("port-forward", name, f"127.0.0.1:{other}:80")
-    assert answers(other)
+    assert answers_soon(other)
     assert engine.out("port", name).splitlines() == [
         f"80/tcp -> 0.0.0.0:{port}",
         f"80/tcp -> 127.0.0.1:{other}",
@@ -163,7 +168,7 @@ def test_forwards_come_and_go_while_it_runs(engine: PrivateEngine, name: str) ->
     taken = engine.run("port-forward", name, f"{port}:81", status=125)
     assert "already" in taken.stderr
     engine.run("port-forward", "--remove", name, f"{other}:80")
-    assert not answers(other) and answers(port)
+    assert not answers(other) and answers_soon(port)
     assert "no forward" in engine.run("port-forward", "--remove", name, f"{other}:80", status=125).stderr
     with socket.create_server(("0.0.0.0", 0)) as server:
         used = server.getsockname()[1]
@@ -288,7 +293,7 @@ def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str
     else:
         os.kill(engine.daemon_pid, signal.SIGKILL)
         eventually(lambda: engine.run("version", status=None).returncode == 0, "a daemon answers")
-    assert answers(port)
+    assert answers_soon(port)
     after = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
     place = address(engine, "student", "default")
     for wanted in (f"{place} . 203.0.113.0/24", f". {place}"):
