@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -184,3 +185,23 @@ def test_250_containers_fit_a_slash_24_and_the_251st_after_253_does_not(box: Box
     assert endpoints.reserve(lab, Wanted(container, "e", Attachment())).address == taken[100].address
     for item in taken:
         endpoints.release(item)
+
+
+def test_a_network_is_removed_as_soon_as_an_ended_container_has_given_its_place_back(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.engine.networks.create("lab", ROOT, LAB)
+    container = box.started(networking={"network": "lab"})
+    genuine, delete = threading.Event(), box.network.delete
+
+    def slowly(*words: Any) -> None:
+        genuine.wait(0.3)
+        delete(*words)
+
+    monkeypatch.setattr(box.network, "delete", slowly)
+    box.exits(container, wait=False)
+    box.eventually(lambda: str(box.now(container).status) == "exited" or genuine.is_set())
+    box.call("networks.remove", name="lab")
+    box.settle()
+    with pytest.raises(NotFound):
+        box.engine.networks.find("lab", ROOT)

@@ -262,20 +262,6 @@ def test_bandwidth_is_limited(engine: PrivateEngine, name: str) -> None:
     assert "is not a rate" in refused.stderr
 
 
-def own_tables(engine: PrivateEngine) -> list[list[str]]:
-    """The engine's nftables tables, as ``[family, name]``: those that know its bridge, and what is called alike."""
-    listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-    tables = [line.split()[1:] for line in listed.splitlines()]
-    names = {
-        name
-        for family, name in tables
-        if name.startswith("multios-")
-        and f'"{engine.bridge}"'
-        in subprocess.run(["nft", "list", "table", family, name], capture_output=True, text=True).stdout
-    }
-    return [table for table in tables if table[1] in names]
-
-
 @pytest.mark.parametrize("way", ["network repair", "a new daemon"])
 def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str) -> None:
     engine: PrivateEngine = make_engine()
@@ -283,7 +269,7 @@ def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str
     engine.run("run", "-d", "--name", "web", "-p", f"{port}:80", IMAGE, *SERVER)
     engine.run("run", "-d", "--name", "student", "--egress-allow", "203.0.113.0/24", IMAGE, "sleep", "1000")
     before = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    tables = own_tables(engine)
+    tables = engine.tables()
     assert sorted(family for family, _ in tables) == ["bridge", "ip"]
     for table in tables:
         subprocess.run(["nft", "delete", "table", *table], check=True)

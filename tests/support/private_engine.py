@@ -62,6 +62,8 @@ class PrivateEngine:
         if Path(f"/sys/class/net/{self.bridge}").exists():
             # The number is ours alone: a session that was killed left it.
             subprocess.run(["ip", "link", "delete", self.bridge], check=False)
+        for table in self.tables():
+            subprocess.run(["nft", "delete", "table", *table], check=False)
         self.subnet = f"10.211.{number}.0/24"
         self.gateway = f"10.211.{number}.1"
         self.cgroup_parent = f"multios-test-{number}-{os.getpid()}"
@@ -158,6 +160,17 @@ class PrivateEngine:
         assert done.returncode == status, f"multios-containerd {words}: {done.returncode}\n{done.stdout}"
         return done.stdout
 
+    def tables(self) -> list[tuple[str, str]]:
+        """The nftables tables, family and name, that know its bridge, and those that are called alike."""
+        listed = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True).stdout
+        tables = [(line.split()[1], line.split()[2]) for line in listed.splitlines()]
+        alike = {
+            name
+            for family, name in tables
+            if name.startswith("multios-") and f'"{self.bridge}"' in _table_text(family, name)
+        }
+        return [(family, name) for family, name in tables if name in alike]
+
     # --- its processes -------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -212,7 +225,7 @@ class PrivateEngine:
         names = self.out("ps", "--all", "--quiet").split()
         if names:
             self.run("delete", "--force", *names, status=None)
-        for network in ("default",):
+        for network in self.run("network", "ls", "--quiet", status=None).stdout.split():
             self.run("network", "rm", network, status=None)
         subprocess.run(
             [str(DAEMON), "--config", str(self.config), "stop"],
@@ -255,6 +268,10 @@ class PrivateEngine:
                 # os.walk bears that groups vanish meanwhile, rglob does not.
                 found += [Path(directory) for directory, _, _ in os.walk(parent)]
         return found
+
+
+def _table_text(family: str, name: str) -> str:
+    return subprocess.run(["nft", "list", "table", family, name], capture_output=True, text=True).stdout
 
 
 def _parent(pid: int) -> int:

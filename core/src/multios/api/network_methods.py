@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from typing import TYPE_CHECKING, Any
 
 from multios.api.server import Call
@@ -18,6 +19,9 @@ from multios.model.network import Network, PortMapping
 
 if TYPE_CHECKING:
     from multios.engine.engine import Engine
+
+
+ENDED_SECONDS = 2.0
 
 
 class Networks:
@@ -70,9 +74,20 @@ class Networks:
 
     def remove(self, call: Call) -> Any:
         network = self._networks.find(call.text("name"), call.caller)
+        self._await_ended(network)
         self._networks.remove(network.name, call.caller)
         self._tell("remove", network)
         return {"name": network.name}
+
+    def _await_ended(self, network: Network) -> None:
+        """Containers that have ended give their places back a moment after who waited for them was told."""
+        deadline = time.monotonic() + ENDED_SECONDS
+        while time.monotonic() < deadline:
+            holders = {item["container"] for item in self._networks.row(network)["endpoints"]}
+            records = [self._registry.get(container_id) for container_id in holders]
+            if all(record and record.status in RUNNING and not record.removing for record in records):
+                return
+            time.sleep(0.005)
 
     def prune(self, call: Call) -> Any:
         """Remove the caller's networks that no container names."""
@@ -80,6 +95,7 @@ class Networks:
         removed = []
         for network in select(self._networks.visible(call.caller), call.mapping("filters"), PRUNE_FILTERS):
             if network.name != DEFAULT and network.name not in named and call.caller.may_see(network.owner):
+                self._await_ended(network)
                 self._networks.remove(network.name, call.caller)
                 self._tell("remove", network)
                 removed.append(network.name)
