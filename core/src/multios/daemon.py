@@ -149,7 +149,13 @@ def _begin_logging(settings: Settings, level: str | None, to_terminal: bool) -> 
         handlers=handlers,
         force=True,
     )
-    logging.getLogger("pyroute2").setLevel(logging.WARNING)  # at debug it writes every packet
+    for handler in handlers:
+        handler.addFilter(_is_wanted)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    """At debug pyroute2 writes every packet, and at its import it sets its own logger's level."""
+    return record.levelno >= logging.WARNING or not record.name.startswith("pyroute2")
 
 
 class Daemon:
