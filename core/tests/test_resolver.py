@@ -24,7 +24,7 @@ from multios.engine import names as names_module
 from multios.engine.names import Names
 from multios.errors import MultiosError
 from multios.model.network import NamedEndpoint, Network
-from multios.testing.network import Namespace
+from multios.testing.network_box import Namespace
 
 pytestmark = pytest.mark.needs_root
 

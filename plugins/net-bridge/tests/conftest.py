@@ -11,10 +11,12 @@ from pyroute2 import IPRoute
 
 from multios.drivers.base import DriverContext
 from multios.model.network import Endpoint, Network
-from multios.testing.network import Namespace, endpoint_on
+from multios.testing.network_box import Namespace, endpoint_on
 from multios_net_bridge import BridgeNetwork, BridgeSettings
 
 HOST_ADDRESS, OUTSIDE_ADDRESS = "198.51.100.1", "198.51.100.2"
+HOST_ADDRESS6, OUTSIDE_ADDRESS6 = "2001:db8:213::1", "2001:db8:213::2"
+NO_DETECTION = 2  # IFA_F_NODAD
 
 
 @dataclass
@@ -27,10 +29,15 @@ class World:
     containers: list[Namespace] = field(default_factory=list)
     host_address: str = HOST_ADDRESS
     outside_address: str = OUTSIDE_ADDRESS
+    host_address6: str = HOST_ADDRESS6
+    outside_address6: str = OUTSIDE_ADDRESS6
 
-    def network(self, letter: str = "a", internal: bool = False, **options: str) -> Network:
-        """A created network 10.213.<number of the letter>.0/24."""
+    def network(
+        self, letter: str = "a", internal: bool = False, ipv6: bool = False, **options: str
+    ) -> Network:
+        """A created network 10.213.<number of the letter>.0/24, and fd00:213:<number + 1>::/64."""
         number = ord(letter) - ord("a")
+        subnet6, gateway6 = (f"fd00:213:{number + 1}::/64", f"fd00:213:{number + 1}::1") if ipv6 else ("", "")
         made = Network(
             id=letter * 64,
             name=f"net-{letter}",
@@ -40,6 +47,8 @@ class World:
             interface=f"test{letter}",
             internal=internal,
             options=options,
+            subnet6=subnet6,
+            gateway6=gateway6,
         )
         self.driver.create_network(made)
         return made
@@ -87,7 +96,8 @@ def world(make_driver: Callable[[str], BridgeNetwork]) -> Iterator[World]:
         with host.entered():
             _connect(outside)
             # New namespaces take over the machine's; a fresh host has it off.
-            Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+            for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
+                Path("/proc/sys/net", setting).write_text("0")
             made = World(host, outside, make_driver("one"))
             try:
                 yield made
@@ -103,13 +113,20 @@ def _connect(outside: Namespace) -> None:
     with IPRoute() as kernel:
         peer = {"ifname": "down0", "net_ns_fd": outside.descriptor}
         kernel.link("add", ifname="up0", kind="veth", peer=peer)
-        index = kernel.link_lookup(ifname="up0")[0]
-        kernel.addr("add", index=index, address=HOST_ADDRESS, prefixlen=24)
-        kernel.link("set", index=index, state="up")
+        _address(kernel, "up0", HOST_ADDRESS, HOST_ADDRESS6)
         with outside.entered(), IPRoute() as there:
-            other = there.link_lookup(ifname="down0")[0]
-            there.addr("add", index=other, address=OUTSIDE_ADDRESS, prefixlen=24)
-            there.link("set", index=other, state="up")
+            _address(there, "down0", OUTSIDE_ADDRESS, OUTSIDE_ADDRESS6)
             # The outside knows the way to the containers: only the rules keep it from them.
             there.route("add", dst="10.213.0.0/16", gateway=HOST_ADDRESS)
+            there.route("add", dst="fd00:213::/32", gateway=HOST_ADDRESS6)
         kernel.route("add", dst="0.0.0.0/0", gateway=OUTSIDE_ADDRESS)
+        kernel.route("add", dst="::/0", gateway=OUTSIDE_ADDRESS6)
+
+
+def _address(kernel: IPRoute, interface: str, address: str, address6: str) -> None:
+    index = kernel.link_lookup(ifname=interface)[0]
+    # A link-local address, from which neighbours are sought, would come only after a second.
+    Path(f"/proc/sys/net/ipv6/conf/{interface}/accept_dad").write_text("0")
+    kernel.addr("add", index=index, address=address, prefixlen=24)
+    kernel.addr("add", index=index, address=address6, prefixlen=64, flags=NO_DETECTION)
+    kernel.link("set", index=index, state="up")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.model.network import Endpoint, Network, PortMapping
-from multios.testing.network import Namespace, bare, endpoint_on, reaches, serving
+from multios.testing.network_box import Namespace, bare, endpoint_on, reaches, serving
 from multios_net_bridge import confinement
 from multios_net_bridge.nfnetlink import read_elements
 
@@ -113,7 +113,7 @@ def test_a_flushed_confinement_is_restored(world: Any) -> None:
     network = world.network("a")
     student, own = confined(world, network, 3, "203.0.113.0/24")
     world.driver.delete_network(replace(network, interface="other"))  # does nothing to ours
-    world.driver._host.firewall.remove_network(network.interface, network.subnet)
+    world.driver._host.firewall.remove_network(network)
     world.driver.create_network(network)
     with serving(world.outside, 7000):
         assert reaches(student, world.outside_address, 7000, wait=WAIT)

@@ -16,8 +16,10 @@ from pyroute2 import IPRoute
 from multios.errors import Conflict, InvalidInput, MultiosError, StepFailed
 from multios.model.health import Health
 from multios.model.network import Network, PortMapping
-from multios.testing.network import Namespace, ask, bare, endpoint_on, reaches, serving
-from multios_net_bridge import BridgeNetwork, attach, host, links, namespaces, netlink, nfnetlink, ruleset
+from multios.netlink import container_side, namespaces
+from multios.netlink import messages as netlink
+from multios.testing.network_box import Namespace, ask, bare, endpoint_on, reaches, serving
+from multios_net_bridge import BridgeNetwork, forwarding, links, nfnetlink, ruleset
 from multios_net_bridge.host import table_name
 from multios_net_bridge.nfnetlink import Batch, commit, read_elements
 
@@ -235,7 +237,7 @@ class Faults:
         for method in ("request", "dump"):
             original = getattr(netlink.Connection, method)
             monkeypatch.setattr(netlink.Connection, method, self._wrap(original))
-        for module in (host, attach):
+        for module in (forwarding, links, container_side):
             monkeypatch.setattr(module, "write_setting", self._wrap(namespaces.write_setting))
         monkeypatch.setattr(links, "IPRoute", lambda: _FaultyRoute(self))
 

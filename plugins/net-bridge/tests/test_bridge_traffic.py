@@ -12,7 +12,7 @@ import pytest
 
 from multios.errors import Conflict, InvalidInput, Unsupported
 from multios.model.network import PortMapping
-from multios.testing.network import Namespace, ask, bare, own_address, reaches, serving
+from multios.testing.network_box import Namespace, ask, bare, own_address, reaches, serving
 
 pytestmark = pytest.mark.needs_root
 
@@ -237,8 +237,9 @@ def test_a_port_of_another_container_or_of_a_program_of_the_host_is_a_conflict(w
         (PortMapping(80, 0), InvalidInput, "host port 0"),
         (PortMapping(0, 80), InvalidInput, "container port 0"),
         (PortMapping(80, 65536), InvalidInput, "host port 65536"),
-        (PortMapping(80, 80, "sctp"), Unsupported, "'sctp'"),
-        (PortMapping(80, 80, "tcp", "::1"), InvalidInput, "'::1' is no IPv4 address"),
+        (PortMapping(80, 80, "dccp"), Unsupported, "'dccp'"),
+        (PortMapping(80, 80, "tcp", "nowhere"), InvalidInput, "'nowhere' is no IP address"),
+        (PortMapping(80, 80, "tcp", "::1"), Unsupported, "no IPv6 address that ::1 could lead to"),
         (PortMapping(80, 80, "tcp", "192.0.2.7"), InvalidInput, "192.0.2.7 is no address of this host"),
     ],
 )

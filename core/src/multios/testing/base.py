@@ -48,7 +48,7 @@ class DriverSuite:
     def require(self, capability: Capability) -> None:
         """Skip the test of a driver that does not declare ``capability``."""
         if capability not in self.driver_type.capabilities:
-            pytest.skip(f"{self.driver_type.name} does not declare {capability}")
+            pytest.skip(f"this driver does not declare {capability}")
 
     def test_the_class_fulfils_its_contract(self) -> None:
         contract.check(self.driver_type.kind, self.driver_type.name, self.driver_type)

@@ -12,19 +12,14 @@ touched; ``host`` is that namespace. A driver that needs a parent interface make
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import itertools
 import os
 import socket
-import struct
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
-from ipaddress import IPv4Network
+from typing import Any
 
 import pytest
 
@@ -32,144 +27,24 @@ from multios.drivers.base import Capability
 from multios.drivers.network import NetworkDriver
 from multios.errors import MultiosError, StepFailed, Unsupported
 from multios.model.network import Endpoint, Network, PortMapping
-from multios.supervisor.flags import CLONE_NEWNET
-from multios.supervisor.syscalls import Syscalls
 from multios.testing.base import DriverSuite
-
-WAIT = 2.0
-"""Seconds that a test waits for a packet which must come."""
-SILENCE = 0.2
-"""Seconds without a packet that count as: it does not come."""
-
-_kernel = Syscalls()
-
-
-class Namespace:
-    """A network namespace, open as ``descriptor``; it lives as long as something in it or the descriptor does."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    @classmethod
-    def new(cls) -> Namespace:
-        """A fresh one, with its loopback up."""
-        opened: list[int] = []
-
-        def leave() -> None:
-            _kernel.unshare(CLONE_NEWNET)
-            _kernel.interface_up("lo")
-            opened.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-
-        thread = threading.Thread(target=leave)
-        thread.start()
-        thread.join()
-        if not opened:
-            raise OSError("cannot make a network namespace")
-        return cls(opened[0])
-
-    @classmethod
-    def current(cls) -> Namespace:
-        """The calling thread's."""
-        return cls(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """The calling thread, and threads that it starts meanwhile, are in it."""
-        home = Namespace.current()
-        try:
-            _kernel.setns(self.descriptor, CLONE_NEWNET)
-            try:
-                yield
-            finally:
-                _kernel.setns(home.descriptor, CLONE_NEWNET)
-        finally:
-            home.close()
-
-    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-        """An IPv4 socket that stays in it, whoever uses it."""
-        with self.entered():
-            made = socket.socket(socket.AF_INET, kind)
-        made.settimeout(WAIT)
-        return made
-
-    def interfaces(self) -> set[str]:
-        """The names of its interfaces."""
-        with self.entered():
-            return {name for _, name in socket.if_nameindex()}
-
-    def close(self) -> None:
-        """Close the descriptor; closing twice is no error."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-
-@contextmanager
-def serving(
-    where: Namespace, port: int, kind: socket.SocketKind = socket.SOCK_STREAM, address: str = "0.0.0.0"
-) -> Iterator[None]:
-    """Something that answers each message at ``port`` with the sender's address and the message."""
-    with closing(where.socket(kind)) as server:
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        server.bind((address, port))
-        server.settimeout(0.05)
-        if kind is socket.SOCK_STREAM:
-            server.listen(64)
-        stop = threading.Event()
-        thread = threading.Thread(target=_answer, args=(server, kind, stop))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-
-
-def _answer(server: socket.socket, kind: socket.SocketKind, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            if kind is socket.SOCK_STREAM:
-                stream, sender = server.accept()
-                with stream:
-                    stream.settimeout(WAIT)
-                    stream.sendall(sender[0].encode() + b" " + stream.recv(64))
-            else:
-                data, sender = server.recvfrom(64)
-                server.sendto(sender[0].encode() + b" " + data, sender)
-        except OSError:
-            continue
-
-
-def ask(
-    where: Namespace,
-    address: str,
-    port: int,
-    kind: socket.SocketKind = socket.SOCK_STREAM,
-    wait: float = WAIT,
-) -> str:
-    """Who the server at ``address`` says is asking; ``OSError`` when there is no answer."""
-    with closing(where.socket(kind)) as client:
-        client.settimeout(wait)
-        client.connect((address, port))
-        client.send(b"hello")
-        sender, _, rest = client.recv(128).decode().partition(" ")
-        assert rest == "hello"
-        return sender
-
-
-def reaches(
-    where: Namespace,
-    address: str,
-    port: int,
-    kind: socket.SocketKind = socket.SOCK_STREAM,
-    wait: float = SILENCE,
-) -> bool:
-    """Whether a server at ``address`` answers."""
-    try:
-        ask(where, address, port, kind, wait)
-    except OSError:
-        return False
-    return True
+from multios.testing.network_box import (
+    SILENCE,
+    WAIT,
+    Namespace,
+    ask,
+    bare,
+    bare6,
+    endpoint_on,
+    free_port,
+    mac_of,
+    own_address,
+    reaches,
+    reaches_by_arp,
+    send_frame,
+    serving,
+    throughput,
+)
 
 
 class NetworkDriverSuite(DriverSuite):
@@ -389,8 +264,7 @@ class NetworkDriverSuite(DriverSuite):
         container: Callable[[], Namespace],
         endpoint: Callable[[], Endpoint],
     ) -> None:
-        if Capability.SOURCE_GUARD not in driver.capabilities:
-            pytest.skip("the driver does not declare SOURCE_GUARD")
+        self.require(Capability.SOURCE_GUARD)
         (one, place), (two, target) = [(container(), endpoint()) for _ in range(2)]
         for namespace, taken in ((one, place), (two, target)):
             driver.add(ready, taken, namespace.descriptor)
@@ -424,8 +298,7 @@ class NetworkDriverSuite(DriverSuite):
         endpoint: Callable[[], Endpoint],
         direction: str,
     ) -> None:
-        if Capability.BANDWIDTH not in driver.capabilities:
-            pytest.skip("the driver does not declare BANDWIDTH")
+        self.require(Capability.BANDWIDTH)
         rate = 20_000_000
         (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
         incoming, outgoing = (rate, 0) if direction == "in" else (0, rate)
@@ -436,6 +309,110 @@ class NetworkDriverSuite(DriverSuite):
         assert throughput(source, to, bare(target)) == pytest.approx(rate, rel=0.2)
         source, to, target = to, source, other if direction == "in" else place
         assert throughput(source, to, bare(target)) > 4 * rate, "the other way is not limited"
+
+    # --- what a network may be besides ---------------------------------------------------------------
+
+    @pytest.fixture
+    def variant(self, driver: NetworkDriver, network: Network) -> Iterator[Callable[..., Network]]:
+        """Creates the network with other fields."""
+        made: list[Network] = []
+
+        def make(**fields: Any) -> Network:
+            made.append(replace(network, **fields))
+            driver.create_network(made[-1])
+            return made[-1]
+
+        yield make
+        for item in made:
+            driver.delete_network(item)
+
+    def test_ipv6_addresses_reach_each_other_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        variant: Callable[..., Network],
+        container: Callable[[], Namespace],
+    ) -> None:
+        self.require(Capability.IPV6)
+        network = variant(subnet6="fd00:213:7::/64", gateway6="fd00:213:7::1")
+        places = [(container(), endpoint_on(network, number)) for number in (2, 3)]
+        for namespace, place in places:
+            driver.add(network, place, namespace.descriptor)
+            driver.check(network, place, namespace.descriptor)
+            assert own_address(namespace, "2001:db8::1") == bare6(place), "the default route is missing"
+        (one, place), (two, other) = places
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            with serving(one, 7000, kind, "::"):
+                assert ask(two, bare6(place), 7000, kind) == bare6(other)
+        driver.delete(network, place)
+        assert one.interfaces() == {"lo"}
+
+    def test_names_are_asked_for_at_the_gateway_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        ready: Network,
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+        host: Namespace,
+    ) -> None:
+        self.require(Capability.GATEWAY)
+        namespace = container()
+        driver.add(ready, endpoint(), namespace.descriptor)
+        for port in (5301, 5302):
+            driver.serve_names(ready, port)
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with serving(host, port, kind, ready.gateway):
+                    assert reaches(namespace, ready.gateway, 53, kind, WAIT)
+
+    def test_an_internal_network_has_no_way_out_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        variant: Callable[..., Network],
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+    ) -> None:
+        self.require(Capability.INTERNAL)
+        network = variant(internal=True)
+        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
+        driver.add(network, place, one.descriptor)
+        driver.add(network, other, two.descriptor)
+        driver.check(network, place, one.descriptor)
+        assert own_address(one, "192.0.2.1") == ""
+        with serving(two, 7000):
+            assert reaches(one, bare(other), 7000, wait=WAIT)
+        with pytest.raises(Unsupported):
+            driver.publish(network, place, (PortMapping(container=80, host=8080),))
+
+    def test_isolated_neighbours_do_not_reach_each_other_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        variant: Callable[..., Network],
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+    ) -> None:
+        self.require(Capability.ISOLATE)
+        network = variant(isolate=True)
+        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
+        driver.add(network, place, one.descriptor)
+        driver.add(network, other, two.descriptor)
+        with serving(two, 7000):
+            assert not reaches(one, bare(other), 7000)
+
+    def test_a_confined_container_does_not_reach_the_host_if_that_is_declared(
+        self,
+        driver: NetworkDriver,
+        ready: Network,
+        container: Callable[[], Namespace],
+        endpoint: Callable[[], Endpoint],
+        host: Namespace,
+    ) -> None:
+        self.require(Capability.EGRESS)
+        (free, place), (confined, other) = [(container(), endpoint()) for _ in range(2)]
+        driver.add(ready, place, free.descriptor)
+        driver.add(ready, replace(other, egress=("203.0.113.0/24",)), confined.descriptor)
+        with serving(host, 7000):
+            assert reaches(free, ready.gateway, 7000, wait=WAIT)
+            assert not reaches(confined, ready.gateway, 7000)
+        driver.permit(ready, replace(other, egress=("203.0.113.0/24",)), ("192.0.2.7",), 60)
 
     # --- ports ----------------------------------------------------------------------------------
 
@@ -470,8 +447,7 @@ class NetworkDriverSuite(DriverSuite):
         endpoint: Callable[[], Endpoint],
         host: Namespace,
     ) -> None:
-        if Capability.PUBLISH not in driver.capabilities:
-            pytest.skip("the driver does not declare PUBLISH")
+        self.require(Capability.PUBLISH)
         first, place = container(), endpoint()
         port = (PortMapping(container=7000, host=free_port(host)),)
         driver.add(ready, place, first.descriptor)
@@ -481,151 +457,3 @@ class NetworkDriverSuite(DriverSuite):
         driver.add(ready, place, second.descriptor)
         with serving(second, 7000):
             assert not reaches(host, "127.0.0.1", port[0].host)
-
-
-# --- what tests ask for ------------------------------------------------------------------------------
-
-
-def endpoint_on(network: Network, number: int) -> Endpoint:
-    """The endpoint of the ``number``-th address of a network."""
-    subnet = IPv4Network(network.subnet)
-    address = subnet[number]
-    return Endpoint(
-        id=f"{number:032x}",
-        container_id=f"{number:064x}",
-        network_id=network.id,
-        address=f"{address}/{subnet.prefixlen}",
-        gateway=network.gateway,
-        mac="02:6d:" + ":".join(f"{octet:02x}" for octet in address.packed),
-        host_interface=f"t{network.id[:4]}v{number}",
-    )
-
-
-def other_network(network: Network, letter: str, subnet: str, internal: bool = False) -> Network:
-    """A further network beside ``network``."""
-    gateway = str(IPv4Network(subnet)[1])
-    return replace(
-        network,
-        id=letter * 64,
-        name=f"suite-{letter}",
-        subnet=subnet,
-        gateway=gateway,
-        interface=f"suite{letter}",
-        internal=internal,
-    )
-
-
-def bare(endpoint: Endpoint) -> str:
-    """An endpoint's address without prefix length."""
-    return endpoint.address.partition("/")[0]
-
-
-def own_address(where: Namespace, towards: str) -> str:
-    """The address that packets to ``towards`` would leave with; empty when there is no route."""
-    with closing(where.socket(socket.SOCK_DGRAM)) as probe:
-        try:
-            probe.connect((towards, 9))
-        except OSError as error:
-            if error.errno == errno.ENETUNREACH:
-                return ""
-            raise
-        return str(probe.getsockname()[0])
-
-
-def mac_of(where: Namespace, interface: str) -> str:
-    """An interface's MAC."""
-    import fcntl
-
-    with closing(where.socket(socket.SOCK_DGRAM)) as probe:
-        answer = fcntl.ioctl(probe, 0x8927, interface.encode().ljust(40, b"\0"))  # SIOCGIFHWADDR
-    return answer[18:24].hex(":")
-
-
-def send_frame(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> None:
-    """Send a UDP datagram to port 7000 of ``target`` as a frame by hand, from a MAC and an address of one's choice."""
-    datagram = struct.pack(">HHHH", 7001, 7000, 8 + 5, 0) + b"hello"
-    header = struct.pack(
-        ">BBHHHBBH4s4s",
-        0x45,
-        0,
-        20 + len(datagram),
-        1,
-        0,
-        64,
-        17,
-        0,
-        *map(socket.inet_aton, (address, bare(target))),
-    )
-    total = sum(struct.unpack(">10H", header))
-    checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-    header = header[:10] + struct.pack(">H", checksum) + header[12:]
-    _send_raw(where, place, bytes_of(target.mac) + bytes_of(mac) + b"\x08\x00" + header + datagram)
-
-
-def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> bool:
-    """Whether ``target`` answers an ARP request that names this MAC and address as its sender's."""
-    sender = bytes_of(mac) + socket.inet_aton(address)
-    request = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + sender + bytes(6) + socket.inet_aton(bare(target))
-    frame = b"\xff" * 6 + bytes_of(place.mac) + b"\x08\x06" + request
-    with where.entered():
-        listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
-    with closing(listening):
-        listening.bind((place.interface, 0x0806))
-        listening.settimeout(SILENCE)
-        _send_raw(where, place, frame)
-        try:
-            while True:
-                answer = listening.recv(64)
-                if answer[20:22] == b"\0\2" and answer[28:32] == socket.inet_aton(bare(target)):
-                    return True
-        except TimeoutError:
-            return False
-
-
-def _send_raw(where: Namespace, place: Endpoint, frame: bytes) -> None:
-    with where.entered():
-        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-    with closing(sender):
-        sender.bind((place.interface, 0))
-        sender.send(frame)
-
-
-def bytes_of(mac: str) -> bytes:
-    """A MAC's six bytes."""
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def throughput(source: Namespace, to: Namespace, address: str, seconds: float = 0.8) -> float:
-    """Bits a second of a TCP connection, after its first 0.3 seconds."""
-    stop = threading.Event()
-    with closing(to.socket()) as server, closing(source.socket()) as client:
-        server.bind((address, 7010))
-        server.listen()
-
-        def send() -> None:
-            data = bytes(65536)
-            with contextlib.suppress(OSError):
-                client.connect((address, 7010))
-                while not stop.is_set():
-                    client.send(data)
-
-        thread = threading.Thread(target=send)
-        thread.start()
-        with server.accept()[0] as stream:
-            begin = time.monotonic()
-            while time.monotonic() < begin + 0.3:
-                stream.recv(1 << 20)
-            begin, count = time.monotonic(), 0
-            while time.monotonic() < begin + seconds:
-                count += len(stream.recv(1 << 20))
-            measured = count * 8 / (time.monotonic() - begin)
-            stop.set()
-        thread.join()
-    return measured
-
-
-def free_port(where: Namespace) -> int:
-    """A TCP port that nothing listens on there."""
-    with closing(where.socket()) as probe:
-        probe.bind(("0.0.0.0", 0))
-        return int(probe.getsockname()[1])

@@ -50,6 +50,7 @@ class BridgeNetwork(NetworkDriver):
         {
             Capability.PUBLISH,
             Capability.GATEWAY,
+            Capability.IPV6,
             Capability.INTERNAL,
             Capability.ISOLATE,
             Capability.EGRESS,
@@ -115,7 +116,7 @@ class BridgeNetwork(NetworkDriver):
         self._host.restore(endpoint, self._settings_of(network).source_guard)
 
     def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
-        """Let a confined endpoint reach the IPv4 addresses among these."""
+        """Let a confined endpoint reach these addresses."""
         self._host.permit(endpoint, addresses, seconds)
 
     def serve_names(self, network: Network, port: int) -> None:

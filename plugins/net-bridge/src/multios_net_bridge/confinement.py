@@ -11,84 +11,93 @@ allowed_hosts  source . address allowed for a time: what an allowed name led to
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
 from multios.model.network import Endpoint
 from multios_net_bridge import nfnetlink as nft
-from multios_net_bridge.nfnetlink import Batch, Element
+from multios_net_bridge.nfnetlink import IPV6, Batch, Element, Family
 
 CONFINED, BLOCKS, HOSTS = "confined", "allowed_blocks", "allowed_hosts"
 _NUMBERS = {CONFINED: 21, BLOCKS: 22, HOSTS: 23}
-_PAIR = (nft.ADDRESS_TYPE << 6 | nft.ADDRESS_TYPE, 8)
+_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = b"\x87", b"\x88"
 
 
-def make_sets(batch: Batch) -> None:
+def make_sets(batch: Batch, family: Family) -> None:
     """Make the sets, or leave them as they are."""
-    batch.make_set(CONFINED, _NUMBERS[CONFINED], (nft.ADDRESS_TYPE, 4), (0, 0), 0)
-    batch.make_set(BLOCKS, _NUMBERS[BLOCKS], _PAIR, (0, 0), nft.INTERVAL | nft.CONCATENATION, fields=(4, 4))
-    batch.make_set(HOSTS, _NUMBERS[HOSTS], _PAIR, (0, 0), nft.TIMEOUT)
+    one, length = family.address_type, family.length
+    pair = (one << 6 | one, 2 * length)
+    batch.make_set(CONFINED, _NUMBERS[CONFINED], (one, length), (0, 0), 0)
+    ranges = nft.INTERVAL | nft.CONCATENATION
+    batch.make_set(BLOCKS, _NUMBERS[BLOCKS], pair, (0, 0), ranges, fields=(length, length))
+    batch.make_set(HOSTS, _NUMBERS[HOSTS], pair, (0, 0), nft.TIMEOUT)
 
 
-def forward_rules(batch: Batch, chain: str, outside: bytes) -> None:
+def forward_rules(batch: Batch, family: Family, chain: str, outside: bytes) -> None:
     """What passes the host; ``outside`` goes on only for what leaves by an interface that is no bridge of ours."""
-    source, target = nft.register(0), nft.register(1)
-    pair = nft.load_source_address(source) + nft.load_destination_address(target)
+    confined = _is_confined(family)
+    source, target = nft.register(0), nft.register(family.words)
+    pair = nft.load_source_address(family, source) + nft.load_destination_address(family, target)
     for name in (BLOCKS, HOSTS):
         allowed = pair + nft.member(name, _NUMBERS[name], source)
-        batch.append_rule(chain, _is_confined(), outside, allowed, nft.verdict(nft.ACCEPT))
-    batch.append_rule(chain, _is_confined(), nft.verdict(nft.DROP))
+        batch.append_rule(chain, confined, outside, allowed, nft.verdict(nft.ACCEPT))
+    batch.append_rule(chain, confined, nft.verdict(nft.DROP))
 
 
-def input_rules(batch: Batch, chain: str, established: bytes, redirected: bytes) -> None:
+def input_rules(batch: Batch, family: Family, chain: str, established: bytes, redirected: bytes) -> None:
     """What goes to the host itself: answers, and names, which alone are ``redirected`` to the host."""
-    for condition in (established, redirected):
-        batch.append_rule(chain, _is_confined(), condition, nft.verdict(nft.ACCEPT))
-    batch.append_rule(chain, _is_confined(), nft.verdict(nft.DROP))
+    confined = _is_confined(family)
+    conditions = [established, redirected]
+    if family is IPV6:  # who may not ask who has an address reaches nobody
+        conditions += map(_is_icmp6, (_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT))
+    for condition in conditions:
+        batch.append_rule(chain, confined, condition, nft.verdict(nft.ACCEPT))
+    batch.append_rule(chain, confined, nft.verdict(nft.DROP))
 
 
-def _is_confined() -> bytes:
+def _is_icmp6(kind: bytes) -> bytes:
+    word = nft.register(0)
+    return nft.is_icmp6(word) + nft.load_icmp_type(word) + nft.equals(word, kind)
+
+
+def _is_confined(family: Family) -> bytes:
     source = nft.register(0)
-    return nft.load_source_address(source) + nft.member(CONFINED, _NUMBERS[CONFINED], source)
+    return nft.load_source_address(family, source) + nft.member(CONFINED, _NUMBERS[CONFINED], source)
 
 
 # --- elements -----------------------------------------------------------------------------------
 
 
-def elements(endpoint: Endpoint) -> dict[str, list[Element]]:
-    """What a confined endpoint is in the sets, what it learns later apart; nothing for another."""
+def elements(endpoint: Endpoint, address: str) -> dict[str, list[Element]]:
+    """What a confined endpoint's ``address`` is in its family's sets, what it learns later apart; nothing for another."""
     if endpoint.egress is None:
         return {}
-    source = _source(endpoint)
+    source = ip_address(address).packed
     blocks = [
         Element(source + block.network_address.packed, end=source + block.broadcast_address.packed)
-        for block in collapsed(endpoint.egress)
+        for block in collapsed(endpoint.egress, ip_address(address).version)
     ]
     return {CONFINED: [Element(source)], BLOCKS: blocks}
 
 
-def learned(endpoint: Endpoint, addresses: Iterable[str], seconds: int) -> list[Element]:
-    """Addresses that an endpoint may reach for a time."""
-    source = _source(endpoint)
+def learned(address: str, targets: Iterable[str], seconds: int) -> list[Element]:
+    """Those of ``targets`` of the family of ``address`` that it may reach for a time."""
+    source = ip_address(address).packed
+    found = [ip_address(target).packed for target in targets]
     return [
-        Element(source + socket.inet_aton(address), timeout=seconds * 1000)
-        for address in addresses
-        if ":" not in address
+        Element(source + target, timeout=seconds * 1000) for target in found if len(target) == len(source)
     ]
 
 
-def is_of(element: Element, endpoint: Endpoint) -> bool:
-    """Whether an element of the pairs' sets is an endpoint's."""
-    return element.key[:4] == _source(endpoint)
+def is_of(element: Element, address: str) -> bool:
+    """Whether an element of the pairs' sets is an endpoint's address's."""
+    source = ip_address(address).packed
+    return element.key[: len(source)] == source
 
 
-def collapsed(blocks: Iterable[str]) -> list[IPv4Network]:
-    """The IPv4 blocks among them without overlaps, which a set does not take."""
-    networks = (ipaddress.ip_network(block) for block in blocks)
-    return list(ipaddress.collapse_addresses(net for net in networks if isinstance(net, IPv4Network)))
-
-
-def _source(endpoint: Endpoint) -> bytes:
-    return socket.inet_aton(endpoint.address.partition("/")[0])
+def collapsed(blocks: Iterable[str], version: int = 4) -> list[IPv4Network] | list[IPv6Network]:
+    """The blocks of a version among them without overlaps, which a set does not take."""
+    networks = [ip_network(block) for block in blocks]
+    if version == 6:
+        return list(collapse_addresses(net for net in networks if isinstance(net, IPv6Network)))
+    return list(collapse_addresses(net for net in networks if isinstance(net, IPv4Network)))

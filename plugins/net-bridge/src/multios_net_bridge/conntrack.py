@@ -7,15 +7,15 @@ import socket
 import struct
 from collections.abc import Callable
 
-from multios_net_bridge.netlink import F_ACK, Connection, Message, attribute, attributes, nested
+from multios.netlink.messages import F_ACK, Connection, Message, attribute, attributes, nested
 from multios_net_bridge.nfnetlink import PROTOCOL
 
 _SUBSYSTEM = 1
 _GET, _DELETE = 1, 2
 _ORIGINAL, _ADDRESS_PART, _PROTOCOL_PART = 1, 1, 2  # CTA_TUPLE_ORIG; CTA_TUPLE_IP, CTA_TUPLE_PROTO within
-_DESTINATION = 2  # CTA_IP_V4_DST
+_DESTINATION, _DESTINATION6 = 2, 4  # CTA_IP_V4_DST, CTA_IP_V6_DST
 _NUMBER, _TO_PORT = 1, 3  # CTA_PROTO_NUM, CTA_PROTO_DST_PORT
-_EDGE = struct.pack(">BBH", socket.AF_INET, 0, 0)
+_EDGE = struct.Struct(">BBH")
 
 
 def forget_datagrams(ports: set[int], is_meant: Callable[[bytes], bool]) -> None:
@@ -26,23 +26,24 @@ def forget_datagrams(ports: set[int], is_meant: Callable[[bytes], bool]) -> None
     """
     connection = Connection(PROTOCOL)
     try:
-        for reply in connection.dump(Message(_SUBSYSTEM << 8 | _GET, 0, _EDGE)):
+        for reply in connection.dump(Message(_SUBSYSTEM << 8 | _GET, 0, _EDGE.pack(socket.AF_UNSPEC, 0, 0))):
             original = attributes(reply[4:]).get(_ORIGINAL, b"")
             parts = attributes(original)
             part = attributes(parts.get(_PROTOCOL_PART, b""))
-            target = attributes(parts.get(_ADDRESS_PART, b"")).get(_DESTINATION, b"")
+            addresses = attributes(parts.get(_ADDRESS_PART, b""))
+            target = addresses.get(_DESTINATION) or addresses.get(_DESTINATION6, b"")
             if (
                 part.get(_NUMBER) == bytes([socket.IPPROTO_UDP])
                 and int.from_bytes(part.get(_TO_PORT, b"\0"), "big") in ports
                 and is_meant(target)
             ):
-                _delete(connection, original)
+                _delete(connection, reply[0], original)
     finally:
         connection.close()
 
 
-def _delete(connection: Connection, original: bytes) -> None:
-    request = _EDGE + nested(
+def _delete(connection: Connection, family: int, original: bytes) -> None:
+    request = _EDGE.pack(family, 0, 0) + nested(
         _ORIGINAL, *(attribute(kind | 0x8000, part) for kind, part in attributes(original).items())
     )
     try:

@@ -9,6 +9,7 @@ set     holds               meaning
 guarded interface           a container's end on the host: it is guarded
 macs    interface . MAC     what it may send as
 hosts   interface . address what it may say that it is
+hosts6  interface . address the same of IPv6
 ======= =================== ==================================================
 """
 
@@ -16,26 +17,28 @@ from __future__ import annotations
 
 import errno
 import logging
-import socket
 import threading
+from ipaddress import ip_interface
 
 from multios.model.network import Endpoint
+from multios.netlink.messages import Connection
 from multios_net_bridge import nfnetlink as nft
-from multios_net_bridge.netlink import Connection
-from multios_net_bridge.nfnetlink import Batch, Element, commit
+from multios_net_bridge.nfnetlink import IPV4, IPV6, Batch, Element, commit
 
 log = logging.getLogger(__name__)
 
 _CHAIN = "guard"
 _PRIORITY = -300  # before anything else looks at the frame
 _NAME = 16  # IFNAMSIZ
-_INTERFACE, _ADDRESS, _MAC = nft.INTERFACE_TYPE, nft.ADDRESS_TYPE, nft.MAC_TYPE
+_INTERFACE, _MAC = nft.INTERFACE_TYPE, nft.MAC_TYPE
 _SETS = {
     "guarded": (1, (_INTERFACE, _NAME)),
     "macs": (2, (_INTERFACE << 6 | _MAC, _NAME + 8)),
-    "hosts": (3, (_INTERFACE << 6 | _ADDRESS, _NAME + 4)),
+    "hosts": (3, (_INTERFACE << 6 | IPV4.address_type, _NAME + IPV4.length)),
+    "hosts6": (4, (_INTERFACE << 6 | IPV6.address_type, _NAME + IPV6.length)),
 }
-_IPV4, _ARP = b"\x08\x00", b"\x08\x06"
+_IPV4, _ARP, _IPV6 = b"\x08\x00", b"\x08\x06", b"\x86\xdd"
+_NEIGHBOUR_ADVERTISEMENT = b"\x88"
 _UNSUPPORTED = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
@@ -133,22 +136,34 @@ def _rules(batch: Batch) -> None:
     batch.append_rule(_CHAIN, from_end, nft.no_member("guarded", _SETS["guarded"][0], name), accept)
     own_mac = nft.load_source_mac(second)
     batch.append_rule(_CHAIN, from_end, own_mac, nft.no_member("macs", _SETS["macs"][0], name), drop)
-    is_ipv4, is_arp = (kind + nft.equals(nft.register(8), value) for value in (_IPV4, _ARP))
-    batch.append_rule(_CHAIN, is_ipv4, is_own(nft.load_source_address(second), "hosts"), accept)
+    is_ipv4, is_arp, is_ipv6 = (kind + nft.equals(nft.register(8), value) for value in (_IPV4, _ARP, _IPV6))
+    batch.append_rule(_CHAIN, is_ipv4, is_own(nft.load_source_address(IPV4, second), "hosts"), accept)
     asks_in_arp = is_arp + is_own(nft.load_arp_sender_mac(second), "macs")
     batch.append_rule(_CHAIN, asks_in_arp, is_own(nft.load_arp_sender_address(second), "hosts"), accept)
     # A probe names no sender yet (RFC 5227, section 2.1.1).
     probe = nft.load_arp_sender_address(second) + nft.equals(second, bytes(4))
     batch.append_rule(_CHAIN, asks_in_arp, probe, accept)
+    # Whoever tells where an address is must have it: the rest of neighbour discovery tells of its source only, and
+    # routers' messages come from link-local addresses, which nobody has.
+    advertises = (
+        is_ipv6
+        + nft.is_icmp6(nft.register(9))
+        + nft.load_icmp_type(nft.register(9))
+        + nft.equals(nft.register(9), _NEIGHBOUR_ADVERTISEMENT)
+    )
+    of_another = (
+        from_end + nft.load_advertised_address(second) + nft.no_member("hosts6", _SETS["hosts6"][0], name)
+    )
+    batch.append_rule(_CHAIN, advertises, of_another, drop)
+    batch.append_rule(_CHAIN, is_ipv6, is_own(nft.load_source_address(IPV6, second), "hosts6"), accept)
     batch.append_rule(_CHAIN, drop)
 
 
 def _elements(endpoint: Endpoint) -> dict[str, Element]:
     name = endpoint.host_interface.encode().ljust(_NAME, b"\0")
     mac = bytes.fromhex(endpoint.mac.replace(":", ""))
-    address = socket.inet_aton(endpoint.address.partition("/")[0])
-    return {
-        "guarded": Element(name),
-        "macs": Element(name + mac.ljust(8, b"\0")),
-        "hosts": Element(name + address),
-    }
+    found = {"guarded": Element(name), "macs": Element(name + mac.ljust(8, b"\0"))}
+    for which, address in (("hosts", endpoint.address), ("hosts6", endpoint.address6)):
+        if address:
+            found[which] = Element(name + ip_interface(address).packed)
+    return found

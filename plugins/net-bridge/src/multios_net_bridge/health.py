@@ -10,9 +10,10 @@ from contextlib import closing
 from pathlib import Path
 
 from multios.model.health import Health, HealthCheck
-from multios_net_bridge import attach, guard, nfnetlink, rates
-from multios_net_bridge.namespaces import leave_for_new, read_setting
-from multios_net_bridge.netlink import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
+from multios.netlink import interfaces
+from multios.netlink.messages import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
+from multios.netlink.namespaces import leave_for_new, read_setting
+from multios_net_bridge import guard, nfnetlink, rates
 
 _LOOPBACK = 1  # its index in every network namespace
 
@@ -36,7 +37,7 @@ def _links() -> HealthCheck:
         )
     links = [
         Message(
-            attach.NEW_LINK,
+            interfaces.NEW_LINK,
             F_ACK | F_CREATE | F_EXCLUSIVE,
             struct.pack("=BxHiII", 0, 0, 0, 0, 0) + text(3, f"probe-{kind}") + nested(18, text(1, kind)),
         )
@@ -81,7 +82,7 @@ def _source_guard() -> HealthCheck:
 
 
 def _request(messages: list[Message]) -> None:
-    with closing(Connection(attach.PROTOCOL)) as connection:
+    with closing(Connection(interfaces.PROTOCOL)) as connection:
         connection.request(messages)
 
 
@@ -143,7 +144,7 @@ def _others_rules() -> Iterator[HealthCheck]:
     except OSError:
         return  # said by the check of nftables already
     dropping = [
-        f"{chain.table} {chain.name}"
+        f"{chain.family} {chain.table} {chain.name}"
         for chain in chains
         if chain.hook == nfnetlink.FORWARD and chain.policy == nfnetlink.DROP
     ]

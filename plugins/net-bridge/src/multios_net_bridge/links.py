@@ -19,8 +19,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from multios.errors import Conflict
 from multios.model.network import Network
+from multios.netlink.namespaces import write_setting
+
+Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _IFF_UP = 1
+_NO_DETECTION = 0x02  # IFA_F_NODAD
+_LOCAL_TABLE, _LOCAL_ROUTE, _LAST = 255, 2, 4096
 
 
 def bridge_mac(network: Network) -> str:
@@ -30,23 +35,23 @@ def bridge_mac(network: Network) -> str:
 
 
 def ensure_bridge(network: Network, mtu: int) -> bool:
-    """Make the bridge with its address, or repair it; whether it was made.
+    """Make the bridge with its addresses, or repair it; whether it was made.
 
     A clash raises ``Conflict``; what the kernel refuses is an ``OSError``, and then no new bridge is left.
     """
-    subnet = ipaddress.IPv4Network(network.subnet)
     with _rtnetlink() as kernel:
         link = _find(kernel, network.interface)
         if link is not None:
             _check_ours(link, network)
-        _check_routes(kernel, network, subnet)
+        for subnet in filter(None, (network.subnet, network.subnet6)):
+            _check_routes(kernel, network, ipaddress.ip_network(subnet))
         if link is not None:
-            _complete(kernel, link, network, subnet, mtu)
+            _complete(kernel, link, network, mtu)
             return False
         mac = bridge_mac(network)
         kernel.link("add", ifname=network.interface, kind="bridge", address=mac, mtu=mtu)
         try:
-            _complete(kernel, _find(kernel, network.interface), network, subnet, mtu)
+            _complete(kernel, _find(kernel, network.interface), network, mtu)
         except BaseException:
             _delete(kernel, network.interface)
             raise
@@ -71,19 +76,61 @@ def _rtnetlink() -> Iterator[IPRoute]:
         raise OSError(error.code, str(error.args[-1])) from error
 
 
-def _complete(
-    kernel: IPRoute, link: Mapping[str, Any] | None, network: Network, subnet: ipaddress.IPv4Network, mtu: int
-) -> None:
+def _complete(kernel: IPRoute, link: Mapping[str, Any] | None, network: Network, mtu: int) -> None:
     if link is None:
         raise OSError(errno.ENODEV, f"{network.interface} vanished")
     index = link["index"]
+    _settle_ipv6(network)
     if not link["flags"] & _IFF_UP or link.get("mtu") != mtu:
         kernel.link("set", index=index, state="up", mtu=mtu, ifalias=f"MultiOS network {network.name}"[:255])
     present = {
-        (row.get("local"), row["prefixlen"]) for row in kernel.get_addr(family=socket.AF_INET, index=index)
+        (row.get("local") or row.get("address"), row["prefixlen"]) for row in kernel.get_addr(index=index)
     }
-    if (network.gateway, subnet.prefixlen) not in present:
-        kernel.addr("add", index=index, address=network.gateway, prefixlen=subnet.prefixlen)
+    for subnet, gateway in ((network.subnet, network.gateway), (network.subnet6, network.gateway6)):
+        if subnet:
+            own = ipaddress.ip_interface(f"{gateway}/{ipaddress.ip_network(subnet).prefixlen}")
+            if (str(own.ip), own.network.prefixlen) not in present:
+                _add_address(kernel, index, own)
+    if network.subnet6:
+        _add_loopback_route(kernel, index)
+
+
+def _settle_ipv6(network: Network) -> None:
+    """No IPv6 but on a network that has it: gateway and the link-local address, from which neighbours are sought."""
+    settings = f"ipv6/conf/{network.interface}"
+    if network.subnet6:
+        write_setting(f"{settings}/accept_ra", "0")
+        write_setting(f"{settings}/accept_dad", "0")  # there at once
+    write_setting(f"{settings}/disable_ipv6", "0" if network.subnet6 else "1")
+
+
+def _add_address(kernel: IPRoute, index: int, own: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> None:
+    family = socket.AF_INET if own.version == 4 else socket.AF_INET6
+    flags = {} if own.version == 4 else {"flags": _NO_DETECTION}
+    kernel.addr(
+        "add", index=index, family=family, address=str(own.ip), prefixlen=own.network.prefixlen, **flags
+    )
+
+
+def _add_loopback_route(kernel: IPRoute, index: int) -> None:
+    """Let answers to ``::1`` come in by the bridge, as ``route_localnet`` does for 127.0.0.1.
+
+    The kernel takes a packet for ``::1`` only where a route has it come from (the strict look-up of ip6_route_input);
+    this one is worse than the loopback's own, so that nothing is sent by it.
+    """
+    try:
+        kernel.route(
+            "append",
+            family=socket.AF_INET6,
+            dst="::1/128",
+            oif=index,
+            table=_LOCAL_TABLE,
+            type=_LOCAL_ROUTE,
+            priority=_LAST,
+        )
+    except NetlinkError as error:
+        if error.code != errno.EEXIST:
+            raise
 
 
 def _check_ours(link: Mapping[str, Any], network: Network) -> None:
@@ -94,11 +141,12 @@ def _check_ours(link: Mapping[str, Any], network: Network) -> None:
         )
 
 
-def _check_routes(kernel: IPRoute, network: Network, subnet: ipaddress.IPv4Network) -> None:
-    for route in kernel.get_routes(family=socket.AF_INET):
+def _check_routes(kernel: IPRoute, network: Network, subnet: Subnet) -> None:
+    family = socket.AF_INET if subnet.version == 4 else socket.AF_INET6
+    for route in kernel.get_routes(family=family):
         if not route.get("dst") or route["dst_len"] == 0:
             continue
-        other = ipaddress.IPv4Network((route.get("dst"), route["dst_len"]))
+        other: Subnet = type(subnet)((route.get("dst"), route["dst_len"]))
         if not other.overlaps(subnet):
             continue
         outgoing = _name_of(kernel, route.get("oif"))

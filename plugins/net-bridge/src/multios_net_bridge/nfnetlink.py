@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from multios_net_bridge.netlink import (
+from multios.netlink.messages import (
     F_ACK,
     F_APPEND,
     F_CREATE,
@@ -31,7 +31,7 @@ NEW_TABLE, GET_TABLE, DELETE_TABLE, NEW_CHAIN, GET_CHAIN = 0, 1, 2, 3, 4
 NEW_RULE, DELETE_RULE, NEW_SET, NEW_ELEMENT, GET_ELEMENT, DELETE_ELEMENT = 6, 8, 9, 12, 13, 14
 GET_GENERATION = 16
 
-FAMILY_INET, FAMILY_IP, FAMILY_BRIDGE = 1, 2, 7
+FAMILY_INET, FAMILY_BRIDGE = 1, 7
 PREROUTING, INPUT, FORWARD, OUTPUT, POSTROUTING = range(5)
 INTERVAL, MAP, TIMEOUT, CONCATENATION = 4, 8, 16, 128
 INTERVAL_END = 1
@@ -41,7 +41,7 @@ CT_STATE, CT_STATUS = 0, 2
 ESTABLISHED_RELATED, DESTINATION_NAT = 2 | 4, 1 << 5
 LOCAL = 2  # RTN_LOCAL
 # Data types as nft(8) numbers them, so that it can print the sets; a concatenation is 6 bits a part.
-ADDRESS_TYPE, MAC_TYPE, PROTOCOL_TYPE, PORT_TYPE, INTERFACE_TYPE = 7, 9, 12, 13, 41
+MAC_TYPE, PROTOCOL_TYPE, PORT_TYPE, INTERFACE_TYPE = 9, 12, 13, 41
 
 _LIST_ELEMENT = 1
 _DATA_VALUE, _DATA_VERDICT = 1, 2
@@ -52,6 +52,25 @@ _CHUNK = 500
 def register(word: int) -> int:
     """The number of the 32-bit register ``word`` (NFT_REG32_00 …)."""
     return 8 + word
+
+
+class Family(NamedTuple):
+    """A protocol of addresses: its number, and an address's type (as nft(8) numbers them), length, and places in packets."""
+
+    number: int
+    address_type: int
+    length: int
+    source: int
+    destination: int
+
+    @property
+    def words(self) -> int:
+        """How many registers an address takes."""
+        return self.length // 4
+
+
+IPV4 = Family(2, 7, 4, 12, 16)
+IPV6 = Family(10, 8, 16, 8, 24)
 
 
 class Element(NamedTuple):
@@ -70,6 +89,7 @@ class Element(NamedTuple):
 class BaseChain(NamedTuple):
     """A chain that hangs on a hook; ``policy`` is ``ACCEPT`` or ``DROP``."""
 
+    family: str
     table: str
     name: str
     hook: int
@@ -79,7 +99,7 @@ class BaseChain(NamedTuple):
 class Batch:
     """Changes of one table, sent as one transaction by :func:`commit`."""
 
-    def __init__(self, table: str, family: int = FAMILY_IP) -> None:
+    def __init__(self, table: str, family: int = IPV4.number) -> None:
         self.table, self.family = table, family
         self.messages: list[Message] = []
 
@@ -154,25 +174,26 @@ class Batch:
             self._add(kind, flags, text(1, self.table), text(2, name), listed)
 
 
-def message(kind: int, flags: int, *parts: bytes, family: int = FAMILY_IP) -> Message:
+def message(kind: int, flags: int, *parts: bytes, family: int = IPV4.number) -> Message:
     """One nf_tables message."""
     return Message(_SUBSYSTEM << 8 | kind, flags, struct.pack(">BBH", family, 0, 0) + b"".join(parts))
 
 
-def commit(connection: Connection, batch: Batch) -> None:
-    """Send a batch; raises ``OSError``, and then nothing of it was done."""
-    if not batch.messages:
+def commit(connection: Connection, *batches: Batch) -> None:
+    """Send batches as one transaction; raises ``OSError``, and then nothing of them was done."""
+    messages = [item for batch in batches for item in batch.messages]
+    if not messages:
         return
     edge = struct.pack(">BBH", 0, 0, _SUBSYSTEM)
-    *before, last = batch.messages
+    *before, last = messages
     last = last._replace(flags=last.flags | F_ACK)
     connection.request([Message(_BEGIN, 0, edge), *before, last, Message(_END, 0, edge)])
 
 
-def read_elements(connection: Connection, table: str, name: str) -> set[Element]:
+def read_elements(connection: Connection, table: str, name: str, family: int = IPV4.number) -> set[Element]:
     """What a set holds; an absent table or set is empty."""
     try:
-        replies = connection.dump(message(GET_ELEMENT, 0, text(1, table), text(2, name)))
+        replies = connection.dump(message(GET_ELEMENT, 0, text(1, table), text(2, name), family=family))
     except OSError as error:
         if error.errno == errno.ENOENT:
             return set()
@@ -196,9 +217,9 @@ def load_meta(key: int, to: int) -> bytes:
     return _expression("meta", _number(2, key), _number(1, to))
 
 
-def load_source_address(to: int) -> bytes:
-    """Put the IPv4 source address into register ``to``."""
-    return _payload(to, 1, 12, 4)
+def load_source_address(family: Family, to: int) -> bytes:
+    """Put the source address into the registers from ``to``."""
+    return _payload(to, 1, family.source, family.length)
 
 
 def load_source_mac(to: int) -> bytes:
@@ -221,14 +242,29 @@ def load_arp_sender_address(to: int) -> bytes:
     return _payload(to, 1, 14, 4)
 
 
-def load_destination_address(to: int) -> bytes:
-    """Put the IPv4 destination address into register ``to``."""
-    return _payload(to, 1, 16, 4)
+def load_destination_address(family: Family, to: int) -> bytes:
+    """Put the destination address into the registers from ``to``."""
+    return _payload(to, 1, family.destination, family.length)
 
 
 def load_destination_port(to: int) -> bytes:
-    """Put the TCP or UDP destination port into register ``to``."""
+    """Put the TCP, UDP or SCTP destination port into register ``to``."""
     return _payload(to, 2, 2, 2)
+
+
+def is_icmp6(word: int) -> bytes:
+    """Go on only with ICMPv6 messages; uses register ``word``."""
+    return load_meta(L4PROTO, word) + equals(word, b"\x3a")
+
+
+def load_icmp_type(to: int) -> bytes:
+    """Put the type of an ICMP message into register ``to``."""
+    return _payload(to, 2, 0, 1)
+
+
+def load_advertised_address(to: int) -> bytes:
+    """Put the address of which a neighbour advertisement tells into the registers from ``to`` (RFC 4861, 4.4)."""
+    return _payload(to, 2, 8, IPV6.length)
 
 
 def load_connection(key: int, to: int) -> bytes:
@@ -279,9 +315,9 @@ def translate(name: str, number: int, where: int, to: int) -> bytes:
     return _expression("lookup", text(1, name), _number(2, where), _number(3, to), _number(4, number))
 
 
-def destination_nat(address: int, port: int) -> bytes:
+def destination_nat(family: Family, address: int, port: int) -> bytes:
     """Send the connection to the address and port in these registers."""
-    return _expression("nat", _number(1, 1), _number(2, FAMILY_IP), _number(3, address), _number(5, port))
+    return _expression("nat", _number(1, 1), _number(2, family.number), _number(3, address), _number(5, port))
 
 
 def masquerade() -> bytes:
@@ -300,14 +336,14 @@ def host_word(value: int) -> bytes:
 
 
 def base_chains(connection: Connection) -> Iterator[BaseChain]:
-    """Every base chain that sees IPv4 packets, whoever made it."""
-    for family in (FAMILY_INET, FAMILY_IP):
+    """Every base chain that sees IP packets, whoever made it."""
+    for family, called in ((FAMILY_INET, "inet"), (IPV4.number, "ip"), (IPV6.number, "ip6")):
         for reply in connection.dump(message(GET_CHAIN, 0, family=family)):
             fields = attributes(reply[4:])
             if 4 in fields and 5 in fields:
                 table, name = (fields[number].rstrip(b"\0").decode(errors="replace") for number in (1, 3))
                 hook = int.from_bytes(attributes(fields[4])[1], "big")
-                yield BaseChain(table, name, hook, int.from_bytes(fields[5], "big"))
+                yield BaseChain(called, table, name, hook, int.from_bytes(fields[5], "big"))
 
 
 def _expression(name: str, *parts: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from multios_net_bridge.netlink import F_ACK, F_CREATE, F_REPLACE, Message, attribute, nested, text
+from multios.netlink.messages import F_ACK, F_CREATE, F_REPLACE, Message, attribute, nested, text
 
 NEW_QUEUEING = 36
 _ROOT = 0xFFFFFFFF

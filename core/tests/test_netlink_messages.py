@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multios_net_bridge.netlink import NESTED, attribute, attributes, nested, text, unsigned, walk
-from multios_net_bridge.nfnetlink import Batch, Element
-from multios_net_bridge.ruleset import forward
+from multios.netlink.messages import NESTED, attribute, attributes, nested, text, unsigned, walk
 
 kinds = st.integers(1, 0x3FFF)
 pairs = st.lists(st.tuples(kinds, st.binary(max_size=200)), max_size=20)
@@ -63,22 +61,3 @@ def test_any_bytes_are_read_or_refused_never_read_past(data: bytes) -> None:
     except ValueError:
         return
     assert sum(len(payload) + 4 for _, payload in found) <= len(data)
-
-
-@given(st.integers(0, 2000))
-def test_no_message_of_a_large_batch_is_too_long(count: int) -> None:
-    batch = Batch("t")
-    batch.add_elements("s", [Element(struct.pack(">Q", number), bytes(8)) for number in range(count)])
-    listed = [attributes(message.payload[4:])[3] for message in batch.messages]
-    keys = [attributes(attributes(item)[1])[1] for payload in listed for _, item in walk(payload)]
-    assert keys == [struct.pack(">Q", number) for number in range(count)]
-
-
-@given(st.sampled_from(["", "127.0.0.1"]), st.sampled_from(["tcp", "udp"]), st.integers(1, 65535))
-def test_published_ports_differ_in_their_keys_only_by_what_they_are(
-    host: str, protocol: str, port: int
-) -> None:
-    name, element = forward(host, protocol, port, "10.0.0.2", 80)
-    assert (name, len(element.key)) == (("bound", 12) if host else ("ports", 8))
-    assert element.data == bytes([10, 0, 0, 2, 0, 80, 0, 0])
-    assert element.key[-4:-2] == port.to_bytes(2, "big")
