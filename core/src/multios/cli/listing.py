@@ -23,9 +23,14 @@ def ports_text(ports: list[dict[str, Any]]) -> str:
     parts = []
     for port in ports:
         inside = f"{port['container']}/{port.get('protocol') or 'tcp'}"
-        host = port.get("host")
-        parts.append(f"{port.get('address') or '0.0.0.0'}:{host}->{inside}" if host else inside)
+        parts.append(f"{published_at(port)}->{inside}" if port.get("host") else inside)
     return ", ".join(parts)
+
+
+def published_at(port: dict[str, Any]) -> str:
+    """``0.0.0.0:8080`` or ``[::]:8080``: where on the host a port is published."""
+    address = port.get("address") or "0.0.0.0"
+    return f"[{address}]:{port['host']}" if ":" in address else f"{address}:{port['host']}"
 
 
 def _columns(whole: bool) -> Columns:

@@ -6,6 +6,7 @@ import sys
 
 from multios.cli.container_config import ports
 from multios.cli.grammar import FLAG, Argument, Command, Option
+from multios.cli.listing import published_at
 from multios.errors import NotFound
 
 TYPE_CHECKING = False
@@ -18,12 +19,7 @@ if TYPE_CHECKING:
 
 def lines(published: list[dict[str, Any]]) -> list[str]:
     """``80/tcp -> 0.0.0.0:8080`` for each, as docker and podman show it."""
-    return [f"{port['container']}/{port['protocol']} -> {_host(port)}" for port in published]
-
-
-def _host(port: dict[str, Any]) -> str:
-    address = port["address"] or "0.0.0.0"
-    return f"[{address}]:{port['host']}" if ":" in address else f"{address}:{port['host']}"
+    return [f"{port['container']}/{port['protocol']} -> {published_at(port)}" for port in published]
 
 
 def _port(values: Values, context: Context) -> int:
@@ -39,7 +35,7 @@ def _port(values: Values, context: Context) -> int:
             f"container {values['ref']!r} has no published port {values['port']}",
             f"see 'multios-container port {values['ref']}'",
         )
-    text = [_host(port) for port in chosen] if wanted else lines(chosen)
+    text = [published_at(port) for port in chosen] if wanted else lines(chosen)
     sys.stdout.write("".join(f"{line}\n" for line in text))
     return 0
 

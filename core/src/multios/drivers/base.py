@@ -35,6 +35,7 @@ class Capability(enum.StrEnum):
     PUBLISH = "publish"
     GATEWAY = "gateway"
     IPV6 = "ipv6"
+    MAC = "mac"
     INTERNAL = "internal"
     ISOLATE = "isolate"
     EGRESS = "egress"

@@ -17,6 +17,7 @@ class NetworkDriver(Driver):
     ``PUBLISH``       the host's ports are forwarded (:meth:`publish`)
     ``GATEWAY``       the host has the gateway's address, and names are served there (:meth:`serve_names`)
     ``IPV6``          ``subnet6`` and ``address6`` are honoured
+    ``MAC``           an endpoint's ``mac`` is its interface's; without it the driver's choice counts
     ``INTERNAL``      a network may have no way to the outside
     ``ISOLATE``       a network's containers may be kept from each other
     ``EGRESS``        an endpoint may be confined to some destinations (``egress``, :meth:`permit`)

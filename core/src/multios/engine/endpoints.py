@@ -34,8 +34,8 @@ class Endpoints:
         for endpoint in database.endpoints():
             self.used.setdefault(endpoint.network_id, {})[endpoint.address] = endpoint
 
-    def reserve(self, network: Network, wanted: Wanted) -> Endpoint:
-        """An endpoint with an address of its own, recorded before it is used."""
+    def reserve(self, network: Network, wanted: Wanted, has_mac: bool = True) -> Endpoint:
+        """An endpoint with an address, and where its driver has that a MAC, of its own; recorded before it is used."""
         used = self.used.setdefault(network.id, {})
         address = self._address(network, wanted.attachment.address, list(used.values()))
         networking = wanted.container.config.networking
@@ -47,7 +47,7 @@ class Endpoints:
             network_id=network.id,
             address=f"{address}/{prefix}",
             gateway=network.gateway,
-            mac=self._mac(wanted.attachment.mac, address, list(used.values())),
+            mac=self._mac(wanted.attachment.mac, address, list(used.values())) if has_mac else "",
             interface=wanted.interface,
             host_interface=f"mv{endpoint_id[:12]}",
             address6=self._address6(network, wanted.attachment.address6, address, list(used.values())),

@@ -284,7 +284,9 @@ class Networks:
         with self._lock:
             if self._networks.get(network.name) != network:
                 raise Conflict(f"network {network.name!r} has just been removed", "create it again")
-            return self.endpoints.reserve(network, wanted)
+            return self.endpoints.reserve(
+                network, wanted, Capability.MAC in self.driver(network).capabilities
+            )
 
     def release(self, endpoint: Endpoint) -> None:
         """Give an endpoint's address back; absent is no error."""
@@ -326,6 +328,7 @@ def _check_capable_of_endpoint(driver: NetworkDriver, network: Network, wanted: 
     _refuse(
         driver,
         (Capability.EGRESS, bool(networking.egress_allow), "egress allow-lists"),
+        (Capability.MAC, bool(wanted.attachment.mac), "MACs of one's choice"),
         (Capability.BANDWIDTH, bool(networking.bandwidth_in or networking.bandwidth_out), "bandwidth limits"),
     )
 

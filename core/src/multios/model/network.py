@@ -43,6 +43,7 @@ class Endpoint:
     """With prefix length: ``172.17.0.2/16``."""
     gateway: str
     mac: str
+    """Empty where the driver chooses."""
     interface: str = "eth0"
     """Its name inside the container."""
     host_interface: str = ""

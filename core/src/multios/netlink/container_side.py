@@ -69,8 +69,8 @@ def configure(
         connection.request([*addresses, up, *routes, *further(index)])
 
 
-def faults(endpoint: Endpoint, netns: int, default: DefaultRoute) -> list[str]:
-    """What is not as :func:`configure` left it, in words."""
+def faults(endpoint: Endpoint, netns: int, default: DefaultRoute, own_mac: bool = True) -> list[str]:
+    """What is not as :func:`configure` left it, in words; ``own_mac``: the endpoint's MAC is the interface's."""
     with inside(netns):
         connection = Connection(interfaces.PROTOCOL)
     with closing(connection):
@@ -80,7 +80,7 @@ def faults(endpoint: Endpoint, netns: int, default: DefaultRoute) -> list[str]:
         found = []
         if not link.up:
             found.append(f"interface {endpoint.interface} is down in the container")
-        if link.mac != endpoint.mac.lower():
+        if own_mac and link.mac != endpoint.mac.lower():
             found.append(f"interface {endpoint.interface} has MAC {link.mac}, not {endpoint.mac}")
         for own in _own(endpoint):
             if not _has_address(connection, own, link.index):

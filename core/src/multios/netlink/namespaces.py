@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +28,21 @@ def inside(netns: int) -> Iterator[None]:
         os.close(home)
 
 
-def leave_for_new() -> None:
-    """Put the calling thread for good into a network namespace of its own; unshare(2)."""
-    _kernel.unshare(CLONE_NEWNET)
+def in_new_namespace(action: Callable[[], None]) -> OSError | None:
+    """Do something in a network namespace of its own, which vanishes with it; the error that it ended with."""
+    outcome: list[OSError] = []
+
+    def attempt() -> None:
+        try:
+            _kernel.unshare(CLONE_NEWNET)
+            action()
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return outcome[0] if outcome else None
 
 
 def write_setting(path: str, value: str) -> None:

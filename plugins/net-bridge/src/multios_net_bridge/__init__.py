@@ -51,6 +51,7 @@ class BridgeNetwork(NetworkDriver):
             Capability.PUBLISH,
             Capability.GATEWAY,
             Capability.IPV6,
+            Capability.MAC,
             Capability.INTERNAL,
             Capability.ISOLATE,
             Capability.EGRESS,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 from multios.model.health import Health, HealthCheck
 from multios.netlink import interfaces
 from multios.netlink.messages import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
-from multios.netlink.namespaces import leave_for_new, read_setting
+from multios.netlink.namespaces import in_new_namespace, read_setting
 from multios_net_bridge import guard, nfnetlink, rates
 
 _LOOPBACK = 1  # its index in every network namespace
@@ -43,7 +42,7 @@ def _links() -> HealthCheck:
         )
         for kind in ("bridge", "veth")
     ]
-    if error := _attempt(lambda: _request(links)):
+    if error := in_new_namespace(lambda: _request(links)):
         return HealthCheck(subject, Health.FAIL, f"cannot be made: {error}", "run `modprobe -a bridge veth`")
     return HealthCheck(subject, Health.OK, "can be made")
 
@@ -52,7 +51,7 @@ def _tbf() -> HealthCheck:
     subject = "bandwidth limits (tbf)"
     if os.geteuid() != 0:
         return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
-    if error := _attempt(lambda: _request([rates.limit(_LOOPBACK, 1_000_000)])):
+    if error := in_new_namespace(lambda: _request([rates.limit(_LOOPBACK, 1_000_000)])):
         return HealthCheck(
             subject,
             Health.WARN,
@@ -71,7 +70,7 @@ def _source_guard() -> HealthCheck:
         with closing(Connection(nfnetlink.PROTOCOL)) as connection:
             guard.make_probe(connection)
 
-    if error := _attempt(probe):
+    if error := in_new_namespace(probe):
         return HealthCheck(
             subject,
             Health.WARN,
@@ -84,23 +83,6 @@ def _source_guard() -> HealthCheck:
 def _request(messages: list[Message]) -> None:
     with closing(Connection(interfaces.PROTOCOL)) as connection:
         connection.request(messages)
-
-
-def _attempt(action: Callable[[], None]) -> OSError | None:
-    """Do something in a network namespace of a thread's own, which vanishes with it."""
-    outcome: list[OSError] = []
-
-    def attempt() -> None:
-        try:
-            leave_for_new()
-            action()
-        except OSError as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    thread.join()
-    return outcome[0] if outcome else None
 
 
 def _nftables() -> HealthCheck:

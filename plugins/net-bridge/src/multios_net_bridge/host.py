@@ -126,9 +126,10 @@ class Host:
 
     def publish(self, endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> None:
         """Forward the ports: all, or none."""
-        forwards = _forwards(endpoint, ports)
         for port in ports:
+            check_port(port, endpoint)
             check_free(port, is_dual=bool(endpoint.address6))
+        forwards = _forwards(endpoint, ports)
         listed = ", ".join(f"{port.host}/{port.protocol}" for port in ports)
         try:
             self.firewall.publish(forwards)
@@ -186,7 +187,6 @@ def _forwards(endpoint: Endpoint, ports: tuple[PortMapping, ...]) -> list[Forwar
     own = [text.partition("/")[0] for text in (endpoint.address, endpoint.address6) if text]
     found = []
     for port in ports:
-        check_port(port, endpoint)
         bound = "" if port.address in ("0.0.0.0", "::") else port.address
         for address in own:
             if not port.address or (":" in port.address) == (":" in address):
