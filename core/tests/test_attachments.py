@@ -20,7 +20,7 @@ from multios.model.container import Attachment, Container
 from multios.model.network import Network, PortMapping
 
 LAB = NetworkRequest(subnet="10.198.0.0/24")
-EVERYTHING = frozenset(Capability) - {Capability.GATEWAY}
+EVERYTHING = frozenset(Capability) - {Capability.GATEWAY, Capability.NAMES_INSIDE}
 
 
 @pytest.fixture(autouse=True)

@@ -96,11 +96,17 @@ class World:
         self.run = run
         self.learned: list[tuple[str, str, tuple[str, ...], int]] = []
         self.refuse = False
+        self.insides: dict[str, Namespace] = {}
         self.names = self.daemon()
         self.ports = {network.id: self.names.serve(network) for network in (NET, OTHER)}
 
     def daemon(self) -> Names:
-        return Names(self.run, self._learn)
+        return Names(self.run, self._learn, self._open)
+
+    def _open(self, container_id: str) -> int:
+        if container_id not in self.insides:
+            raise MultiosError("it has ended", "")
+        return os.dup(self.insides[container_id].descriptor)
 
     def _learn(self, *told: Any) -> None:
         if self.refuse:
@@ -306,6 +312,90 @@ def test_it_ends_with_its_last_network_and_daemon(world: World) -> None:
     assert world.pid() == before
     world.names.close()
     eventually(lambda: world.pid() == 0)
+
+
+def inside_of(world: World, container_id: str) -> Namespace:
+    """A container's namespace in which names are served."""
+    namespace = world.insides[container_id] = Namespace.new()
+    world.names.serve_inside(container_id, namespace.descriptor)
+    return namespace
+
+
+def told_inside(where: Namespace, name: str) -> list[str]:
+    """What is told at 127.0.0.11, over UDP and TCP alike."""
+    answers = []
+    with where.entered():
+        for send in (dns.query.udp, dns.query.tcp):
+            message = send(dns.message.make_query(name, "A"), "127.0.0.11", timeout=5)
+            answers.append(
+                [item.to_text() for part in message.answer for item in part]
+                or [dns.rcode.to_text(message.rcode())]
+            )
+    assert answers[0] == answers[1]
+    return answers[0]
+
+
+def test_names_are_told_inside_a_container_that_reaches_no_gateway(world: World, upstream: Server) -> None:
+    one = world.put(2, "one", network=OTHER)
+    world.put(3, "two")
+    world.put(4, "three", network=OTHER)
+    namespace = inside_of(world, one.container_id)
+    assert told_inside(namespace, "three") == ["127.62.0.4"]
+    assert told_inside(namespace, "two") == ["NXDOMAIN"], "it is not on that network"
+    assert told_inside(namespace, "www.example.org") == ["192.0.2.42"]
+    world.names.serve_inside(one.container_id, namespace.descriptor)
+    assert told_inside(namespace, "three") == ["127.62.0.4"]
+    namespace.close()
+
+
+def test_nothing_of_ours_keeps_a_namespace_in_which_names_are_no_longer_told(world: World) -> None:
+    one = world.put(2, "one")
+    namespace = inside_of(world, one.container_id)
+    world.names.stop_inside(one.container_id)
+    world.names.stop_inside(one.container_id)
+    with namespace.entered(), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as free:
+        free.bind(("127.0.0.11", 53))
+    namespace.close()
+
+
+def test_names_inside_survive_the_daemon_and_the_resolver(world: World) -> None:
+    one = world.put(2, "one")
+    namespace = inside_of(world, one.container_id)
+    gone = world.put(5, "gone")
+    inside_of(world, gone.container_id)
+    world.names.close()
+    world.names = world.daemon()
+    world.names.serve_inside(one.container_id, -1)  # it is served already: the descriptor is not looked at
+    assert told_inside(namespace, "one") == ["127.61.0.2"]
+    for network in (NET, OTHER):
+        world.names.serve(network)
+    world.put(2, "one")
+    world.insides.pop(gone.container_id).close()
+    former = world.pid()
+    os.kill(former, signal.SIGKILL)
+    eventually(lambda: world.pid() not in (0, former))
+    eventually(lambda: _answers_inside(namespace, "one"))
+    assert told_inside(namespace, "one") == ["127.61.0.2"]
+    world.names.stop_inside(gone.container_id)
+    namespace.close()
+
+
+def _answers_inside(where: Namespace, name: str) -> bool:
+    try:
+        with where.entered():
+            dns.query.udp(dns.message.make_query(name, "A"), "127.0.0.11", timeout=0.5)
+        return True
+    except Exception:
+        return False
+
+
+def test_a_taken_port_inside_is_said(world: World) -> None:
+    with Namespace.new().entered(), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
+        taken.bind(("0.0.0.0", 53))
+        here = Namespace.current()
+        with pytest.raises(MultiosError, match="serve names inside the container"):
+            world.names.serve_inside("c2", here.descriptor)
+        here.close()
 
 
 def test_garbage_is_borne(world: World) -> None:

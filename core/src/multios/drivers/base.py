@@ -34,6 +34,7 @@ class Capability(enum.StrEnum):
     ROOTLESS = "rootless"
     PUBLISH = "publish"
     GATEWAY = "gateway"
+    NAMES_INSIDE = "names_inside"
     IPV6 = "ipv6"
     MAC = "mac"
     INTERNAL = "internal"

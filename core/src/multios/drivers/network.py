@@ -16,6 +16,7 @@ class NetworkDriver(Driver):
 
     ``PUBLISH``       the host's ports are forwarded (:meth:`publish`)
     ``GATEWAY``       the host has the gateway's address, and names are served there (:meth:`serve_names`)
+    ``NAMES_INSIDE``  containers do not reach the host: the engine serves names inside each, at 127.0.0.11
     ``IPV6``          ``subnet6`` and ``address6`` are honoured
     ``MAC``           an endpoint's ``mac`` is its interface's; without it the driver's choice counts
     ``INTERNAL``      a network may have no way to the outside

@@ -16,7 +16,7 @@ from multios.drivers.base import Capability
 from multios.engine.caller import Caller
 from multios.engine.endpoints import Wanted, confinement
 from multios.engine.host_ports import HostPorts, clash
-from multios.engine.names import Names
+from multios.engine.names import INSIDE, Names
 from multios.engine.network_files import write_files
 from multios.engine.networks import BUILT_IN, Networks
 from multios.engine.registry import RUNNING, Registry
@@ -77,6 +77,15 @@ class Attachments:
         """The created container's namespace on its networks, and its names known there."""
         for network, endpoint in attached:
             self._attach_one(container, network, endpoint, netns, steps)
+        self._serve_inside(container, attached, netns, steps)
+
+    def _serve_inside(self, container: Container, attached: list[Attached], netns: int, steps: Steps) -> None:
+        if self._has_names_inside(attached):
+            steps.do(
+                "serve names inside",
+                lambda: self._names.serve_inside(container.id, netns),
+                lambda: self._names.stop_inside(container.id),
+            )
 
     def _attach_one(
         self, container: Container, network: Network, endpoint: Endpoint, netns: int, steps: Steps
@@ -137,6 +146,7 @@ class Attachments:
         steps.later("create container", delete_container)
         for network, endpoint in attached:
             self._clear_one(container, network, endpoint, steps)
+        steps.later("serve names inside", lambda: self._names.stop_inside(container.id))
 
     def _clear_one(self, container: Container, network: Network, endpoint: Endpoint, steps: Steps) -> None:
         driver = self._networks.driver
@@ -160,6 +170,9 @@ class Attachments:
         for network, endpoint in attached:
             self._networks.ensure(network.name, Caller(container.owner, container.owner))
             self._networks.driver(network).restore(network, endpoint)
+        if self._has_names_inside(attached):
+            with self._opened(container) as netns:
+                self._names.serve_inside(container.id, netns)
         if container.ports and attached:
             network, endpoint = self._door(attached)
             self._networks.driver(network).publish(network, endpoint, container.ports)
@@ -186,6 +199,7 @@ class Attachments:
         with Steps() as steps, self._opened(container) as netns:
             pair = self._reserve_one(container, network.name, wanted, steps)
             self._attach_one(changed, *pair, netns, steps)
+            self._serve_inside(changed, [pair], netns, steps)
             self._rewire(changed, attached, [*attached, pair], steps)
 
     def disconnect(self, container: Container, network: Network) -> None:
@@ -210,6 +224,8 @@ class Attachments:
         with Steps() as steps:
             self._rewire(changed, attached, rest, steps)
         if pair is not None:
+            if not self._has_names_inside(rest):
+                self._names.stop_inside(container.id)
             leaving = Steps()
             leaving.later("reserve address", lambda: self._networks.release(pair[1]))
             self._clear_one(replace(container, ports=()), *pair, leaving)
@@ -307,12 +323,17 @@ class Attachments:
     # --- details ------------------------------------------------------------------------------------
 
     def _write_files(self, container: Container, attached: list[Attached]) -> None:
-        resolvers = [network.gateway for network, _ in attached if self._networks.has_names(network)]
+        resolvers = [network.gateway for network, _ in attached if self._networks.has_gateway(network)]
+        if not resolvers and self._has_names_inside(attached):
+            resolvers = [INSIDE]
         write_files(self._directory(container), container, [endpoint for _, endpoint in attached], resolvers)
 
-    @contextmanager
-    def _opened(self, container: Container) -> Iterator[int]:
+    def _has_names_inside(self, attached: list[Attached]) -> bool:
+        return any(self._networks.has_names_inside(network) for network, _ in attached)
+
+    def open_namespace(self, container_id: str) -> int:
         """A running container's network namespace, surely its own: its process is there when it has been opened."""
+        container = self._registry.current(container_id)
         process, netns = self._open_process(container), -1
         try:
             netns = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -323,6 +344,11 @@ class Attachments:
             raise Conflict(f"container {container.name!r} has just ended", "try again") from None
         finally:
             os.close(process)
+        return netns
+
+    @contextmanager
+    def _opened(self, container: Container) -> Iterator[int]:
+        netns = self.open_namespace(container.id)
         try:
             yield netns
         finally:

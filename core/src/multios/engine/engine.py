@@ -62,7 +62,7 @@ class Engine:
         self.registry = Registry(self.database)
         self.events = Events(self.hooks.event)
         self.volumes = Volumes(self.database, data / "volumes", self._users_of_volume)
-        self.names = Names(run, self._learned)
+        self.names = Names(run, self._learned, self._open_namespace)
         self.networks = Networks(
             self.database,
             self.drivers.network,
@@ -178,6 +178,9 @@ class Engine:
 
     def _learned(self, endpoint_id: str, name: str, addresses: tuple[str, ...], seconds: int) -> None:
         self.containers.attachments.learned(endpoint_id, name, addresses, seconds)
+
+    def _open_namespace(self, container_id: str) -> int:
+        return self.containers.attachments.open_namespace(container_id)
 
     def _users_of_volume(self, name: str) -> list[str]:
         return [

@@ -5,6 +5,7 @@ The resolver outlives the daemon; the next one takes it over. One that dies is s
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -21,14 +22,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from multios.errors import StepFailed, Unavailable
+from multios.errors import MultiosError, StepFailed, Unavailable
 from multios.model.json import to_json
 from multios.model.network import NamedEndpoint, Network
+from multios.netlink.namespaces import inside
 from multios.resolver.control import LARGEST, VERSION
 
 log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
+INSIDE = "127.0.0.11"
+"""Where names are asked for inside a container that reaches no gateway of ours."""
 FALLBACK_RESOLVERS = ("1.1.1.1", "8.8.8.8")
 _READY_SECONDS, _ANSWER_SECONDS, _WATCH_SECONDS, _RETRY_SECONDS = 10.0, 5.0, 2.0, 1.0
 _MOST_SERVERS = 3  # resolv.conf(5), MAXNS
@@ -45,15 +49,17 @@ class _Gone(Exception):
 class Names:
     """Safe from any thread. Nothing is started before the first network is served.
 
-    ``run`` is ``exec_root``. ``learned(endpoint_id, name, addresses, seconds)`` is called when a confined endpoint is
+    ``run`` is ``exec_root``. ``open_namespace(container_id)`` gives a descriptor of a running container's network
+    namespace, or raises a ``MultiosError``. ``learned(endpoint_id, name, addresses, seconds)`` is called when a confined endpoint is
     about to be told addresses of a name that it may ask for; when it raises, the endpoint is not told.
     """
 
-    def __init__(self, run: Path, learned: Learned) -> None:
-        self._run, self._learned = run, learned
+    def __init__(self, run: Path, learned: Learned, open_namespace: Callable[[str], int]) -> None:
+        self._run, self._learned, self._open_namespace = run, learned, open_namespace
         self._lock = threading.RLock()
         self._ports: dict[str, int] = {}
         self._networks: dict[str, Network] = {}
+        self._inside: set[str] = set()
         self._hosts: dict[str, NamedEndpoint] = {}
         self._link: _Link | None = None
         self._closing = False
@@ -75,6 +81,24 @@ class Names:
                 self._ports.pop(network_id, None)
                 self._request({"do": "stop", "network": network_id})
 
+    def serve_inside(self, container_id: str, netns: int) -> None:
+        """Answer a container at 127.0.0.11 of its own; again is no error, and does nothing while it is served.
+
+        ``netns`` is a descriptor of its network namespace, and stays the caller's.
+        """
+        with self._lock:
+            self._connected()  # the resolver may have it since the former daemon
+            if container_id not in self._inside:
+                self._serve_inside(container_id, netns)
+                self._inside.add(container_id)
+
+    def stop_inside(self, container_id: str) -> None:
+        """Answer it no longer, so that its namespace can go; one that is not served is no error."""
+        with self._lock:
+            if container_id in self._inside:
+                self._inside.discard(container_id)
+                self._request({"do": "stop", "inside": container_id})
+
     def put(self, endpoint: NamedEndpoint) -> None:
         """Know an endpoint, or know it anew; on return it is found."""
         with self._lock:
@@ -91,7 +115,7 @@ class Names:
         """Know these and no others."""
         with self._lock:
             self._hosts = {endpoint.endpoint_id: endpoint for endpoint in endpoints}
-            if self._networks:
+            if self._networks or self._inside:
                 self._tell_hosts()
 
     def close(self) -> None:
@@ -139,6 +163,20 @@ class Names:
         self._ports[network.id] = port
         return port
 
+    def _serve_inside(self, container_id: str, netns: int) -> None:
+        try:
+            with inside(netns):
+                sockets = _open_inside()
+        except OSError as error:
+            raise StepFailed(
+                "serve names inside the container", str(error), "see the daemon's log"
+            ) from error
+        try:
+            self._request({"do": "serve", "inside": container_id}, sockets)
+        finally:
+            for one in sockets:
+                one.close()
+
     def _tell_hosts(self) -> None:
         rows = [to_json(host) for host in self._hosts.values()]
         parts = [rows[start : start + _HOSTS_A_MESSAGE] for start in range(0, len(rows), _HOSTS_A_MESSAGE)]
@@ -171,6 +209,7 @@ class Names:
             link.close()
             return None
         self._ports = {**known["ports"], **self._ports}
+        self._inside |= set(known["inside"])
         return link, False
 
     def _started(self) -> tuple[_Link, bool]:
@@ -188,6 +227,16 @@ class Names:
                 self._serve(network)
             except StepFailed as error:  # the network is being made whole, or was taken away
                 log.warning("%s: %s", error.step, error.cause)
+        for container_id in sorted(self._inside):
+            try:
+                netns = self._open_namespace(container_id)
+                try:
+                    self._serve_inside(container_id, netns)
+                finally:
+                    os.close(netns)
+            except MultiosError as error:  # it has just ended
+                self._inside.discard(container_id)
+                log.warning("%s: %s", container_id[:12], error.cause)
         if self._hosts:
             self._tell_hosts()
 
@@ -208,7 +257,7 @@ class Names:
         """The resolver has died: containers must not wait for names until somebody asks for something."""
         while not self._closing:
             with self._lock:
-                if self._closing or self._link is not link or not self._networks:
+                if self._closing or self._link is not link or not (self._networks or self._inside):
                     return
                 self._link = None
                 log.warning("the name server of networks has ended; starting it again")
@@ -339,23 +388,42 @@ def _listen(network: Network, wanted: int) -> tuple[int, list[socket.socket]]:
         sockets: list[socket.socket] = []
         try:
             for address in addresses:
-                for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-                    one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-                    sockets.append(one)
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, network.interface.encode())
-                    if kind == socket.SOCK_STREAM:
-                        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    one.bind((address, port))
-                    port = one.getsockname()[1]
-                    if kind == socket.SOCK_STREAM:
-                        one.listen(64)
+                port = _add_sockets(sockets, address, port, network.interface)
             return port, sockets
         except OSError as error:
             for one in sockets:
                 one.close()
-            if error.errno != 98 or attempt == _PORT_ATTEMPTS - 1:  # EADDRINUSE
+            if error.errno != errno.EADDRINUSE or attempt == _PORT_ATTEMPTS - 1:
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def _open_inside() -> list[socket.socket]:
+    """UDP and TCP sockets in the calling thread's namespace, a container's."""
+    sockets: list[socket.socket] = []
+    try:
+        _add_sockets(sockets, INSIDE, 53)
+    except BaseException:
+        for one in sockets:
+            one.close()
+        raise
+    return sockets
+
+
+def _add_sockets(sockets: list[socket.socket], address: str, port: int, interface: str = "") -> int:
+    """Add a UDP and a TCP socket on one port of an address; the port."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
+        sockets.append(one)
+        if interface:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+        if kind == socket.SOCK_STREAM:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind((address, port))
+        port = one.getsockname()[1]
+        if kind == socket.SOCK_STREAM:
+            one.listen(64)
+    return port
 
 
 def _spawn(run: Path) -> None:

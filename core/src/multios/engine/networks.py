@@ -268,9 +268,17 @@ class Networks:
         """The driver that serves a network."""
         return self._driver_of(network.driver)
 
-    def has_names(self, network: Network) -> bool:
+    def has_gateway(self, network: Network) -> bool:
         """Whether names are served at its gateway."""
         return Capability.GATEWAY in self.driver(network).capabilities
+
+    def has_names_inside(self, network: Network) -> bool:
+        """Whether names are served inside its containers."""
+        return Capability.NAMES_INSIDE in self.driver(network).capabilities
+
+    def has_names(self, network: Network) -> bool:
+        """Whether names are served at all."""
+        return self.has_gateway(network) or self.has_names_inside(network)
 
     def _serve_names(self, network: Network, driver: NetworkDriver) -> None:
         if Capability.GATEWAY in driver.capabilities:

@@ -3,9 +3,9 @@
 ============ ================================================= ==========================================
 ``do``       beside                                            answer
 ============ ================================================= ==========================================
-``hello``    ``version``                                       ``{"version", "ports": {network: port}}``
-``serve``    ``network``, ``port``, sockets                    ``{}``
-``stop``     ``network``                                       ``{}``
+``hello``    ``version``                                       ``{"version", "ports": {network: port}, "inside": [container]}``
+``serve``    ``network`` and ``port``, or ``inside``, sockets  ``{}``
+``stop``     ``network`` or ``inside``                         ``{}``
 ``put``      ``host``                                          ``{}``
 ``remove``   ``id``                                            ``{}``
 ``replace``  ``hosts``, ``last``: in several parts             ``{}``
@@ -27,7 +27,7 @@ from multios.resolver.service import Service
 from multios.resolver.upstream import Upstream
 from multios.resolver.zones import Host, Zones
 
-VERSION = 1
+VERSION = 2
 LARGEST = 128 * 1024
 MOST_DESCRIPTORS = 4
 
@@ -68,7 +68,7 @@ class Control:
             data, descriptors = b"", []
         if not data:
             self._forget_daemon()
-            if not self._service.ports:
+            if not self._service.is_asked:
                 self._loop.stop()
             return
         sockets = [socket.socket(fileno=descriptor) for descriptor in descriptors]
@@ -85,13 +85,19 @@ class Control:
     # --- what it does -------------------------------------------------------------------------------
 
     def _do_hello(self, message: dict[str, Any], sockets: list[socket.socket]) -> dict[str, Any]:
-        return {"version": VERSION, "ports": self._service.ports}
+        return {"version": VERSION, "ports": self._service.ports, "inside": sorted(self._service.inside)}
 
     def _do_serve(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
-        self._service.serve(message["network"], message["port"], sockets)
+        if "inside" in message:
+            self._service.serve_inside(message["inside"], sockets)
+        else:
+            self._service.serve(message["network"], message["port"], sockets)
 
     def _do_stop(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
-        self._service.stop(message["network"])
+        if "inside" in message:
+            self._service.stop_inside(message["inside"])
+        else:
+            self._service.stop(message["network"])
 
     def _do_put(self, message: dict[str, Any], sockets: list[socket.socket]) -> None:
         self._zones.put(_host(message["host"]))

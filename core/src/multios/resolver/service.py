@@ -1,4 +1,4 @@
-"""Answering containers: over UDP and TCP, at each network's gateway."""
+"""Answering containers: over UDP and TCP, at each network's gateway, or inside containers that reach none of ours."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ TTL = 5
 """Seconds that an answer of ours may be kept: a container that was replaced is found soon."""
 IDLE_SECONDS = 10.0
 MOST_STREAMS = 256
-MOST_STREAMS_A_NETWORK = 64
+MOST_STREAMS_A_PLACE = 64
 _AT_ONCE = 64
 _LARGEST_STREAM = 65535
 
 Reply = Callable[[bytes], None]
+Asker = Callable[[str], Host | None]
+"""Who asks from this address at a socket."""
 Learned = Callable[[Host, str, tuple[str, ...], int, Callable[[bool], None]], None]
 """Tells the daemon what a confined endpoint was told, and is told whether it may be."""
 
@@ -33,52 +35,76 @@ class Service:
 
     def __init__(self, loop: Loop, zones: Zones, upstream: Upstream, learned: Learned) -> None:
         self._loop, self._zones, self._upstream, self._learned = loop, zones, upstream, learned
-        self._sockets: dict[str, list[socket.socket]] = {}
+        self._sockets: dict[tuple[str, str], list[socket.socket]] = {}
         self.ports: dict[str, int] = {}
         """Served networks, and the port at their gateways."""
+        self.inside: set[str] = set()
+        """Containers with sockets of ours inside."""
         self._streams: dict[int, _Stream] = {}
         loop.every_tick(self._tick)
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody could ask."""
+        return bool(self._sockets)
+
     def serve(self, network_id: str, port: int, sockets: list[socket.socket]) -> None:
-        """Answer at these sockets, and no longer at former ones of the network."""
-        self.stop(network_id)
-        self._sockets[network_id], self.ports[network_id] = sockets, port
-        for one in sockets:
-            one.setblocking(False)
-            if one.type == socket.SOCK_DGRAM:
-                self._loop.add(one.fileno(), lambda events, one=one: self._datagrams(network_id, one))  # type: ignore[misc]
-            else:
-                self._loop.add(one.fileno(), lambda events, one=one: self._accept(network_id, one))  # type: ignore[misc]
+        """Answer at a network's gateway, at these sockets, and no longer at former ones of it."""
+        self.ports[network_id] = port
+        self._serve(("network", network_id), sockets, lambda source: self._zones.asker(network_id, source))
 
     def stop(self, network_id: str) -> None:
         """Close a network's sockets; one that is not served is no error."""
         self.ports.pop(network_id, None)
-        for one in self._sockets.pop(network_id, []):
+        self._stop(("network", network_id))
+
+    def serve_inside(self, container_id: str, sockets: list[socket.socket]) -> None:
+        """Answer a container at sockets in its own namespace: whoever asks there is the container."""
+        self.inside.add(container_id)
+        self._serve(("inside", container_id), sockets, lambda source: self._zones.of_container(container_id))
+
+    def stop_inside(self, container_id: str) -> None:
+        """Close a container's sockets, which else would keep its namespace; one that has none is no error."""
+        self.inside.discard(container_id)
+        self._stop(("inside", container_id))
+
+    def _serve(self, place: tuple[str, str], sockets: list[socket.socket], asker: Asker) -> None:
+        self._stop(place)
+        self._sockets[place] = sockets
+        for one in sockets:
+            one.setblocking(False)
+            if one.type == socket.SOCK_DGRAM:
+                self._loop.add(one.fileno(), lambda events, one=one: self._datagrams(asker, one))  # type: ignore[misc]
+            else:
+                self._loop.add(one.fileno(), lambda events, one=one: self._accept(place, asker, one))  # type: ignore[misc]
+
+    def _stop(self, place: tuple[str, str]) -> None:
+        for one in self._sockets.pop(place, []):
             self._loop.remove(one.fileno())
             one.close()
-        for stream in [item for item in self._streams.values() if item.network_id == network_id]:
+        for stream in [item for item in self._streams.values() if item.place == place]:
             stream.close()
 
     # --- sockets ------------------------------------------------------------------------------------
 
-    def _datagrams(self, network_id: str, one: socket.socket) -> None:
+    def _datagrams(self, asker: Asker, one: socket.socket) -> None:
         for _ in range(_AT_ONCE):
             try:
                 data, source = one.recvfrom(4096)
             except OSError:  # no more of them, or the interface has gone
                 return
-            self.handle(network_id, source[0], data, False, _sender(one, source))
+            self.handle(asker(source[0]), data, False, _sender(one, source))
 
-    def _accept(self, network_id: str, one: socket.socket) -> None:
+    def _accept(self, place: tuple[str, str], asker: Asker, one: socket.socket) -> None:
         try:
             connection, source = one.accept()
         except OSError:  # it has hung up
             return
-        near = sum(item.network_id == network_id for item in self._streams.values())
-        if len(self._streams) >= MOST_STREAMS or near >= MOST_STREAMS_A_NETWORK:
+        near = sum(item.place == place for item in self._streams.values())
+        if len(self._streams) >= MOST_STREAMS or near >= MOST_STREAMS_A_PLACE:
             connection.close()
             return
-        stream = _Stream(self, self._loop, network_id, connection, source[0], self._streams)
+        stream = _Stream(self, self._loop, place, connection, lambda: asker(source[0]), self._streams)
         self._streams[connection.fileno()] = stream
 
     def _tick(self) -> bool:
@@ -89,8 +115,8 @@ class Service:
 
     # --- answers ------------------------------------------------------------------------------------
 
-    def handle(self, network_id: str, source: str, data: bytes, stream: bool, reply: Reply) -> None:
-        """Answer one message; what is no query is answered with an error or with silence."""
+    def handle(self, asker: Host | None, data: bytes, stream: bool, reply: Reply) -> None:
+        """Answer one message of somebody, if it is known who; what is no query gets an error or silence."""
         try:
             query = wire.read_query(data)
         except wire.Malformed:
@@ -103,7 +129,6 @@ class Service:
         def say(code: int, records: list[tuple[int, bytes]] | None = None) -> None:
             reply(wire.answer(query, code, records or [], TTL, size))
 
-        asker = self._zones.asker(network_id, source)
         if asker is None or query.klass != wire.INTERNET:
             say(wire.REFUSED)
         elif not query.is_standard:
@@ -169,13 +194,13 @@ class _Stream:
         self,
         service: Service,
         loop: Loop,
-        network_id: str,
+        place: tuple[str, str],
         connection: socket.socket,
-        source: str,
+        asker: Callable[[], Host | None],
         streams: dict[int, _Stream],
     ) -> None:
         self._service, self._loop, self._streams = service, loop, streams
-        self.network_id, self._connection, self._source = network_id, connection, source
+        self.place, self._connection, self._asker = place, connection, asker
         self._incoming, self._outgoing = bytearray(), bytearray()
         self.deadline = time.monotonic() + IDLE_SECONDS
         connection.setblocking(False)
@@ -214,7 +239,7 @@ class _Stream:
                 return
             data = bytes(self._incoming[2 : 2 + length])
             del self._incoming[: 2 + length]
-            self._service.handle(self.network_id, self._source, data, True, self._reply)
+            self._service.handle(self._asker(), data, True, self._reply)
 
     def _reply(self, data: bytes) -> None:
         if self._connection.fileno() < 0:

@@ -73,6 +73,10 @@ class Zones:
         """Who has this address on this network."""
         return self._by_address.get((network_id, address))
 
+    def of_container(self, container_id: str) -> Host | None:
+        """A container by one of its endpoints."""
+        return next(iter(self._by_container.get(container_id, {}).values()), None)
+
     def look_up(self, asker: Host, name: str) -> list[Host]:
         """The endpoints of that name: on the network that was asked on, else on another one of the asker's."""
         for network_id in self._networks_of(asker):

@@ -36,7 +36,9 @@ class IpvlanNetwork(ChildLinkNetwork):
 
     name: ClassVar[str] = "ipvlan"
     summary: ClassVar[str] = "containers on the host's LAN under the host's MAC, where the kernel has ipvlan"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.IPV6, Capability.ISOLATE})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.IPV6, Capability.ISOLATE, Capability.NAMES_INSIDE}
+    )
     Settings: ClassVar[type] = IpvlanSettings
 
     @classmethod
