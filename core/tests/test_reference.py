@@ -20,7 +20,7 @@ domains = st.sampled_from(
 
 @given(domains, st.lists(components, min_size=1, max_size=3), tags, st.sampled_from(["", DIGEST]))
 def test_what_a_reference_prints_it_also_reads(domain: str, path: list[str], tag: str, digest: str) -> None:
-    if not domain and len(path) > 1 and ("." in path[0] or path[0] == "localhost"):
+    while not domain and len(path) > 1 and ("." in path[0] or path[0] == "localhost"):
         path = path[1:]  # that would be a registry's name
     reference = Reference(domain, "/".join(path), tag, digest)
     assert parse(str(reference)) == reference
