@@ -40,6 +40,21 @@ def test_the_default_network_is_not_a_users_to_make(box: Box) -> None:
     assert box.engine.networks.find("default", BOB).owner == 0
 
 
+def test_a_shared_network_is_everyones_to_use_and_its_owners_to_remove(box: Box) -> None:
+    box.engine.networks.create("exam", ROOT, NetworkRequest(subnet="10.198.0.0/24", shared=True))
+    box.engine.networks.create("mine", ROOT, NetworkRequest(subnet="10.198.1.0/24"))
+    container = box.started(ALICE, networking={"network": "exam"})
+    assert box.engine.networks.endpoints_of(container.id)[0][0].name == "exam"
+    with pytest.raises(NotFound):
+        box.engine.networks.find("mine", ALICE)
+    with pytest.raises(Refused, match="belongs to another user"):
+        box.engine.networks.remove("exam", ALICE)
+    with pytest.raises(Refused, match="for everyone is for administrators"):
+        box.engine.networks.create("open", ALICE, NetworkRequest(shared=True))
+    seen = {row["name"]: row for row in box.call("networks.list", caller=BOB)}
+    assert set(seen) >= {"exam"} and not seen["exam"]["endpoints"], "others' containers are not seen"
+
+
 def test_a_name_goes_before_an_id_that_begins_like_it(box: Box) -> None:
     first = box.engine.networks.create("first", ROOT, NetworkRequest(subnet="10.198.1.0/24"))
     second = box.engine.networks.create(first.id[:6], ROOT, NetworkRequest(subnet="10.198.2.0/24"))

@@ -20,6 +20,7 @@ def network(name: str, *endpoints: dict[str, Any], **fields: Any) -> dict[str, A
         "gateway": "10.0.0.1",
         "internal": False,
         "isolate": False,
+        "shared": False,
         "egress_allow": [],
     }
     return {**plain, **fields, "endpoints": list(endpoints)}

@@ -64,6 +64,7 @@ class Networks:
             ipv6=call.flag("ipv6"),
             internal=call.flag("internal"),
             isolate=call.flag("isolate"),
+            shared=call.flag("shared"),
             egress_allow=tuple(call.words("egress_allow")),
             options=call.texts("options"),
             labels=call.texts("labels"),

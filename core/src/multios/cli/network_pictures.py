@@ -57,7 +57,7 @@ def mermaid(networks: list[Record]) -> str:
 
 
 def _traits(network: Record) -> list[str]:
-    named = [word for word in ("internal", "isolate") if network[word]]
+    named = [word for word in ("internal", "isolate", "shared") if network[word]]
     allowed = network["egress_allow"]
     limits = [f"egress only to {', '.join(allowed)}"] if allowed else []
     return [*filter(None, (network["subnet"], network["subnet6"])), *named, *limits]

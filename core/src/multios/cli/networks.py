@@ -58,7 +58,7 @@ def _create(values: Values, context: Context) -> int:
         "labels": labels(values["labels"]),
         "options": values["options"],
     }
-    fields = ("driver", "subnets", "gateways", "ip_range", "ipv6", "internal", "isolate", "egress_allow")
+    fields = ("driver", "subnets", "gateways", "ip_range", "ipv6", "internal", "isolate", "shared", "egress_allow")
     params.update({key: values[key] for key in fields if values[key]})
     context.call("networks.create", params)
     sys.stdout.write(f"{values['name']}\n")
@@ -155,6 +155,7 @@ COMMANDS = {
             Option("--ipv6", "ipv6", FLAG, "IPv6 too; without --subnet for it, a private range is chosen"),
             Option("--internal", "internal", FLAG, "No way to the outside"),
             Option("--isolate", "isolate", FLAG, "Containers reach the host and the outside, not each other"),
+            Option("--shared", "shared", FLAG, "Everyone may use it, not its owner alone"),
             Option(
                 "--egress-allow",
                 "egress_allow",
@@ -169,7 +170,7 @@ COMMANDS = {
         "",
         (
             "network create my-network --subnet 172.20.0.0/16",
-            "network create exam --isolate --egress-allow submit.example.org",
+            "network create exam --shared --isolate --egress-allow submit.example.org",
         ),
     ),
     "network rm": Command(_remove, (), (_SEVERAL,), "", ("network rm my-network",)),

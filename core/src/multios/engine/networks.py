@@ -40,6 +40,7 @@ class NetworkRequest:
     ipv6: bool = False
     internal: bool = False
     isolate: bool = False
+    shared: bool = False
     egress_allow: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -161,6 +162,7 @@ class Networks:
             isolate=request.isolate,
             egress=tuple(destination.parse(item) for item in request.egress_allow),
             created=time.time(),
+            shared=request.shared,
         )
 
     def _check_ordinary(self, network: Network) -> None:
@@ -168,6 +170,7 @@ class Networks:
         refusals = (
             (network.driver != self._default_driver, f"the network driver {network.driver!r}"),
             (bool(network.options), "options of network drivers"),
+            (network.shared, "a network for everyone"),
             *(
                 (not ipaddress.ip_network(subnet).is_private, f"the public subnet {subnet}")
                 for subnet in (network.subnet, network.subnet6)
@@ -205,7 +208,7 @@ class Networks:
     # --- found --------------------------------------------------------------------------------------
 
     def find(self, name: str, caller: Caller) -> Network:
-        """A network by name or id prefix. The default one is everyone's; others are their owner's."""
+        """A network by name or id prefix, if the caller may see it."""
         mine = self.visible(caller)
         for network in mine:
             if network.name == name:
@@ -221,11 +224,11 @@ class Networks:
         raise unknown("network", name, names, "see `multios-container network list`")
 
     def visible(self, caller: Caller) -> list[Network]:
-        """The networks that a caller may see: their own, and the default one."""
+        """The networks that a caller may see and use: their own, shared ones, and the default one."""
         return [
             network
             for network in list(self._networks.values())
-            if network.name == DEFAULT or caller.may_see(network.owner)
+            if network.name == DEFAULT or network.shared or caller.may_see(network.owner)
         ]
 
     def check_known(self, names: tuple[str, ...], caller: Caller) -> None:
@@ -248,6 +251,7 @@ class Networks:
             "interface": network.interface,
             "internal": network.internal,
             "isolate": network.isolate,
+            "shared": network.shared,
             "egress_allow": list(network.egress),
             "options": dict(network.options),
             "labels": dict(network.labels),

@@ -30,6 +30,8 @@ class Network:
     egress: tuple[str, ...] = ()
     """What its containers may reach, as addresses, CIDRs and domain names; empty is everything."""
     created: float = 0.0
+    shared: bool = False
+    """Everyone may use it, not its owner alone."""
 
 
 @dataclass(frozen=True, slots=True)
