@@ -18,6 +18,7 @@ def network(name: str, *endpoints: dict[str, Any], **fields: Any) -> dict[str, A
         "subnet": "10.0.0.0/24",
         "subnet6": "",
         "gateway": "10.0.0.1",
+        "interface": "br0",
         "internal": False,
         "isolate": False,
         "shared": False,
@@ -52,6 +53,14 @@ def test_a_tree_has_a_branch_for_each_container() -> None:
         "└── web  10.0.0.2  8080->80/tcp\n"
     )
     assert tree([network("empty")]).endswith("└── host 10.0.0.1\n")
+
+
+@pytest.mark.parametrize("draw", [dot, mermaid])
+def test_a_network_on_the_lan_hangs_on_the_outside(draw: Any) -> None:
+    lan = network("lan", WEB, interface="")
+    assert "├── gateway 10.0.0.1\n" in tree([lan])
+    (line,) = [line for line in draw([lan]).splitlines() if "10.0.0.1" in line]
+    assert line.strip().startswith("outside ") and "host" not in line
 
 
 @pytest.mark.parametrize("draw", [dot, mermaid])

@@ -15,7 +15,8 @@ def tree(networks: list[Record]) -> str:
     lines: list[str] = []
     for network in networks:
         lines.append(f"{network['name']} ({', '.join([network['driver'], *_traits(network)])})")
-        below = [f"host {network['gateway']}", *(_leaf(item) for item in network["endpoints"])]
+        above = "host" if _above(network) == "host" else "gateway"
+        below = [f"{above} {network['gateway']}", *(_leaf(item) for item in network["endpoints"])]
         for number, text in enumerate(below, 1):
             lines.append(("└── " if number == len(below) else "├── ") + text)
     return "".join(f"{line}\n" for line in lines)
@@ -30,7 +31,7 @@ def dot(networks: list[Record]) -> str:
         label = _quoted("\n".join([network["name"], *_traits(network)]))
         lines.append(f"  n{number} [label={label}, shape=ellipse];")
         style = ", style=dashed" if network["internal"] else ""
-        lines.append(f"  host -- n{number} [label={_quoted(network['gateway'])}{style}];")
+        lines.append(f"  {_above(network)} -- n{number} [label={_quoted(network['gateway'])}{style}];")
     names = _containers(networks)
     for container, (node, name) in names.items():
         ports = _ports(networks, container)
@@ -46,7 +47,7 @@ def mermaid(networks: list[Record]) -> str:
     for number, network in enumerate(networks):
         label = "<br/>".join(map(_escaped, [network["name"], *_traits(network)]))
         line = "-.-" if network["internal"] else "---"
-        lines.append(f'  host {line}|{network["gateway"]}| n{number}(("{label}"))')
+        lines.append(f'  {_above(network)} {line}|{network["gateway"]}| n{number}(("{label}"))')
     names = _containers(networks)
     for container, (node, name) in names.items():
         label = "<br/>".join(map(_escaped, [name, *_ports(networks, container)]))
@@ -54,6 +55,11 @@ def mermaid(networks: list[Record]) -> str:
     for number, item in _edges(networks):
         lines.append(f"  n{number} ---|{_address(item)}| {names[item['container']][0]}")
     return "\n".join(lines) + "\n"
+
+
+def _above(network: Record) -> str:
+    """The node at the gateway: a network without an interface of the host is the LAN's."""
+    return "host" if network["interface"] else "outside"
 
 
 def _traits(network: Record) -> list[str]:

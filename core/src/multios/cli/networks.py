@@ -58,7 +58,17 @@ def _create(values: Values, context: Context) -> int:
         "labels": labels(values["labels"]),
         "options": values["options"],
     }
-    fields = ("driver", "subnets", "gateways", "ip_range", "ipv6", "internal", "isolate", "shared", "egress_allow")
+    fields = (
+        "driver",
+        "subnets",
+        "gateways",
+        "ip_range",
+        "ipv6",
+        "internal",
+        "isolate",
+        "shared",
+        "egress_allow",
+    )
     params.update({key: values[key] for key in fields if values[key]})
     context.call("networks.create", params)
     sys.stdout.write(f"{values['name']}\n")

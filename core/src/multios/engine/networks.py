@@ -145,13 +145,14 @@ class Networks:
                         f"subnet {given} overlaps {taken} of network {other.name!r}", "choose another subnet"
                     )
         network_id = os.urandom(32).hex()
+        driver = request.driver or self._default_driver
         return Network(
             id=network_id,
             name=name,
-            driver=request.driver or self._default_driver,
+            driver=driver,
             subnet=subnet,
             gateway=request.gateway or str(ipaddress.ip_network(subnet)[1]),
-            interface=self._default_interface if name == DEFAULT else f"mos-{network_id[:10]}",
+            interface=self._interface(name, network_id, driver),
             internal=request.internal,
             options=dict(request.options),
             labels=dict(request.labels),
@@ -164,6 +165,11 @@ class Networks:
             created=time.time(),
             shared=request.shared,
         )
+
+    def _interface(self, name: str, network_id: str, driver: str) -> str:
+        if Capability.GATEWAY not in self._driver_of(driver).capabilities:
+            return ""
+        return self._default_interface if name == DEFAULT else f"mos-{network_id[:10]}"
 
     def _check_ordinary(self, network: Network) -> None:
         """Raise ``Refused`` for what would give an ordinary user the host's network."""

@@ -16,7 +16,7 @@ class Network:
     subnet: str
     gateway: str
     interface: str
-    """The host's interface that belongs to it (the bridge), at most 15 characters."""
+    """The host's interface that belongs to it (the bridge), at most 15 characters; empty if its driver has no ``GATEWAY``."""
     internal: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
