@@ -107,8 +107,29 @@ def test_an_address_of_ones_choice_must_be_free_and_inside(box: Box) -> None:
 
 
 def test_a_host_without_ipv6_says_that_the_port_is_not_to_be_had() -> None:
-    with pytest.raises(Conflict):
+    with pytest.raises((Conflict, InvalidInput)):
         host_ports.choose_ports((PortMapping(80, 18999, "tcp", "2001:db8::1"),), [])
+    with pytest.raises(InvalidInput, match="192.0.2.9 is no address of this host"):
+        host_ports.choose_ports((PortMapping(80, 18999, "tcp", "192.0.2.9"),), [])
+
+
+def test_a_range_that_another_program_has_just_taken_is_passed_over(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, refused = box.network.create_network, []
+
+    def taken(network: Network) -> None:
+        if len(refused) < 2:
+            refused.append(network.subnet)
+            raise Conflict("overlaps the host's route", "choose another")
+        genuine(network)
+
+    monkeypatch.setattr(box.network, "create_network", taken)
+    assert box.engine.networks.create("lab", ROOT).subnet not in refused
+    refused.clear()
+    with pytest.raises(Conflict, match="host's route"):
+        box.engine.networks.create("other", ROOT, NetworkRequest(subnet="10.198.0.0/24"))
+    assert len(refused) == 1, "what was asked for is not replaced"
 
 
 def test_free_ports_are_chosen_apart() -> None:

@@ -67,7 +67,7 @@ def test_the_requests_networking_chapter(engine: PrivateEngine, name: str) -> No
         assert engine.out("port-forward", name, f"{port}:80") == f"80/tcp -> 0.0.0.0:{port}"
         assert answers_soon(port)
         in_use = engine.run("network", "rm", "my-network", status=125)
-        assert "running containers" in in_use.stderr
+        assert "has a running container" in in_use.stderr
         engine.run("network", "disconnect", "my-network", name)
         assert "eth1" not in engine.out("exec", name, "ip", "-o", "link")
         assert answers_soon(port)

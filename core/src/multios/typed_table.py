@@ -39,7 +39,7 @@ def read(kind: type[Record], table: Mapping[str, Any], where: str, text: bool = 
     try:
         return kind(**values)
     except ValueError as error:  # from the dataclass's own __post_init__
-        raise InvalidInput(f"{where.rstrip('.: ')}: {error}") from error
+        raise InvalidInput(f"{where.rstrip('.: ')}: {error}", "choose another value") from error
 
 
 def unknown_key(key: str, choices: list[str], where: str) -> InvalidInput:

@@ -18,6 +18,7 @@ from multios.model.network import Endpoint, PortMapping
 from multios.netlink import messages
 from multios.testing.network_box import (
     SILENCE,
+    WAIT,
     Namespace,
     ask,
     bare,
@@ -260,9 +261,10 @@ def test_nobody_sends_as_another(world: Any) -> None:
     hello = struct.pack(">HHHH", 7001, 7000, 12, 0) + b"hell"
     with closing(two.socket(UDP, "::")) as server:
         server.bind(("::", 7000))
-        server.settimeout(SILENCE)
+        server.settimeout(WAIT)
         send6(one, place.mac, target.mac, bare6(place), bare6(target), 17, hello)
         assert server.recvfrom(64)[1][0] == bare6(place)
+        server.settimeout(SILENCE)
         for source in ("fd00:213:1::99", network.gateway6, "fe80::1", "::"):
             send6(one, place.mac, target.mac, source, bare6(target), 17, hello)
             with pytest.raises(TimeoutError):

@@ -175,7 +175,7 @@ def _bandwidth(text: str) -> dict[str, str] | str:
     return rates
 
 
-def ports(text: str) -> list[dict[str, Any]]:
+def ports(text: str, option: str = "--publish") -> list[dict[str, Any]]:
     """``[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]``, ports or ranges of them, as port mappings."""
     wanted = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"
     numbers, _, protocol = text.partition("/")
@@ -185,7 +185,7 @@ def ports(text: str) -> list[dict[str, Any]]:
         address, outside = rest, ""
     inner = _range(inside)
     outer = _range(outside) if outside else [0] * len(inner)
-    _refuse_unless(bool(inner) and len(inner) == len(outer), "--publish", text, wanted)
+    _refuse_unless(bool(inner) and len(inner) == len(outer), option, text, wanted)
     result: list[dict[str, Any]] = []
     for container, host in zip(inner, outer, strict=True):
         mapping: dict[str, Any] = {"container": container}

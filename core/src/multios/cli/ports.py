@@ -41,7 +41,7 @@ def _port(values: Values, context: Context) -> int:
 
 
 def _forward(values: Values, context: Context) -> int:
-    mappings = [mapping for text in values["ports"] for mapping in ports(text)]
+    mappings = [mapping for text in values["ports"] for mapping in ports(text, "port-forward")]
     method = "containers.withdraw" if values["remove"] else "containers.forward"
     changed = context.call(method, {"ref": values["ref"], "ports": mappings})["ports"]
     if not values["remove"]:

@@ -165,8 +165,11 @@ class Attachments:
     # --- while it runs ------------------------------------------------------------------------------
 
     def restore(self, container: Container) -> None:
-        """Make sure of a running container's place on its networks' host side, which may have been flushed."""
-        attached = self._networks.endpoints_of(container.id)
+        """Make sure of a running container's place on its networks' host side, which may have been flushed.
+
+        What a daemon that was killed had begun or not ended is undone: the record says where the container is.
+        """
+        attached = self._settled(container)
         for network, endpoint in attached:
             self._networks.ensure(network.name, Caller(container.owner, container.owner))
             self._networks.driver(network).restore(network, endpoint)
@@ -177,6 +180,24 @@ class Attachments:
             network, endpoint = self._door(attached)
             self._networks.driver(network).publish(network, endpoint, container.ports)
 
+    def _settled(self, container: Container) -> list[Attached]:
+        """The container's places, the ones left of which its record does not tell."""
+        attached = self._networks.endpoints_of(container.id)
+        known = container.config.networking.networks
+        strays = [pair for pair in attached if pair[0].name not in known]
+        if strays:
+            leaving = Steps()
+            for pair in strays:
+                self._leave_one(container, pair, leaving)
+            leaving.undo()
+            attached = [pair for pair in attached if pair not in strays]
+        self._write_files(container, attached)
+        return attached
+
+    def _leave_one(self, container: Container, place: Attached, leaving: Steps) -> None:
+        leaving.later("reserve address", lambda: self._networks.release(place[1]))
+        self._clear_one(replace(container, ports=()), *place, leaving)
+
     def connect(self, container: Container, network: Network, attachment: Attachment) -> None:
         """One more network, from now on and at every later start."""
         networking = container.config.networking
@@ -185,7 +206,10 @@ class Attachments:
                 f"container {container.name!r} has the host's network", "create it on another network"
             )
         if network.name in networking.networks:
-            raise Conflict(f"container {container.name!r} is on network {network.name!r} already", "")
+            raise Conflict(
+                f"container {container.name!r} is on network {network.name!r} already",
+                "to change its place there, disconnect it first",
+            )
         changed = _with_networking(
             container,
             networks=(*(name for name in networking.networks if name not in BUILT_IN), network.name),
@@ -227,8 +251,7 @@ class Attachments:
             if not self._has_names_inside(rest):
                 self._names.stop_inside(container.id)
             leaving = Steps()
-            leaving.later("reserve address", lambda: self._networks.release(pair[1]))
-            self._clear_one(replace(container, ports=()), *pair, leaving)
+            self._leave_one(container, pair, leaving)
             leaving.undo()
 
     def _rewire(

@@ -47,7 +47,7 @@ class Endpoints:
             network_id=network.id,
             address=f"{address}/{prefix}",
             gateway=network.gateway,
-            mac=self._mac(wanted.attachment.mac, address, list(used.values())) if has_mac else "",
+            mac=self._mac(network, wanted.attachment.mac, address, list(used.values())) if has_mac else "",
             interface=wanted.interface,
             host_interface=f"mv{endpoint_id[:12]}",
             address6=self._address6(network, wanted.attachment.address6, address, list(used.values())),
@@ -124,10 +124,10 @@ class Endpoints:
             chosen = addresses.choose_address6(network.subnet6, network.gateway6, taken, number)
         return f"{chosen}/{subnet.prefixlen}"
 
-    def _mac(self, wanted: str, address: str, others: list[Endpoint]) -> str:
+    def _mac(self, network: Network, wanted: str, address: str, others: list[Endpoint]) -> str:
         mac = wanted or addresses.mac_for(address)
         if any(item.mac == mac for item in others):
-            raise Conflict(f"MAC {mac} is in use on the network", "choose another")
+            raise Conflict(f"MAC {mac} is in use on {network.name!r}", "choose another")
         return mac
 
 

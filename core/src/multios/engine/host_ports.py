@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import socket
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from multios.engine.registry import Registry
-from multios.errors import Conflict
+from multios.errors import Conflict, InvalidInput
 from multios.model.container import Container
 from multios.model.network import PortMapping
 
@@ -81,7 +82,11 @@ def _can_bind(port: PortMapping) -> bool:
         with socket.socket(_family(port), kind) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((port.address or "0.0.0.0", port.host))
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InvalidInput(
+                f"{port.address} is no address of this host", "leave it out for all addresses"
+            ) from error
         return False
     return True
 

@@ -25,6 +25,7 @@ from multios.store.database import Database
 
 DEFAULT = "default"
 BUILT_IN = ("none", "host")
+_MOST_PASSED_OVER = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,37 +99,48 @@ class Networks:
                 raise Refused(f"the network {DEFAULT!r} is the administrator's", "choose another name")
             if name in self._networks or name in BUILT_IN:
                 raise Conflict(f"the network name {name!r} is in use", "choose another name")
-            network = self._drafted(name, caller, request)
-            if not caller.is_administrator:
-                self._check_ordinary(network)
-            driver = self.driver(network)
-            _check_capable(driver, network)
-            with Steps() as steps:
-                # The row first: a daemon that is killed in between finds the network again and finishes it.
-                steps.do(
-                    "record",
-                    lambda: self._database.save(network),
-                    lambda: self._database.delete(Network, network.id),
-                )
-                steps.do(
-                    "create network",
-                    lambda: driver.create_network(network),
-                    lambda: driver.delete_network(network),
-                )
-                steps.do(
-                    "serve names",
-                    lambda: self._serve_names(network, driver),
-                    lambda: self._names.stop(network.id),
-                )
-            self._networks[name] = network
-            self._ready.add(network.id)
-            return network
+            passed_over: list[str] = []
+            while True:
+                network = self._drafted(name, caller, request, passed_over)
+                try:
+                    return self._make(network, caller)
+                except Conflict:
+                    # Another program may have taken the range since the host's routes were read.
+                    if request.subnet or len(passed_over) == _MOST_PASSED_OVER:
+                        raise
+                    passed_over.append(network.subnet)
 
-    def _drafted(self, name: str, caller: Caller, request: NetworkRequest) -> Network:
+    def _make(self, network: Network, caller: Caller) -> Network:
+        if not caller.is_administrator:
+            self._check_ordinary(network)
+        driver = self.driver(network)
+        _check_capable(driver, network)
+        with Steps() as steps:
+            # The row first: a daemon that is killed in between finds the network again and finishes it.
+            steps.do(
+                "record",
+                lambda: self._database.save(network),
+                lambda: self._database.delete(Network, network.id),
+            )
+            steps.do(
+                "create network",
+                lambda: driver.create_network(network),
+                lambda: driver.delete_network(network),
+            )
+            steps.do(
+                "serve names",
+                lambda: self._serve_names(network, driver),
+                lambda: self._names.stop(network.id),
+            )
+        self._networks[network.name] = network
+        self._ready.add(network.id)
+        return network
+
+    def _drafted(self, name: str, caller: Caller, request: NetworkRequest, passed_over: list[str]) -> Network:
         others = list(self._networks.values())
         subnet, subnet6 = request.subnet, request.subnet6
         if not subnet:
-            used = [network.subnet for network in others]
+            used = [*passed_over, *(network.subnet for network in others)]
             subnet = addresses.choose_subnet(addresses.DEFAULT_POOLS, used, addresses.host_routes())
         addresses.validate(subnet, request.gateway, request.ip_range or None)
         if request.ipv6 and not subnet6:
@@ -203,7 +215,8 @@ class Networks:
                 )
             users = self._database.endpoints(network_id=network.id)
             if users:
-                raise Conflict(f"network {name!r} has {len(users)} running containers", "stop them first")
+                many = f"{len(users)} running containers" if len(users) > 1 else "a running container"
+                raise Conflict(f"network {name!r} has {many}", "stop or disconnect first")
             self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)
@@ -215,6 +228,11 @@ class Networks:
 
     def find(self, name: str, caller: Caller) -> Network:
         """A network by name or id prefix, if the caller may see it."""
+        if name in BUILT_IN:
+            raise Conflict(
+                f"{name!r} is no network that containers join and leave, or that can be removed",
+                f"choose it when a container is made: --network {name}",
+            )
         mine = self.visible(caller)
         for network in mine:
             if network.name == name:

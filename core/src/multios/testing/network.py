@@ -272,9 +272,10 @@ class NetworkDriverSuite(DriverSuite):
         forged_address, forged_mac = bare(endpoint()), "02:6d:00:00:00:99"
         with closing(two.socket(socket.SOCK_DGRAM)) as server:
             server.bind(("0.0.0.0", 7000))
-            server.settimeout(SILENCE)
+            server.settimeout(WAIT)
             send_frame(one, place, target, place.mac, bare(place))
             assert server.recvfrom(64)[1][0] == bare(place)
+            server.settimeout(SILENCE)
             for mac, address in (
                 (place.mac, forged_address),
                 (forged_mac, bare(place)),

@@ -113,8 +113,9 @@ class BridgeNetwork(NetworkDriver):
         self._host.unpublish(endpoint, ports)
 
     def restore(self, network: Network, endpoint: Endpoint) -> None:
-        """Guard and confine it again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
-        self._host.restore(endpoint, self._settings_of(network).source_guard)
+        """Guard, confine and join it again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
+        settings = self._settings_of(network)
+        self._host.restore(network, endpoint, settings.isolate or network.isolate, settings.source_guard)
 
     def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
         """Let a confined endpoint reach these addresses."""

@@ -92,6 +92,19 @@ class Veths:
                 raise _failed(network, error) from error
             raise
 
+    def restore(self, network: Network, endpoint: Endpoint, isolate: bool) -> None:
+        """Put an endpoint's end of the pair on the bridge again, which another program may have removed or emptied."""
+        bridge, outer = (find_link(self._host, name) for name in (network.interface, endpoint.host_interface))
+        if bridge is None or outer is None:
+            what = f"bridge {network.interface}" if bridge is None else "the container's link"
+            remedy = "run `multios-container network repair`" if bridge is None else "restart the container"
+            raise StepFailed(f"restore a place on network {network.name!r}", f"{what} is gone", remedy)
+        if outer.master == bridge.index and outer.up:
+            return
+        parts = LINK.pack(0, 0, outer.index, UP, UP) + unsigned(MASTER, bridge.index)
+        self._host.request([Message(NEW_LINK, F_ACK, parts)])
+        self._join(bridge, endpoint, isolate)
+
     def detach(self, endpoint: Endpoint) -> None:
         """Remove the pair, unless it is gone or its namespace is: then the kernel removes it by itself.
 

@@ -33,6 +33,11 @@ def make_sets(batch: Batch, family: Family) -> None:
     batch.make_set(HOSTS, _NUMBERS[HOSTS], pair, (0, 0), nft.TIMEOUT)
 
 
+def published_rule(batch: Batch, family: Family, chain: str, published: bytes) -> None:
+    """What was ``published`` is not theirs, a neighbour's neither."""
+    batch.append_rule(chain, _is_confined(family), published, nft.verdict(nft.DROP))
+
+
 def forward_rules(batch: Batch, family: Family, chain: str, outside: bytes) -> None:
     """What passes the host; ``outside`` goes on only for what leaves by an interface that is no bridge of ours."""
     confined = _is_confined(family)

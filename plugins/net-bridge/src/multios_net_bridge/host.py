@@ -85,13 +85,14 @@ class Host:
         except OSError as error:
             raise failed(f"attach to network {network.name!r}", error) from error
 
-    def restore(self, endpoint: Endpoint, guard: bool) -> None:
-        """Guard and confine an endpoint that is attached."""
+    def restore(self, network: Network, endpoint: Endpoint, isolate: bool, guard: bool) -> None:
+        """Guard and confine an endpoint that is attached, and put it on the bridge again."""
         check_endpoint(endpoint)
         try:
             if guard:
                 self._guard.add(endpoint)
             self.firewall.confine(endpoint)
+            self._veths.restore(network, endpoint, isolate)
         except OSError as error:
             raise failed("restore the container's place", error) from error
 

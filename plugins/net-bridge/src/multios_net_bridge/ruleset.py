@@ -7,6 +7,7 @@ set        holds                        meaning
 ========== ============================ ==========================================================
 bridges    interface                    ours: nothing may enter it from elsewhere unasked
 same       interface . interface        traffic within this bridge is allowed
+apart      interface . interface        traffic within this bridge is not, by published ports neither
 internal   interface                    nothing leaves it
 subnets    addresses                    our containers
 outgoing   addresses                    of these, who may go outside under the host's address
@@ -48,7 +49,16 @@ class Forward(NamedTuple):
     element: Element
 
 
-_NUMBERS = {"bridges": 1, "same": 2, "internal": 3, "subnets": 4, "outgoing": 5, "bound": 6, "ports": 7}
+_NUMBERS = {
+    "bridges": 1,
+    "same": 2,
+    "internal": 3,
+    "subnets": 4,
+    "outgoing": 5,
+    "bound": 6,
+    "ports": 7,
+    "apart": 8,
+}
 SETS = tuple(_NUMBERS)
 MAPS = ("bound", "ports")
 
@@ -63,6 +73,7 @@ def _sets(family: Family) -> dict[str, _Set]:
     return {
         "bridges": _Set((_INTERFACE, _NAME)),
         "same": _Set((_INTERFACE << 6 | _INTERFACE, 2 * _NAME)),
+        "apart": _Set((_INTERFACE << 6 | _INTERFACE, 2 * _NAME)),
         "internal": _Set((_INTERFACE, _NAME)),
         "subnets": _Set((address, length), nft.INTERVAL),
         "outgoing": _Set((address, length), nft.INTERVAL),
@@ -142,10 +153,12 @@ def _guard_rules(batch: Batch, family: Family) -> None:
 
 def _forward_rules(batch: Batch, family: Family) -> None:
     word, second = nft.register(0), nft.register(4)
-    both = nft.load_meta(nft.IIFNAME, word) + nft.load_meta(nft.OIFNAME, second) + _in("same")
+    both = nft.load_meta(nft.IIFNAME, word) + nft.load_meta(nft.OIFNAME, second)
     accept, drop = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP)
     batch.append_rule("passing", _is_answer(), accept)
-    batch.append_rule("passing", both, accept)
+    batch.append_rule("passing", both, _in("apart"), drop)
+    confinement.published_rule(batch, family, "passing", _was_published())
+    batch.append_rule("passing", both, _in("same"), accept)
     batch.append_rule("passing", _from("internal"), drop)
     confinement.forward_rules(batch, family, "passing", _to_outside())
     batch.append_rule("passing", _towards("bridges"), _was_published(), accept)
@@ -169,7 +182,8 @@ def _publish_rules(batch: Batch, family: Family, chain: str, from_loopback: bool
         + nft.load_destination_port(second)
         + nft.translate("ports", _NUMBERS["ports"], first, target)
     )
-    if not from_loopback:
+    if chain == "arriving" or not from_loopback:
+        # From elsewhere nobody reaches the host's loopback; led to a container, the kernel would not see what it was for.
         loopback = _has_loopback(family, nft.load_destination_address(family, first))
         batch.append_rule(chain, loopback, nft.verdict(nft.ACCEPT))
     batch.append_rule(chain, local, at_address, redirect)
@@ -198,6 +212,7 @@ def membership(
     return {
         "bridges": ([Element(name)], True),
         "same": ([Element(name + name)], not isolate),
+        "apart": ([Element(name + name)], isolate),
         "internal": ([Element(name)], internal),
         "subnets": (block, True),
         "outgoing": (block, masquerade and not internal),
