@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from greeting_server import ASK, SERVER
 from multios.testing.network_box import Namespace, ask, serving
 from private_engine import IMAGE, PrivateEngine, eventually
 
 NEIGHBOUR = "10.215.0.254"
-ASK = "printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {} 80"
 
 
 @dataclass
@@ -64,7 +64,7 @@ def server(engine: PrivateEngine, lan: Lan, name: str, *words: str) -> str:
     """Start a web server on the LAN; its address."""
     engine.run(
         "run", "-d", "--name", name, "--network", lan.network, *words, IMAGE,
-        "httpd", "-f", "-p", "80", "-h", "/etc",
+        *SERVER,
     )  # fmt: skip
     return address(engine, name, lan.network)
 
@@ -89,7 +89,7 @@ def test_neighbours_and_containers_reach_each_other_by_address_and_containers_by
     assert place.startswith("10.215.0.") and int(place.rpartition(".")[2]) >= 64
     eventually(lambda: connects(lan.neighbour, place), "the server listens")
     with serving(lan.neighbour, 7000):
-        assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place))
+        assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place, 80))
         asked = f"echo hello | nc -w 2 {NEIGHBOUR} 7000"
         assert other in engine.out("exec", f"{name}-2", "sh", "-c", asked), "under its own address"
     assert "nameserver 127.0.0.11" in engine.out("exec", name, "cat", "/etc/resolv.conf")
@@ -128,7 +128,7 @@ def test_a_running_container_joins_and_leaves_the_lan(engine: PrivateEngine, nam
     engine.run("run", "-d", "--name", name, IMAGE, "sleep", "1000")
     engine.run("network", "connect", "--alias", "guest", lan.network, name)
     assert "eth1" in engine.out("exec", name, "ip", "-o", "link")
-    assert "hello" in engine.out("exec", name, "sh", "-c", ASK.format(other))
+    assert "hello" in engine.out("exec", name, "sh", "-c", ASK.format(other, 80))
     assert other in look_up(engine, name, f"{name}-2"), "told by the bridge's gateway"
     assert address(engine, name, lan.network) in look_up(engine, f"{name}-2", "guest")
     engine.run("network", "disconnect", "default", name)

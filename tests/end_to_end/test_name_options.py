@@ -3,59 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 import debian_image
+from name_server import name_server
 from private_engine import IMAGE, PrivateEngine
 
 SERVER = "127.54.0.1"
 KNOWN, ADDRESS = "www.example.org", "192.0.2.43"
-
-
-@contextmanager
-def name_server() -> Iterator[list[str]]:
-    """A name server on the host's loopback that knows one name; what it was asked."""
-    asked: list[str] = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind((SERVER, 53))
-        server.settimeout(0.05)
-        stop = threading.Event()
-
-        def answer() -> None:
-            while not stop.is_set():
-                try:
-                    query, sender = server.recvfrom(512)
-                except TimeoutError:
-                    continue
-                name, end = _question(query)
-                asked.append(name)
-                is_found = name == KNOWN and query[end - 4 : end - 2] == b"\0\1"
-                status = b"\x81\x80" if name == KNOWN else b"\x81\x83"  # NXDOMAIN
-                record = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4" + socket.inet_aton(ADDRESS) if is_found else b""
-                counts = b"\0\1" + (b"\0\1" if is_found else b"\0\0") + bytes(4)
-                server.sendto(query[:2] + status + counts + query[12:end] + record, sender)
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        try:
-            yield asked
-        finally:
-            stop.set()
-            thread.join()
-
-
-def _question(query: bytes) -> tuple[str, int]:
-    """The name that is asked for, and where its question ends."""
-    labels, place = [], 12
-    while length := query[place]:
-        labels.append(query[place + 1 : place + 1 + length].decode())
-        place += 1 + length
-    return ".".join(labels), place + 5
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +27,7 @@ def test_a_search_domain_completes_a_name_but_hides_no_neighbour(
 ) -> None:
     options = ("--dns", SERVER, "--dns-search", "example.net", "--dns-search", "example.org")
     place = engine.inspect(running)["NetworkSettings"]["IPAddress"]
-    with name_server() as asked:
+    with name_server(SERVER, {KNOWN: ADDRESS}) as asked:
         found = engine.out("run", "--rm", *options, debian, "getent", "ahostsv4", "www", running)
     assert found.split()[0] == ADDRESS and place in found.split()
     assert "www.example.net" in asked and "www.example.org" in asked

@@ -25,6 +25,7 @@ import pytest
 
 import fault_injection
 import network_fault_injection
+from greeting_server import answers
 from leaks import assert_nothing_leaked, settled
 from multios import connect
 from multios.testing.network_box import Namespace
@@ -112,16 +113,6 @@ def addresses_inside(engine: PrivateEngine, name: str) -> dict[str, str]:
 def recorded_addresses(engine: PrivateEngine, name: str) -> dict[str, str]:
     places = engine.inspect(name)["NetworkSettings"]["Networks"].values()
     return {place["Interface"]: place["IPAddress"] for place in places}
-
-
-def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether the web server of a container answers there."""
-    try:
-        with socket.create_connection((host, port), 2) as connection:
-            connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
-            return b"hello" in connection.makefile("rb").read()
-    except OSError:
-        return False
 
 
 def published(engine: PrivateEngine, name: str) -> list[int]:

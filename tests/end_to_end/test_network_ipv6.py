@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from greeting_server import ASK, answers, free_port
 from private_engine import IMAGE, PrivateEngine, eventually
 
 SERVER = ("httpd", "-f", "-p", "[::]:80", "-h", "/etc")
-ASK = "printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {} 80"
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
 
 
@@ -37,20 +36,6 @@ def address6(engine: PrivateEngine, name: str, network: str) -> str:
     return found
 
 
-def answers(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), 2) as connection:
-            connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
-            return b"hello" in connection.makefile("rb").read()
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def test_containers_reach_each_other_by_name_over_ipv6(engine: PrivateEngine, name: str, six: str) -> None:
     engine.run("run", "-d", "--name", name, "--network", six, IMAGE, *SERVER)
     place, network = address6(engine, name, six), record(engine, six)
@@ -58,7 +43,7 @@ def test_containers_reach_each_other_by_name_over_ipv6(engine: PrivateEngine, na
     engine.run("run", "-d", "--name", f"{name}-2", "--network", six, IMAGE, "sleep", "1000")
     assert place in engine.out("exec", f"{name}-2", "nslookup", "-type=aaaa", name)
     assert name in engine.out("exec", f"{name}-2", "nslookup", place)
-    assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place))
+    assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place, 80))
     assert f"default via {network['gateway6']}" in engine.out("exec", name, "ip", "-6", "route")
     assert place in engine.out("exec", name, "cat", "/etc/hosts")
     assert f", {place}" in engine.out("network", "inspect", "--format", "tree", six)
@@ -70,14 +55,14 @@ def test_a_port_is_published_in_both_families(engine: PrivateEngine, name: str, 
         "run", "-d", "--name", name, "--network", six, "-p", f"{port}:80", "-p", f"[::]:{other}:80", IMAGE, *SERVER
     )  # fmt: skip
     gateway = record(engine, six)["gateway6"]
-    eventually(lambda: answers("127.0.0.1", port), "the web server answers", patience=5)
-    assert answers(gateway, port) and answers(gateway, other)
-    assert not answers("127.0.0.1", other), "it is published on IPv6 alone"
+    eventually(lambda: answers(port, "127.0.0.1"), "the web server answers", patience=5)
+    assert answers(port, gateway) and answers(other, gateway)
+    assert not answers(other, "127.0.0.1"), "it is published on IPv6 alone"
     assert f"[::]:{other}->80/tcp" in engine.out("ps", "--filter", f"name={name}")
     is_possible = not BRIDGE_NETFILTER.exists() or BRIDGE_NETFILTER.read_text().strip() == "0"
-    assert answers("::1", port) is is_possible
+    assert answers(port, "::1") is is_possible
     engine.run("port-forward", "--remove", name, f"{port}:80")
-    assert not answers(gateway, port)
+    assert not answers(port, gateway)
     loopback = engine.run("port-forward", name, f"[::1]:{port}:80", status=None)
     assert ("nothing can be published on ::1" in loopback.stderr) is not is_possible
 
@@ -116,9 +101,9 @@ def test_flushed_rules_of_ipv6_are_put_back(engine: PrivateEngine, name: str, si
     port = free_port()
     engine.run("run", "-d", "--name", name, "--network", six, "-p", f"{port}:80", IMAGE, *SERVER)
     gateway = record(engine, six)["gateway6"]
-    eventually(lambda: answers(gateway, port), "the web server answers", patience=5)
+    eventually(lambda: answers(port, gateway), "the web server answers", patience=5)
     table = next(table for family, table in engine.tables() if family == "ip6")
     subprocess.run(["nft", "delete", "table", "ip6", table], check=True)
-    assert not answers(gateway, port)
+    assert not answers(port, gateway)
     assert "as they should be" in engine.out("network", "repair")
-    assert answers(gateway, port)
+    assert answers(port, gateway)

@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
+from greeting_server import ASK, SERVER, answers, free_port
 from private_engine import IMAGE, PrivateEngine, eventually
-
-SERVER = ("httpd", "-f", "-p", "80", "-h", "/etc")
-ASK = "printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {} {}"
 
 
 @pytest.fixture
@@ -33,24 +31,9 @@ def address(engine: PrivateEngine, name: str, network: str) -> str:
     return found
 
 
-def answers(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether the web server of a container answers at the host's port."""
-    try:
-        with socket.create_connection((host, port), 2) as connection:
-            connection.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
-            return b"hello" in connection.makefile("rb").read()
-    except OSError:
-        return False
-
-
 def answers_soon(port: int) -> bool:
     """Whether it does within seconds: a server that has just been started does not listen yet."""
     return bool(eventually(lambda: answers(port), "the web server answers", patience=5))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def test_the_requests_networking_chapter(engine: PrivateEngine, name: str) -> None:
