@@ -3,14 +3,14 @@
 A table of nftables' family ``bridge``, so that neighbours on the same bridge are protected too. As with the other
 table, the rules are constant and containers are elements of sets:
 
-======= =================== ==================================================
-set     holds               meaning
-======= =================== ==================================================
-guarded interface           a container's end on the host: it is guarded
-macs    interface . MAC     what it may send as
-hosts   interface . address what it may say that it is
-hosts6  interface . address the same of IPv6
-======= =================== ==================================================
+======== =========================== ==================================================
+set      holds                       meaning
+======== =========================== ==================================================
+guarded  interface                   a container's end on the host: it is guarded
+macs     interface . MAC             what it may send as
+senders  interface . MAC . address   what it may say that it is, in IPv4 and ARP
+senders6 interface . MAC . address   the same of IPv6
+======== =========================== ==================================================
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _INTERFACE, _MAC = nft.INTERFACE_TYPE, nft.MAC_TYPE
 _SETS = {
     "guarded": (1, (_INTERFACE, _NAME)),
     "macs": (2, (_INTERFACE << 6 | _MAC, _NAME + 8)),
-    "hosts": (3, (_INTERFACE << 6 | IPV4.address_type, _NAME + IPV4.length)),
-    "hosts6": (4, (_INTERFACE << 6 | IPV6.address_type, _NAME + IPV6.length)),
+    "senders": (3, (_INTERFACE << 12 | _MAC << 6 | IPV4.address_type, _NAME + 8 + IPV4.length)),
+    "senders6": (4, (_INTERFACE << 12 | _MAC << 6 | IPV6.address_type, _NAME + 8 + IPV6.length)),
 }
 _IPV4, _ARP, _IPV6 = b"\x08\x00", b"\x08\x06", b"\x86\xdd"
 _NEIGHBOUR_ADVERTISEMENT = b"\x88"
@@ -125,45 +125,47 @@ class Guard:
 
 
 def _rules(batch: Batch) -> None:
-    name, second = nft.register(0), nft.register(4)
+    name, mac, address, spare = nft.register(0), nft.register(4), nft.register(6), nft.register(10)
     accept, drop = nft.verdict(nft.ACCEPT), nft.verdict(nft.DROP)
     from_end = nft.load_meta(nft.IIFNAME, name)
-    kind = nft.load_ether_type(nft.register(8))
 
-    def is_own(load: bytes, which: str) -> bytes:
-        return from_end + load + nft.member(which, _SETS[which][0], name)
+    def is_kind(value: bytes) -> bytes:
+        return nft.load_ether_type(spare) + nft.equals(spare, value)
 
-    batch.append_rule(_CHAIN, from_end, nft.no_member("guarded", _SETS["guarded"][0], name), accept)
-    own_mac = nft.load_source_mac(second)
-    batch.append_rule(_CHAIN, from_end, own_mac, nft.no_member("macs", _SETS["macs"][0], name), drop)
-    is_ipv4, is_arp, is_ipv6 = (kind + nft.equals(nft.register(8), value) for value in (_IPV4, _ARP, _IPV6))
-    batch.append_rule(_CHAIN, is_ipv4, is_own(nft.load_source_address(IPV4, second), "hosts"), accept)
-    asks_in_arp = is_arp + is_own(nft.load_arp_sender_mac(second), "macs")
-    batch.append_rule(_CHAIN, asks_in_arp, is_own(nft.load_arp_sender_address(second), "hosts"), accept)
-    # A probe names no sender yet (RFC 5227, section 2.1.1).
-    probe = nft.load_arp_sender_address(second) + nft.equals(second, bytes(4))
-    batch.append_rule(_CHAIN, asks_in_arp, probe, accept)
+    def in_set(which: str) -> bytes:
+        return nft.member(which, _SETS[which][0], name)
+
+    def not_in_set(which: str) -> bytes:
+        return nft.no_member(which, _SETS[which][0], name)
+
+    sender = from_end + nft.load_source_mac(mac)
+    # Nearly every frame is of this kind, so it is looked up first, and once.
+    ipv4 = is_kind(_IPV4) + sender + nft.load_source_address(IPV4, address) + in_set("senders")
+    batch.append_rule(_CHAIN, ipv4, accept)
+    batch.append_rule(_CHAIN, from_end, not_in_set("guarded"), accept)
+
     # Whoever tells where an address is must have it: the rest of neighbour discovery tells of its source only, and
     # routers' messages come from link-local addresses, which nobody has.
-    advertises = (
-        is_ipv6
-        + nft.is_icmp6(nft.register(9))
-        + nft.load_icmp_type(nft.register(9))
-        + nft.equals(nft.register(9), _NEIGHBOUR_ADVERTISEMENT)
-    )
-    of_another = (
-        from_end + nft.load_advertised_address(second) + nft.no_member("hosts6", _SETS["hosts6"][0], name)
-    )
-    batch.append_rule(_CHAIN, advertises, of_another, drop)
-    batch.append_rule(_CHAIN, is_ipv6, is_own(nft.load_source_address(IPV6, second), "hosts6"), accept)
+    advertises = nft.is_icmp6(spare) + nft.load_icmp_type(spare) + nft.equals(spare, _NEIGHBOUR_ADVERTISEMENT)
+    of_another = sender + nft.load_advertised_address(address) + not_in_set("senders6")
+    batch.append_rule(_CHAIN, is_kind(_IPV6), advertises, of_another, drop)
+    ipv6 = is_kind(_IPV6) + sender + nft.load_source_address(IPV6, address) + in_set("senders6")
+    batch.append_rule(_CHAIN, ipv6, accept)
+
+    arp = is_kind(_ARP) + sender + in_set("macs") + nft.load_arp_sender_mac(mac)
+    batch.append_rule(_CHAIN, arp, nft.load_arp_sender_address(address), in_set("senders"), accept)
+    # A probe names no sender yet (RFC 5227, section 2.1.1).
+    probe = in_set("macs") + nft.load_arp_sender_address(address) + nft.equals(address, bytes(4))
+    batch.append_rule(_CHAIN, arp, probe, accept)
     batch.append_rule(_CHAIN, drop)
 
 
 def _elements(endpoint: Endpoint) -> dict[str, Element]:
     name = endpoint.host_interface.encode().ljust(_NAME, b"\0")
     mac = bytes.fromhex(endpoint.mac.replace(":", ""))
-    found = {"guarded": Element(name), "macs": Element(name + mac.ljust(8, b"\0"))}
-    for which, address in (("hosts", endpoint.address), ("hosts6", endpoint.address6)):
+    sender = name + mac.ljust(8, b"\0")
+    found = {"guarded": Element(name), "macs": Element(sender)}
+    for which, address in (("senders", endpoint.address), ("senders6", endpoint.address6)):
         if address:
-            found[which] = Element(name + ip_interface(address).packed)
+            found[which] = Element(sender + ip_interface(address).packed)
     return found
