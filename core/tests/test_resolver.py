@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from multios.engine import names as names_module
+from multios.engine import resolver_process
 from multios.engine.names import Names
 from multios.errors import MultiosError
 from multios.model.network import NamedEndpoint, Network
@@ -164,7 +164,7 @@ class World:
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    monkeypatch.setattr(names_module, "RESOLV_CONF", tmp_path / "resolv.conf")
+    monkeypatch.setattr(resolver_process, "RESOLV_CONF", tmp_path / "resolv.conf")
     (tmp_path / "resolv.conf").write_text(f"nameserver {UPSTREAM}\n")
     host = Namespace.new()
     with host.entered():

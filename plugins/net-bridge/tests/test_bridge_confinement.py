@@ -59,12 +59,17 @@ def test_neither_the_host_nor_others_published_ports_nor_other_networks_are_reac
     everything = "0.0.0.0/0"
     student, _ = confined(world, network, 3, everything)
     world.driver.publish(other, place, (PortMapping(7000, 17001),))
+    near, neighbour = world.container(network, 4)
+    world.driver.publish(network, neighbour, (PortMapping(7000, 17002),))
     with serving(far, 7000), serving(world.host, 7001):
         for address in (network.gateway, world.host_address):
             assert reaches(free, address, 7001, wait=WAIT)
             assert not reaches(student, address, 7001)
         assert reaches(free, world.host_address, 17001, wait=WAIT)
         assert not reaches(student, world.host_address, 17001)
+        with serving(near, 7000):
+            assert reaches(free, world.host_address, 17002, wait=WAIT)
+            assert not reaches(student, world.host_address, 17002), "a neighbour's neither"
         assert not reaches(student, bare(place), 7000)
 
 

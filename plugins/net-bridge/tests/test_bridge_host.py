@@ -142,6 +142,29 @@ def test_what_is_missing_is_repaired(world: Any) -> None:
         assert reaches(container, world.outside_address, 7000, wait=2)
 
 
+def test_containers_of_a_deleted_bridge_are_put_on_the_next(world: Any) -> None:
+    network = world.network(isolate="yes")
+    container, endpoint = world.container(network, 2)
+    neighbour, _ = world.container(network, 3)
+    with IPRoute() as kernel:
+        kernel.link("del", index=kernel.link_lookup(ifname=network.interface)[0])
+    with pytest.raises(StepFailed, match="bridge testa is gone"):
+        world.driver.restore(network, endpoint)
+    world.driver.create_network(network)
+    with serving(container, 80), serving(neighbour, 80):
+        assert not reaches(world.host, bare(endpoint), 80)
+        world.driver.restore(network, endpoint)
+        world.driver.restore(network, endpoint)
+        world.driver.restore(network, endpoint_on(network, 3))
+        assert reaches(world.host, bare(endpoint), 80, wait=2)
+        assert not reaches(neighbour, bare(endpoint), 80), "still apart"
+    world.driver.check(network, endpoint, container.descriptor)
+    with IPRoute() as kernel:
+        kernel.link("del", index=kernel.link_lookup(ifname=endpoint.host_interface)[0])
+    with pytest.raises(StepFailed, match="the container's link is gone"):
+        world.driver.restore(network, endpoint)
+
+
 def drop_table(name: str) -> None:
     """What another program's flush does to ours."""
     connection = netlink.Connection(nfnetlink.PROTOCOL)

@@ -107,6 +107,17 @@ def test_a_port_bound_to_one_address_is_published_there_only(world: Any) -> None
         assert not reaches(world.host, "127.0.0.1", 8080)
 
 
+@pytest.mark.parametrize("bound", ["127.0.0.1", ""], ids=["on the loopback alone", "on all addresses"])
+def test_what_is_aimed_at_the_hosts_loopback_from_outside_reaches_no_container(world: Any, bound: str) -> None:
+    network = world.network()
+    container, endpoint = world.container(network, 2)
+    world.driver.publish(network, endpoint, (PortMapping(80, 8080, "tcp", bound),))
+    _route_loopback_out(world.outside, world.host_address, "down0")
+    with serving(container, 80):
+        assert reaches(world.host, "127.0.0.1", 8080, wait=2)
+        assert not reaches(world.outside, "127.0.0.1", 8080)
+
+
 def test_a_udp_flow_follows_the_port_to_its_next_container(world: Any) -> None:
     network = world.network()
     first, one = world.container(network, 2)
@@ -146,8 +157,11 @@ def test_isolated_containers_reach_the_outside_but_not_each_other(world: Any, br
     network = world.network(isolate="yes")
     one, endpoint = world.container(network, 2)
     two, _ = world.container(network, 3)
+    world.driver.publish(network, endpoint, (PortMapping(80, 8080),))
     with serving(one, 80), serving(world.outside, 7000):
         assert not reaches(two, bare(endpoint), 80)
+        assert not reaches(two, world.host_address, 8080), "by a published port neither"
+        assert reaches(world.outside, world.host_address, 8080, wait=2)
         assert reaches(two, world.outside_address, 7000, wait=2)
 
 
@@ -189,18 +203,18 @@ def _default_route(where: Namespace, gateway: str) -> None:
 def test_a_container_does_not_reach_what_listens_on_the_hosts_loopback(world: Any) -> None:
     network = world.network()
     container, _ = world.container(network, 2)
-    _route_loopback_out(container, network.gateway)
+    _route_loopback_out(container, network.gateway, "eth0")
     with serving(world.host, 7000, address="127.0.0.1"), serving(world.host, 7001):
         assert not reaches(container, "127.0.0.1", 7000)
         assert reaches(container, network.gateway, 7001, wait=2)
 
 
-def _route_loopback_out(where: Namespace, gateway: str) -> None:
-    """What a container's root may do to send packets for 127.0.0.1 to its gateway."""
+def _route_loopback_out(where: Namespace, gateway: str, interface: str) -> None:
+    """What root may do to send packets for 127.0.0.1 to a gateway."""
     from pyroute2 import IPRoute
 
     with where.entered(), IPRoute() as kernel:
-        Path("/proc/sys/net/ipv4/conf/eth0/route_localnet").write_text("1")
+        Path(f"/proc/sys/net/ipv4/conf/{interface}/route_localnet").write_text("1")
         kernel.flush_addr(index=1)
         kernel.route("add", dst="127.0.0.1/32", gateway=gateway)
 

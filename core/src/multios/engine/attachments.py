@@ -16,7 +16,8 @@ from multios.drivers.base import Capability
 from multios.engine.caller import Caller
 from multios.engine.endpoints import Wanted, confinement
 from multios.engine.host_ports import HostPorts, clash
-from multios.engine.names import INSIDE, Names
+from multios.engine.name_sockets import INSIDE
+from multios.engine.names import Names
 from multios.engine.network_files import write_files
 from multios.engine.networks import BUILT_IN, Networks
 from multios.engine.registry import RUNNING, Registry

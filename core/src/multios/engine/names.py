@@ -5,15 +5,9 @@ The resolver outlives the daemon; the next one takes it over. One that dies is s
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
-import queue
-import select
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,28 +16,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from multios.engine.name_sockets import listen, open_inside
+from multios.engine.resolver_process import Gone, Link, spawn
 from multios.errors import MultiosError, StepFailed, Unavailable
 from multios.model.json import to_json
 from multios.model.network import NamedEndpoint, Network
 from multios.netlink.namespaces import inside
-from multios.resolver.control import LARGEST, VERSION
+from multios.resolver.control import VERSION
 
 log = logging.getLogger(__name__)
 
-RESOLV_CONF = Path("/etc/resolv.conf")
-INSIDE = "127.0.0.11"
-"""Where names are asked for inside a container that reaches no gateway of ours."""
-FALLBACK_RESOLVERS = ("1.1.1.1", "8.8.8.8")
-_READY_SECONDS, _ANSWER_SECONDS, _WATCH_SECONDS, _RETRY_SECONDS = 10.0, 5.0, 2.0, 1.0
-_MOST_SERVERS = 3  # resolv.conf(5), MAXNS
-_PORT_ATTEMPTS = 50
+_RETRY_SECONDS = 1.0
 _HOSTS_A_MESSAGE = 50
 
 Learned = Callable[[str, str, tuple[str, ...], int], None]
-
-
-class _Gone(Exception):
-    """The resolver has ended."""
 
 
 class Names:
@@ -61,7 +47,7 @@ class Names:
         self._networks: dict[str, Network] = {}
         self._inside: set[str] = set()
         self._hosts: dict[str, NamedEndpoint] = {}
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._closing = False
         self._workers = ThreadPoolExecutor(2, "learned")
 
@@ -131,7 +117,7 @@ class Names:
         with self._lock:
             self._closing = True
             if self._link:
-                with suppress(_Gone):
+                with suppress(Gone):
                     self._link.request({"do": "leave"})
 
     # --- what it is told ----------------------------------------------------------------------------
@@ -142,7 +128,7 @@ class Names:
             for _ in range(2):
                 try:
                     return self._connected().request(message, sockets)
-                except _Gone:
+                except Gone:
                     self._link = None
         raise Unavailable("the name server of networks does not answer", "see the daemon's log")
 
@@ -150,7 +136,7 @@ class Names:
         self._connected()  # it may know the port that the network had
         self._request({"do": "stop", "network": network.id})
         try:
-            port, sockets = _listen(network, self._ports.get(network.id, 0))
+            port, sockets = listen(network, self._ports.get(network.id, 0))
         except OSError as error:
             raise StepFailed(
                 f"serve names on network {network.name!r}", str(error), "run `multios-container doctor`"
@@ -166,7 +152,7 @@ class Names:
     def _serve_inside(self, container_id: str, netns: int) -> None:
         try:
             with inside(netns):
-                sockets = _open_inside()
+                sockets = open_inside()
         except OSError as error:
             raise StepFailed(
                 "serve names inside the container", str(error), "see the daemon's log"
@@ -185,7 +171,7 @@ class Names:
 
     # --- that it is there ---------------------------------------------------------------------------
 
-    def _connected(self) -> _Link:
+    def _connected(self) -> Link:
         if self._link is None:
             self._link, is_new = self._found() or self._started()
             self._link.watch(self._told, self._ended)
@@ -193,18 +179,18 @@ class Names:
                 self._tell_everything()
         return self._link
 
-    def _found(self) -> tuple[_Link, bool] | None:
+    def _found(self) -> tuple[Link, bool] | None:
         """The resolver that a former daemon has started, unless it speaks another version."""
         try:
-            link = _Link.to(self._run / "resolver.sock")
+            link = Link.to(self._run / "resolver.sock")
         except OSError:
             return None
         try:
             known = link.hello()
-        except _Gone:
+        except Gone:
             return None
         if known["version"] != VERSION:
-            with suppress(_Gone):
+            with suppress(Gone):
                 link.ask({"do": "leave"})
             link.close()
             return None
@@ -212,12 +198,12 @@ class Names:
         self._inside |= set(known["inside"])
         return link, False
 
-    def _started(self) -> tuple[_Link, bool]:
-        _spawn(self._run)
-        link = _Link.to(self._run / "resolver.sock")
+    def _started(self) -> tuple[Link, bool]:
+        spawn(self._run)
+        link = Link.to(self._run / "resolver.sock")
         try:
             link.hello()
-        except _Gone:
+        except Gone:
             raise Unavailable("the name server of networks ended at once", "see the daemon's log") from None
         return link, True
 
@@ -240,7 +226,7 @@ class Names:
         if self._hosts:
             self._tell_hosts()
 
-    def _told(self, link: _Link, told: dict[str, Any]) -> None:
+    def _told(self, link: Link, told: dict[str, Any]) -> None:
         def learn() -> None:
             try:
                 self._learned(told["endpoint"], told["name"], tuple(told["addresses"]), told["seconds"])
@@ -253,7 +239,7 @@ class Names:
         with suppress(RuntimeError):  # closing
             self._workers.submit(learn)
 
-    def _ended(self, link: _Link) -> None:
+    def _ended(self, link: Link) -> None:
         """The resolver has died: containers must not wait for names until somebody asks for something."""
         while not self._closing:
             with self._lock:
@@ -268,204 +254,3 @@ class Names:
                     log.error("the name server of networks cannot be started: %s", error)
                     self._link = link
             time.sleep(_RETRY_SECONDS)
-
-
-class _Link:
-    """A connection to a resolver: requests one at a time, and a thread that reads."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._answers: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._servers: list[str] = []
-        self._stamp = (0.0, 0)
-
-    @classmethod
-    def to(cls, path: Path) -> _Link:
-        """Connect; ``OSError`` when nobody listens."""
-        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            channel.connect(str(path))
-        except BaseException:
-            channel.close()
-            raise
-        channel.settimeout(_WATCH_SECONDS)
-        return cls(channel)
-
-    def hello(self) -> dict[str, Any]:
-        """What the resolver says of itself, before it is watched."""
-        known = self.ask({"do": "hello", "version": VERSION})
-        self._tell_servers()
-        return known
-
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """A request before :meth:`watch`. Raises ``_Gone``."""
-        try:
-            self._channel.send(json.dumps(message).encode())
-            data = self._channel.recv(LARGEST)
-        except OSError:
-            raise _Gone from None
-        if not data:
-            raise _Gone
-        answer: dict[str, Any] = json.loads(data)
-        return answer
-
-    def watch(self, told: Callable[[_Link, dict[str, Any]], None], ended: Callable[[_Link], None]) -> None:
-        """Read in a thread from now on."""
-        threading.Thread(target=self._read, args=(told, ended), name="names", daemon=True).start()
-
-    def request(self, message: dict[str, Any], sockets: Sequence[socket.socket] = ()) -> dict[str, Any]:
-        """Send, and wait for the answer. Raises ``_Gone``."""
-        try:
-            descriptors = [one.fileno() for one in sockets]
-            socket.send_fds(self._channel, [json.dumps(message).encode()], descriptors)
-            answer = self._answers.get(timeout=_ANSWER_SECONDS)
-        except (OSError, queue.Empty):
-            self.close()
-            raise _Gone from None
-        if answer is None:
-            raise _Gone
-        return answer
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Send what has no answer."""
-        with suppress(OSError):
-            self._channel.send(json.dumps(message).encode())
-
-    def close(self) -> None:
-        """Hang up; the thread ends."""
-        with suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
-
-    def _read(self, told: Callable[[_Link, dict[str, Any]], None], ended: Callable[[_Link], None]) -> None:
-        while True:
-            try:
-                data = self._channel.recv(LARGEST)
-            except TimeoutError:
-                self._tell_servers()
-                continue
-            except OSError:
-                data = b""
-            if not data:
-                break
-            message = json.loads(data)
-            if "learned" in message:
-                told(self, message["learned"])
-            else:
-                self._answers.put(message)
-        self._answers.put(None)
-        ended(self)
-        self._channel.close()
-
-    def _tell_servers(self) -> None:
-        """Tell the host's name servers if they are others than before."""
-        try:
-            status = RESOLV_CONF.stat()
-            stamp = (status.st_mtime, status.st_ino)
-        except OSError:
-            stamp = (1.0, 0)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            servers = _host_servers()
-            if servers != self._servers:
-                self._servers = servers
-                self.say({"do": "upstream", "servers": servers})
-
-
-def _host_servers() -> list[str]:
-    try:
-        lines = [line.split() for line in RESOLV_CONF.read_text().splitlines()]
-    except OSError:
-        lines = []
-    found = [words[1] for words in lines if words[:1] == ["nameserver"] and len(words) > 1]
-    return (found or list(FALLBACK_RESOLVERS))[:_MOST_SERVERS]
-
-
-def _listen(network: Network, wanted: int) -> tuple[int, list[socket.socket]]:
-    """UDP and TCP sockets on one port number at each of the gateways, for what comes from the network only."""
-    addresses = [address for address in (network.gateway, network.gateway6) if address]
-    for attempt in range(_PORT_ATTEMPTS):
-        port = wanted if not attempt else 0
-        sockets: list[socket.socket] = []
-        try:
-            for address in addresses:
-                port = _add_sockets(sockets, address, port, network.interface)
-            return port, sockets
-        except OSError as error:
-            for one in sockets:
-                one.close()
-            if error.errno != errno.EADDRINUSE or attempt == _PORT_ATTEMPTS - 1:
-                raise
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _open_inside() -> list[socket.socket]:
-    """UDP and TCP sockets in the calling thread's namespace, a container's."""
-    sockets: list[socket.socket] = []
-    try:
-        _add_sockets(sockets, INSIDE, 53)
-    except BaseException:
-        for one in sockets:
-            one.close()
-        raise
-    return sockets
-
-
-def _add_sockets(sockets: list[socket.socket], address: str, port: int, interface: str = "") -> int:
-    """Add a UDP and a TCP socket on one port of an address; the port."""
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
-        sockets.append(one)
-        if interface:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
-        if kind == socket.SOCK_STREAM:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        one.bind((address, port))
-        port = one.getsockname()[1]
-        if kind == socket.SOCK_STREAM:
-            one.listen(64)
-    return port
-
-
-def _spawn(run: Path) -> None:
-    """Start a resolver; on return it listens. posix_spawn(3) and not fork: the daemon is big and has threads."""
-    empty = run / "empty"
-    empty.mkdir(mode=0o555, exist_ok=True)
-    path = run / "resolver.sock"
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ready, theirs = os.pipe2(os.O_CLOEXEC)
-    try:
-        listening.bind(str(path))
-        path.chmod(0o600)
-        listening.listen(4)
-        log_mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-I", "-m", "multios.resolver.main", str(empty)],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, listening.fileno(), 0),
-                (os.POSIX_SPAWN_DUP2, theirs, 1),
-                (os.POSIX_SPAWN_OPEN, 2, str(run / "resolver.log"), log_mode, 0o640),
-            ],
-            setsid=True,
-            setsigmask=(),
-            setsigdef=[signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM],
-        )
-    except OSError as error:
-        os.close(ready)
-        raise Unavailable(f"cannot start the name server of networks: {error}") from None
-    finally:
-        listening.close()
-        os.close(theirs)
-    threading.Thread(target=_bury, args=(pid,), name="resolver", daemon=True).start()
-    try:
-        if not select.select([ready], [], [], _READY_SECONDS)[0] or os.read(ready, 16) != b"ready":
-            raise Unavailable("the name server of networks does not start", f"see {run / 'resolver.log'}")
-    finally:
-        os.close(ready)
-
-
-def _bury(pid: int) -> None:
-    with suppress(ChildProcessError):
-        os.waitpid(pid, 0)

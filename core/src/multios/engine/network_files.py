@@ -5,10 +5,10 @@ from __future__ import annotations
 import ipaddress
 from pathlib import Path
 
+from multios.engine.resolver_process import FALLBACK_RESOLVERS
 from multios.model.container import Container
 from multios.model.network import Endpoint
 
-FALLBACK_RESOLVERS = ("1.1.1.1", "8.8.8.8")
 _MOST_RESOLVERS = 3  # resolv.conf(5), MAXNS
 
 
