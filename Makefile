@@ -7,10 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test lint format types imports reference bench bench-images clean
+.PHONY: help install demo test lint format types imports reference bench bench-images bench-networks clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install:  ## make .venv and install everything into it
 	@scripts/install
@@ -49,6 +49,9 @@ bench: install  ## speed and memory beside podman, docker and runc
 
 bench-images: install  ## layers, pulls and builds beside podman, tar, skopeo, umoci and buildah
 	@$(BIN)/python benchmarks/images.py $(BENCH_ARGUMENTS)
+
+bench-networks: install  ## what networks add to a start, throughput and look-ups beside podman and docker
+	@$(BIN)/python benchmarks/networks.py $(BENCH_ARGUMENTS)
 
 clean:  ## remove what was installed and cached in this checkout; containers stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -26,6 +26,41 @@ def enter() -> None:
 
 
 @contextlib.contextmanager
+def private_directory(path: Path) -> Iterator[None]:
+    """An empty file system at ``path`` that nobody else sees: what is written there does not stay on the machine."""
+    absent = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--no-mtab", "-t", "tmpfs", "tmpfs", str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--no-mtab", "--lazy", str(path)], check=True)
+        with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
+            for each in absent:
+                each.rmdir()
+
+
+@contextlib.contextmanager
+def passing_cgroup(name: str) -> Iterator[None]:
+    """Remove the cgroup ``name`` at the end, in every hierarchy that did not have it before."""
+    before = _groups(name)
+    try:
+        yield
+    finally:
+        for group in _groups(name) - before:
+            with contextlib.suppress(OSError):  # somebody else's container is in it
+                for directory, _, _ in os.walk(group, topdown=False):
+                    os.rmdir(directory)
+
+
+def _groups(name: str) -> set[Path]:
+    top = Path("/sys/fs/cgroup")
+    # On a hybrid host some hierarchies are links to others.
+    found = (place.resolve() for place in (top / name, *top.glob(f"*/{name}")))
+    return {place for place in found if place.is_dir()}
+
+
+@contextlib.contextmanager
 def fresh_disk(directory: Path, gigabytes: int = 6) -> Iterator[Path]:
     """A new ext4 file system: creating files where thousands were just deleted is many times slower."""
     image, place = directory / "disk", directory / "mnt"

@@ -12,7 +12,10 @@ from pathlib import Path
 
 @dataclass
 class Row:
-    """One line of the table. ``bound`` is the largest ``ours / theirs``, or the largest ``ours`` without a peer."""
+    """One line of the table.
+
+    ``bound`` is the largest ``ours / theirs``, ``least`` the smallest; without a peer they bound ``ours`` itself.
+    """
 
     what: str
     ours: float
@@ -20,26 +23,37 @@ class Row:
     peer: str = ""
     theirs: float | None = None
     bound: float | None = None
+    least: float | None = None
 
     def cells(self) -> str:
-        digits = 1 if self.unit == "ms" else 2
-        number = f"{self.ours:.{digits}f} {self.unit}"
-        against = (
-            f"{self.peer} {self.theirs:.{digits}f} {self.unit}"
-            if self.theirs is not None
-            else self.peer or "–"
-        )
+        against = f"{self.peer} {self._number(self.theirs)}" if self.theirs is not None else self.peer or "–"
         ratio = self.ours / self.theirs if self.theirs else None
+        shown = "–" if ratio is None else f"{ratio:.3f}"
+        cells = (self.what, self._number(self.ours), against, shown, self._limit(), self._verdict(ratio))
+        return f"| {' | '.join(cells)} |"
+
+    def _number(self, value: float) -> str:
+        if self.unit == "ms":
+            digits = 1 if abs(value) >= 1 else 3
+        else:
+            digits = 2 if abs(value) < 1000 else 0
+        return f"{value:,.{digits}f} {self.unit}"
+
+    def _limit(self) -> str:
+        unit = "" if self.theirs is not None else f" {self.unit}"
+        limits = (
+            (sign, limit) for sign, limit in (("≤", self.bound), ("≥", self.least)) if limit is not None
+        )
+        return ", ".join(f"{sign} {limit:,.7g}{unit}" for sign, limit in limits) or "–"
+
+    def _verdict(self, ratio: float | None) -> str:
         value = ratio if self.theirs is not None else self.ours
-        limit = (
-            "–"
-            if self.bound is None
-            else f"≤ {self.bound:g}{'' if self.theirs is not None else ' ' + self.unit}"
+        if value is None or (self.bound is None and self.least is None):
+            return ""
+        is_within = (self.bound is None or value <= self.bound) and (
+            self.least is None or value >= self.least
         )
-        verdict = (
-            "" if self.bound is None or value is None else ("met" if value <= self.bound else "**missed**")
-        )
-        return f"| {self.what} | {number} | {against} | {'–' if ratio is None else f'{ratio:.3f}'} | {limit} | {verdict} |"
+        return "met" if is_within else "**missed**"
 
 
 def write(output: Path, title: str, versions: Sequence[str], note: str, rows: Iterable[Row]) -> None:
