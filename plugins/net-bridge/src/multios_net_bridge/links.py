@@ -24,6 +24,7 @@ from multios.netlink.namespaces import write_setting
 Subnet = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _IFF_UP = 1
+_NO_LINK_LOCAL = "1"  # IN6_ADDR_GEN_MODE_NONE
 _NO_DETECTION = 0x02  # IFA_F_NODAD
 _LOCAL_TABLE, _LOCAL_ROUTE, _LAST = 255, 2, 4096
 
@@ -86,22 +87,33 @@ def _complete(kernel: IPRoute, link: Mapping[str, Any] | None, network: Network,
     present = {
         (row.get("local") or row.get("address"), row["prefixlen"]) for row in kernel.get_addr(index=index)
     }
-    for subnet, gateway in ((network.subnet, network.gateway), (network.subnet6, network.gateway6)):
-        if subnet:
-            own = ipaddress.ip_interface(f"{gateway}/{ipaddress.ip_network(subnet).prefixlen}")
-            if (str(own.ip), own.network.prefixlen) not in present:
-                _add_address(kernel, index, own)
+    for own in _own_addresses(network):
+        if (str(own.ip), own.network.prefixlen) not in present:
+            _add_address(kernel, index, own)
     if network.subnet6:
         _add_loopback_route(kernel, index)
 
 
 def _settle_ipv6(network: Network) -> None:
-    """No IPv6 but on a network that has it: gateway and the link-local address, from which neighbours are sought."""
+    """No IPv6 but on a network that has it, and then our addresses alone: no router's, none that the kernel makes."""
     settings = f"ipv6/conf/{network.interface}"
     if network.subnet6:
         write_setting(f"{settings}/accept_ra", "0")
-        write_setting(f"{settings}/accept_dad", "0")  # there at once
+        write_setting(f"{settings}/addr_gen_mode", _NO_LINK_LOCAL)
     write_setting(f"{settings}/disable_ipv6", "0" if network.subnet6 else "1")
+
+
+def _own_addresses(network: Network) -> Iterator[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+    """The bridge's: the gateways, and a link-local one, from which the kernel seeks neighbours for others' packets.
+
+    The kernel would make the latter by itself, but only when the first container is there, and a moment too late.
+    """
+    yield ipaddress.IPv4Interface(f"{network.gateway}/{network.subnet.partition('/')[2]}")
+    if network.subnet6:
+        yield ipaddress.IPv6Interface(f"{network.gateway6}/{network.subnet6.partition('/')[2]}")
+        first, *rest = bytes.fromhex(bridge_mac(network).replace(":", ""))
+        identifier = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])  # RFC 4291, appendix A
+        yield ipaddress.IPv6Interface((b"\xfe\x80" + bytes(6) + identifier, 64))
 
 
 def _add_address(kernel: IPRoute, index: int, own: ipaddress.IPv4Interface | ipaddress.IPv6Interface) -> None:
