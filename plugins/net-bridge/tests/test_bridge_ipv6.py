@@ -26,6 +26,8 @@ from multios.testing.network_box import (
     bytes_of,
     endpoint_on,
     reaches,
+    send_frame,
+    send_raw,
     serving,
 )
 from multios_net_bridge import nfnetlink
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.needs_root
 
 TCP, UDP = socket.SOCK_STREAM, socket.SOCK_DGRAM
 PROTOCOLS = pytest.mark.parametrize(("protocol", "kind"), [("tcp", TCP), ("udp", UDP)])
+RA = 9  # RTPROT_RA
 TENTATIVE = 0x40  # IFA_F_TENTATIVE
 BRIDGE_NETFILTER = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
 
@@ -227,26 +230,54 @@ def checksum(data: bytes) -> int:
 
 
 def send6(
-    where: Namespace, mac: str, to_mac: str, source: str, target: str, following: int, body: bytes
+    where: Namespace,
+    mac: str,
+    to_mac: str,
+    source: str,
+    target: str,
+    following: int,
+    body: bytes,
+    interface: str = "eth0",
+    first: int = 0,
 ) -> None:
-    """Send an IPv6 packet as a frame by hand; the checksum stands at 6 in UDP and at 2 in ICMPv6."""
+    """Send an IPv6 packet as a frame by hand; the checksum stands at 6 in UDP and at 2 in ICMPv6.
+
+    With ``first`` it goes in two fragments, the first one of that many bytes.
+    """
     ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
     place = 6 if following == 17 else 2
     summed = checksum(ends + struct.pack(">II", len(body), following) + body)
     body = body[:place] + struct.pack(">H", summed) + body[place + 2 :]
-    packet = struct.pack(">IHBB", 6 << 28, len(body), following, 255) + ends + body
+    parts = [(following, body)]
+    if first:  # RFC 8200, section 4.5
+        heads = (struct.pack(">BBHI", following, 0, 1, 7), struct.pack(">BBHI", following, 0, first, 7))
+        parts = [(44, heads[0] + body[:first]), (44, heads[1] + body[first:])]
     with where.entered():
         sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with closing(sender):
-        sender.bind(("eth0", 0))
-        sender.send(bytes_of(to_mac) + bytes_of(mac) + b"\x86\xdd" + packet)
+        sender.bind((interface, 0))
+        for kind, part in parts:
+            packet = struct.pack(">IHBB", 6 << 28, len(part), kind, 255) + ends + part
+            sender.send(bytes_of(to_mac) + bytes_of(mac) + b"\x86\xdd" + packet)
 
 
-def advertise(where: Namespace, place: Endpoint, to: Endpoint, address: str) -> None:
+def advertise(where: Namespace, place: Endpoint, to: Endpoint, address: str, first: int = 0) -> None:
     """Tell a neighbour that ``address`` is here."""
     told = socket.inet_pton(socket.AF_INET6, address) + b"\2\1" + bytes_of(place.mac)
     body = struct.pack(">BBHI", 136, 0, 0, 0x20000000) + told
-    send6(where, place.mac, to.mac, bare6(place), bare6(to), 58, body)
+    send6(where, place.mac, to.mac, bare6(place), bare6(to), 58, body, first=first)
+
+
+ROUTER = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0x08, 1800, 0, 0)
+"""A router advertisement (RFC 4861, section 4.2) of high preference (RFC 4191)."""
+
+
+def ways_by_routers(where: Namespace) -> set[str]:
+    """Interfaces by which a namespace has a default route that a router has advertised."""
+    with where.entered(), IPRoute() as kernel:
+        rows = list(kernel.get_routes(family=socket.AF_INET6, table=254))
+        names = {link["index"]: link.get("ifname") for link in kernel.get_links()}
+        return {names[row.get("oif")] for row in rows if row["dst_len"] == 0 and row["proto"] == RA}
 
 
 def neighbours(where: Namespace) -> dict[str, str]:
@@ -271,7 +302,8 @@ def test_nobody_sends_as_another(world: Any) -> None:
                 server.recvfrom(64)
 
 
-def test_nobody_advertises_anothers_address(world: Any) -> None:
+@pytest.mark.parametrize("first", [0, 8], ids=["whole", "in fragments"])
+def test_nobody_advertises_anothers_address(world: Any, bridge_netfilter: bool, first: int) -> None:
     network = world.network(ipv6=True)
     (one, place), (two, target) = world.container(network, 2), world.container(network, 3)
     third, other = world.container(network, 4)
@@ -281,7 +313,7 @@ def test_nobody_advertises_anothers_address(world: Any) -> None:
         before = neighbours(two)
         assert before[bare6(other)] == other.mac
         for victim in (bare6(other), network.gateway6):
-            advertise(one, place, target, victim)
+            advertise(one, place, target, victim, first)
             advertise(third, other, target, bare6(other))  # one's own address may be told
         time.sleep(SILENCE)
         assert neighbours(two)[bare6(other)] == other.mac
@@ -299,6 +331,27 @@ def test_without_the_guard_an_advertisement_is_believed(world: Any) -> None:
     advertise(one, place, target, bare6(other))
     time.sleep(SILENCE)
     assert neighbours(two)[bare6(other)] == place.mac
+
+
+@pytest.mark.parametrize("group", range(16))
+@pytest.mark.parametrize("ipv6", [False, True], ids=["ipv4", "ipv6"])
+def test_frames_for_bridges_themselves_are_guarded_too(world: Any, ipv6: bool, group: int) -> None:
+    """IEEE 802.1D, 7.12.6: what a bridge does not forward would come in by the container's end on the host."""
+    network = world.network(ipv6=ipv6)
+    (one, place), (two, target) = world.container(network, 2), world.container(network, 3)
+    to = f"01:80:c2:00:00:{group:02x}"
+    send_raw(one, place, bytes_of(to) + bytes_of(target.mac) + b"\x88\xcc" + bytes(50))
+    with serving(two, 7000):
+        assert reaches(world.host, bare(target), 7000, wait=2), "the victim is where it was"
+    send6(one, place.mac, to, "fe80::bad", "ff02::1", 58, ROUTER)
+    with closing(world.host.socket(UDP)) as server:
+        server.bind(("0.0.0.0", 7000))
+        server.settimeout(SILENCE)
+        at_host = replace(target, address=f"{network.gateway}/24", mac=to)
+        send_frame(one, place, at_host, place.mac, "10.213.0.77")
+        with pytest.raises(TimeoutError):
+            server.recvfrom(64)
+    assert not ways_by_routers(world.host)
 
 
 # --- the host -----------------------------------------------------------------------------------
@@ -335,12 +388,19 @@ def test_the_table_for_ipv6_comes_and_goes_with_networks_that_have_it(world: Any
 
 
 def test_a_host_that_heeds_routers_goes_on_to_when_it_forwards(world: Any) -> None:
-    heeds = Path("/proc/sys/net/ipv6/conf/up0/accept_ra")
-    heeds.write_text("1")
+    with IPRoute() as kernel:
+        kernel.link("add", ifname="other0", kind="bridge")
+    heeds, other = (Path(f"/proc/sys/net/ipv6/conf/{name}/accept_ra") for name in ("up0", "other0"))
+    for setting in (heeds, other):
+        setting.write_text("1")
+    send6(world.outside, "02:00:00:00:00:01", "33:33:00:00:00:01", "fe80::1", "ff02::1", 58, ROUTER, "down0")
+    time.sleep(SILENCE)
+    assert ways_by_routers(world.host) == {"up0"}
     world.network("a")
     assert heeds.read_text().strip() == "1", "without IPv6 nothing of it is touched"
     world.network("b", ipv6=True)
     assert heeds.read_text().strip() == "2"
+    assert other.read_text().strip() == "1", "where no router has spoken, containers of others might"
     assert Path("/proc/sys/net/ipv6/conf/all/forwarding").read_text().strip() == "1"
 
 

@@ -108,7 +108,9 @@ def test_a_port_bound_to_one_address_is_published_there_only(world: Any) -> None
 
 
 @pytest.mark.parametrize("bound", ["127.0.0.1", ""], ids=["on the loopback alone", "on all addresses"])
-def test_what_is_aimed_at_the_hosts_loopback_from_outside_reaches_no_container(world: Any, bound: str) -> None:
+def test_what_is_aimed_at_the_hosts_loopback_from_outside_reaches_no_container(
+    world: Any, bound: str
+) -> None:
     network = world.network()
     container, endpoint = world.container(network, 2)
     world.driver.publish(network, endpoint, (PortMapping(80, 8080, "tcp", bound),))

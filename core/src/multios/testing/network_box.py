@@ -219,7 +219,7 @@ def send_frame(where: Namespace, place: Endpoint, target: Endpoint, mac: str, ad
     total = sum(struct.unpack(">10H", header))
     checksum = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
     header = header[:10] + struct.pack(">H", checksum) + header[12:]
-    _send_raw(where, place, bytes_of(target.mac) + bytes_of(mac) + b"\x08\x00" + header + datagram)
+    send_raw(where, place, bytes_of(target.mac) + bytes_of(mac) + b"\x08\x00" + header + datagram)
 
 
 def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> bool:
@@ -232,7 +232,7 @@ def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str
     with closing(listening):
         listening.bind((place.interface, 0x0806))
         listening.settimeout(SILENCE)
-        _send_raw(where, place, frame)
+        send_raw(where, place, frame)
         try:
             while True:
                 answer = listening.recv(64)
@@ -242,7 +242,8 @@ def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str
             return False
 
 
-def _send_raw(where: Namespace, place: Endpoint, frame: bytes) -> None:
+def send_raw(where: Namespace, place: Endpoint, frame: bytes) -> None:
+    """Send a frame by hand."""
     with where.entered():
         sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with closing(sender):

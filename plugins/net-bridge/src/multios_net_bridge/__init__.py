@@ -15,6 +15,7 @@ from multios.model.network import Endpoint, Network, PortMapping
 
 if TYPE_CHECKING:
     from multios.model.health import HealthCheck
+    from multios_net_bridge.attach import Port
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +86,7 @@ class BridgeNetwork(NetworkDriver):
     def add(self, network: Network, endpoint: Endpoint, netns: int) -> None:
         """Make the veth pair, its peer inside the namespace. An internal network gives no default route."""
         settings = self._settings_of(network)
-        isolate = settings.isolate or network.isolate
-        self._host.attach(network, endpoint, netns, settings.mtu, isolate, settings.source_guard)
+        self._host.attach(network, endpoint, netns, settings.mtu, self._port(network, settings))
 
     def delete(self, network: Network, endpoint: Endpoint) -> None:
         """Withdraw what is published to the endpoint; remove the pair if its namespace lives on."""
@@ -114,8 +114,7 @@ class BridgeNetwork(NetworkDriver):
 
     def restore(self, network: Network, endpoint: Endpoint) -> None:
         """Guard, confine and join it again; network rules and ports are :meth:`create_network`'s and :meth:`publish`'s."""
-        settings = self._settings_of(network)
-        self._host.restore(network, endpoint, settings.isolate or network.isolate, settings.source_guard)
+        self._host.restore(network, endpoint, self._port(network, self._settings_of(network)))
 
     def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
         """Let a confined endpoint reach these addresses."""
@@ -124,6 +123,11 @@ class BridgeNetwork(NetworkDriver):
     def serve_names(self, network: Network, port: int) -> None:
         """Send questions for port 53 of the gateway to ``port`` there."""
         self._host.serve_names(network, port)
+
+    def _port(self, network: Network, settings: BridgeSettings) -> Port:
+        from multios_net_bridge.attach import Port  # deferred, as the host's side is
+
+        return Port(isolated=settings.isolate or network.isolate, guarded=settings.source_guard)
 
     def _settings_of(self, network: Network) -> BridgeSettings:
         settings: BridgeSettings = self.settings

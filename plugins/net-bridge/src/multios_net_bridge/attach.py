@@ -9,6 +9,7 @@ import errno
 import socket
 import struct
 import time
+from dataclasses import dataclass
 
 from multios.errors import Conflict, StepFailed, Unsupported
 from multios.model.network import Endpoint, Network
@@ -46,13 +47,38 @@ from multios.netlink.messages import (
     text,
     unsigned,
 )
+from multios.netlink.namespaces import write_setting
 from multios_net_bridge import rates
 
+_PORT_KIND, _PORT_DATA = 4, 5  # within INFO
+_HAIRPIN, _LEARNING, _FORWARDED_GROUPS, _ISOLATED = 4, 8, 31, 33
+# Frames for 01:80:c2:00:00:0x else go to the host around the guard, and move addresses to their port (IEEE 802.1D, 7.12.6).
+# All but pause frames, which the kernel drops.
+_ALL_GROUPS = 0xFFFD
 _READY_WITHIN = 2.0  # seconds
 _TAKEN_ATTEMPTS = 5
 # A netlink socket keeps its namespace for an RCU grace period after it is closed, up to 24 ms on an idle
 # host: so long may a container that exits at once seem to live.
 _DYING_WITHIN = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """How a container's end is a port of the bridge."""
+
+    isolated: bool
+    """It reaches no other such port."""
+    guarded: bool
+    """Who is behind it is known, so nothing is learned from what it sends."""
+
+    def attributes(self) -> list[bytes]:
+        """As the kernel has them (linux/if_link.h, IFLA_BRPORT_…)."""
+        return [
+            attribute(_HAIRPIN, b"\1"),
+            attribute(_LEARNING, bytes([not self.guarded])),
+            attribute(_ISOLATED, bytes([self.isolated])),
+            attribute(_FORWARDED_GROUPS, struct.pack("=H", _ALL_GROUPS)),
+        ]
 
 
 class Veths:
@@ -65,7 +91,7 @@ class Veths:
         """Close the netlink socket; the links stay."""
         self._host.close()
 
-    def attach(self, network: Network, endpoint: Endpoint, netns: int, mtu: int, isolate: bool) -> None:
+    def attach(self, network: Network, endpoint: Endpoint, netns: int, mtu: int, port: Port) -> None:
         """Make the pair and everything on it; on return packets pass. A failure leaves no pair."""
         bridge = find_link(self._host, network.interface)
         if bridge is None:
@@ -79,7 +105,7 @@ class Veths:
             container_side.configure(
                 endpoint, netns, _default_route(network), lambda index: _sending_limits(endpoint, index)
             )
-            self._join(bridge, endpoint, isolate)
+            self._join(bridge, endpoint, port)
         except BaseException as error:
             self._remove(endpoint.host_interface)
             if isinstance(error, OSError):
@@ -92,18 +118,17 @@ class Veths:
                 raise _failed(network, error) from error
             raise
 
-    def restore(self, network: Network, endpoint: Endpoint, isolate: bool) -> None:
+    def restore(self, network: Network, endpoint: Endpoint, port: Port) -> None:
         """Put an endpoint's end of the pair on the bridge again, which another program may have removed or emptied."""
         bridge, outer = (find_link(self._host, name) for name in (network.interface, endpoint.host_interface))
         if bridge is None or outer is None:
             what = f"bridge {network.interface}" if bridge is None else "the container's link"
             remedy = "run `multios-container network repair`" if bridge is None else "restart the container"
             raise StepFailed(f"restore a place on network {network.name!r}", f"{what} is gone", remedy)
-        if outer.master == bridge.index and outer.up:
-            return
-        parts = LINK.pack(0, 0, outer.index, UP, UP) + unsigned(MASTER, bridge.index)
-        self._host.request([Message(NEW_LINK, F_ACK, parts)])
-        self._join(bridge, endpoint, isolate)
+        if outer.master != bridge.index:
+            parts = LINK.pack(0, 0, outer.index, 0, 0) + unsigned(MASTER, bridge.index)
+            self._host.request([Message(NEW_LINK, F_ACK, parts)])
+        self._join(bridge, endpoint, port)
 
     def detach(self, endpoint: Endpoint) -> None:
         """Remove the pair, unless it is gone or its namespace is: then the kernel removes it by itself.
@@ -152,7 +177,7 @@ class Veths:
         message = Message(
             NEW_LINK,
             F_ACK | F_CREATE | F_EXCLUSIVE,
-            LINK.pack(0, 0, 0, UP, UP)
+            LINK.pack(0, 0, 0, 0, 0)
             + text(NAME, endpoint.host_interface)
             + unsigned(MTU, mtu)
             + unsigned(MASTER, bridge.index)
@@ -183,19 +208,20 @@ class Veths:
             )
         remove_link(self._host, link.index)
 
-    def _join(self, bridge: Link, endpoint: Endpoint, isolate: bool) -> None:
+    def _join(self, bridge: Link, endpoint: Endpoint, port: Port) -> None:
+        """Set up the host's end as a port of the bridge, and let packets through."""
+        # What a bridge does not forward comes in by its port: the host has no IPv6 there that would heed it.
+        write_setting(f"ipv6/conf/{endpoint.host_interface}/disable_ipv6", "1")
         outer = find_link(self._host, endpoint.host_interface)
         if outer is None:
             raise OSError(errno.ENODEV, f"{endpoint.host_interface} vanished")
-        # Hairpin mode (4) and isolated (33) of a bridge port.
-        port = [attribute(4, b"\1")] + ([attribute(33, b"\1")] if isolate else [])
-        port_settings = nested(INFO, text(4, "bridge"), nested(5, *port))
+        port_settings = nested(INFO, text(_PORT_KIND, "bridge"), nested(_PORT_DATA, *port.attributes()))
         # A dead container's port may still be there with the same MAC: say that it lives here now.
         # State static (NUD_NOARP), for the bridge that the port is on (NTF_MASTER).
         neighbour = struct.pack("=BxxxiHBB", socket.AF_BRIDGE, outer.index, 0x40, 0x4, 0)
         neighbour += attribute(2, mac_bytes(endpoint.mac))
         messages = [
-            Message(NEW_LINK, F_ACK, LINK.pack(0, 0, outer.index, 0, 0) + port_settings),
+            Message(NEW_LINK, F_ACK, LINK.pack(0, 0, outer.index, UP, UP) + port_settings),
             Message(NEW_NEIGHBOUR, F_ACK | F_CREATE | F_REPLACE, neighbour),
         ]
         if endpoint.bandwidth_in:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 from multios.model.network import Network
 from multios.netlink.namespaces import read_setting, write_setting
 
 _FORWARDING6 = "ipv6/conf/all/forwarding"
+_ADVERTISED = 0x00040000  # RTF_ADDRCONF
 _HEEDED, _HEEDED_WHILE_FORWARDING = "1", "2"
 
 
@@ -32,8 +33,20 @@ def loopback6_is_possible() -> bool:
 
 
 def _keep_heeding_routers() -> None:
-    """A host that forwards heeds no router advertisement, unless told to: it would lose its own way out."""
-    for interface in os.listdir("/proc/sys/net/ipv6/conf"):
+    """A host that forwards heeds no router, unless told to: it would lose its own way out.
+
+    Only where it has a way by a router's word now: elsewhere, as on bridges of others, containers could speak as one.
+    """
+    for interface in _interfaces_to_routers():
         setting = f"ipv6/conf/{interface}/accept_ra"
-        if interface not in ("all", "default") and read_setting(setting) == _HEEDED:
+        if read_setting(setting) == _HEEDED:
             write_setting(setting, _HEEDED_WHILE_FORWARDING)
+
+
+def _interfaces_to_routers() -> set[str]:
+    """Interfaces with a route that a router has advertised (proc(5), net/ipv6_route)."""
+    try:
+        rows = [line.split() for line in Path("/proc/thread-self/net/ipv6_route").read_text().splitlines()]
+    except OSError:
+        return set()
+    return {row[9] for row in rows if int(row[8], 16) & _ADVERTISED and row[9] != "lo"}

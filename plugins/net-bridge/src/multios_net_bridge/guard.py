@@ -147,8 +147,10 @@ def _rules(batch: Batch) -> None:
     # Whoever tells where an address is must have it: the rest of neighbour discovery tells of its source only, and
     # routers' messages come from link-local addresses, which nobody has.
     advertises = nft.is_icmp6(spare) + nft.load_icmp_type(spare) + nft.equals(spare, _NEIGHBOUR_ADVERTISEMENT)
-    of_another = sender + nft.load_advertised_address(address) + not_in_set("senders6")
-    batch.append_rule(_CHAIN, is_kind(_IPV6), advertises, of_another, drop)
+    of_its_own = sender + nft.load_advertised_address(address) + in_set("senders6")
+    batch.append_rule(_CHAIN, is_kind(_IPV6), advertises, of_its_own, accept)
+    # Also one whose address stands in a later fragment, where it could not be read.
+    batch.append_rule(_CHAIN, is_kind(_IPV6), advertises, drop)
     ipv6 = is_kind(_IPV6) + sender + nft.load_source_address(IPV6, address) + in_set("senders6")
     batch.append_rule(_CHAIN, ipv6, accept)
 

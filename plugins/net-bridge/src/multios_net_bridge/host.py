@@ -10,7 +10,7 @@ from pathlib import Path
 from multios.errors import Conflict
 from multios.model.network import Endpoint, Network, PortMapping
 from multios_net_bridge import conntrack, forwarding, links, ruleset
-from multios_net_bridge.attach import Veths
+from multios_net_bridge.attach import Port, Veths
 from multios_net_bridge.checks import check_endpoint, check_free, check_network, check_port
 from multios_net_bridge.failures import failed
 from multios_net_bridge.firewall import Firewall
@@ -39,7 +39,7 @@ class Host:
 
     def create(self, network: Network, mtu: int, isolate: bool, masquerade: bool) -> None:
         """Make or repair the network; a failure leaves what was there before."""
-        check_network(network)
+        check_network(network, mtu)
         made = False
         try:
             made = links.ensure_bridge(network, mtu)
@@ -66,17 +66,15 @@ class Host:
         except OSError as error:
             raise failed(f"remove network {network.name!r}", error) from error
 
-    def attach(
-        self, network: Network, endpoint: Endpoint, netns: int, mtu: int, isolate: bool, guard: bool
-    ) -> None:
+    def attach(self, network: Network, endpoint: Endpoint, netns: int, mtu: int, port: Port) -> None:
         """Make the endpoint's veth pair, guarded before it is there."""
         check_endpoint(endpoint)
         try:
-            if guard:
+            if port.guarded:
                 self._guard.add(endpoint)
             try:
                 self.firewall.confine(endpoint)
-                self._veths.attach(network, endpoint, netns, mtu, isolate)
+                self._veths.attach(network, endpoint, netns, mtu, port)
             except BaseException:
                 if not self._veths.has(endpoint):  # another container's may stand there
                     self._guard.remove(endpoint)
@@ -85,14 +83,14 @@ class Host:
         except OSError as error:
             raise failed(f"attach to network {network.name!r}", error) from error
 
-    def restore(self, network: Network, endpoint: Endpoint, isolate: bool, guard: bool) -> None:
+    def restore(self, network: Network, endpoint: Endpoint, port: Port) -> None:
         """Guard and confine an endpoint that is attached, and put it on the bridge again."""
         check_endpoint(endpoint)
         try:
-            if guard:
+            if port.guarded:
                 self._guard.add(endpoint)
             self.firewall.confine(endpoint)
-            self._veths.restore(network, endpoint, isolate)
+            self._veths.restore(network, endpoint, port)
         except OSError as error:
             raise failed("restore the container's place", error) from error
 
