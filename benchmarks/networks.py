@@ -165,13 +165,14 @@ class Benchmark:
         last: list[float] = []
         self.ours.run("network", "create", "crowd", "--subnet", CROWD_SUBNET)
         for _ in range(CROWD_ROUNDS):
-            times = crowd_ms(self.ours)
-            first += times[:CROWD_ENDS]
-            last += times[-CROWD_ENDS:]
+            early, late = crowd_ms(self.ours)
+            first += early
+            last += late
         self.ours.run("network", "rm", "crowd")
         what = f"`start` of containers {CROWD - CROWD_ENDS + 1} to {CROWD} of one network"
-        late, early = statistics.median(last), statistics.median(first)
-        self.add(Row(what, late, "ms", f"1 to {CROWD_ENDS}", early, 1.3))
+        self.add(
+            Row(what, statistics.median(last), "ms", f"1 to {CROWD_ENDS}", statistics.median(first), 1.3)
+        )
 
     # --- traffic ------------------------------------------------------------------------------------
 
@@ -236,17 +237,20 @@ def added_by_bridge(engine: Engine, measure: Callable[[Engine, str], float], pai
     return statistics.median(added)
 
 
-def crowd_ms(engine: Engine) -> list[float]:
-    """The starts of containers that all go on running."""
-    times, names = [], [f"crowd-{number}" for number in range(CROWD)]
-    try:
-        for number, name in enumerate(names):
-            engine.create(name, "crowd", *SLEEP)
-            is_timed = not CROWD_ENDS <= number < CROWD - CROWD_ENDS
-            times.append(milliseconds(engine.start, name) if is_timed else engine.start(name) or 0.0)
-    finally:
-        engine.delete(*names[: len(times)])
-    return times
+def crowd_ms(engine: Engine) -> tuple[list[float], list[float]]:
+    """The starts of the first and of the last of many containers that all go on running."""
+    names = [f"crowd-{number}" for number in range(CROWD)]
+
+    def timed(name: str) -> float:
+        engine.create(name, "crowd", *SLEEP)
+        return milliseconds(engine.start, name)
+
+    first = [timed(name) for name in names[:CROWD_ENDS]]
+    for name in names[CROWD_ENDS:-CROWD_ENDS]:
+        engine.begin(name, "crowd", *SLEEP)
+    last = [timed(name) for name in names[-CROWD_ENDS:]]
+    engine.delete(*names)
+    return first, last
 
 
 def medians_by_turns(
@@ -254,11 +258,13 @@ def medians_by_turns(
 ) -> dict[str, float]:
     """The median of each, taken in turns, so that what disturbs one disturbs all; a first round does not count."""
     found: dict[str, list[float]] = {name: [] for name in them}
+    names = list(them)
     for number in range(rounds + 1):
-        for name, one in them.items():
-            value = measure(one)
+        for name in names:
+            value = measure(them[name])
             if number:
                 found[name].append(value)
+        names.append(names.pop(0))
     return {name: statistics.median(values) for name, values in found.items()}
 
 
@@ -270,7 +276,7 @@ def able(
     for name, one in them.items():
         try:
             made[name] = make(one)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             if name == needed:
                 raise
             print(f"  {name} is left out of {what}: {error}")
@@ -285,9 +291,8 @@ def main() -> int:
     )
     output: Path = parser.parse_args().output
     stage.enter()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM")
-    )  # what was made is removed then too
+    # What was made is removed then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     with tempfile.TemporaryDirectory(prefix="multios-bench-", dir="/var/tmp") as name, ExitStack() as ending:
         for path in PEERS_DIRECTORIES:
             ending.enter_context(stage.private_directory(Path(path)))

@@ -72,10 +72,6 @@ def test_a_range_limits_the_choice() -> None:
     assert choose_address("10.1.2.0/24", "10.1.2.1", [], "10.1.2.0/30") == "10.1.2.2"
 
 
-def test_used_addresses_may_carry_a_prefix_length() -> None:
-    assert choose_address("10.1.2.0/24", "10.1.2.1", ["10.1.2.2/24"]) == "10.1.2.3"
-
-
 blocks = st.lists(
     st.builds(
         lambda number, prefix: str(IPv4Network((number, prefix), strict=False)),

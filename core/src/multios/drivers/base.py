@@ -36,7 +36,7 @@ class Capability(enum.StrEnum):
     GATEWAY = "gateway"
     NAMES_INSIDE = "names_inside"
     IPV6 = "ipv6"
-    MAC = "mac"
+    PARENTS_MAC = "parents_mac"
     INTERNAL = "internal"
     ISOLATE = "isolate"
     EGRESS = "egress"

@@ -18,7 +18,7 @@ class NetworkDriver(Driver):
     ``GATEWAY``       the host has the gateway's address, and names are served there (:meth:`serve_names`)
     ``NAMES_INSIDE``  containers do not reach the host: the engine serves names inside each, at 127.0.0.11
     ``IPV6``          ``subnet6`` and ``address6`` are honoured
-    ``MAC``           an endpoint's ``mac`` is its interface's; without it the driver's choice counts
+    ``PARENTS_MAC``   an endpoint has the MAC of one of the host's interfaces: its ``mac`` is empty
     ``INTERNAL``      a network may have no way to the outside
     ``ISOLATE``       a network's containers may be kept from each other
     ``EGRESS``        an endpoint may be confined to some destinations (``egress``, :meth:`permit`)

@@ -10,7 +10,7 @@ import ipaddress
 import secrets
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
@@ -32,6 +32,15 @@ DEFAULT_POOLS = (
     *(Pool(f"172.{second}.0.0/16", 16) for second in range(17, 32)),
     Pool("10.88.0.0/13", 24),
 )
+
+
+POOLS_TEXT = "172.17.0.0 to 172.31.255.255 and 10.88.0.0/13"
+
+
+def is_in_pools(subnet: str, pools: Iterable[Pool]) -> bool:
+    """Whether a subnet lies within what the engine itself would choose from."""
+    bases = ipaddress.collapse_addresses(IPv4Network(pool.base) for pool in pools)
+    return any(IPv4Network(subnet).subnet_of(base) for base in bases)
 
 
 def choose_subnet(pools: Iterable[Pool], used_subnets: Iterable[str], host_routes: Iterable[str]) -> str:
@@ -65,12 +74,13 @@ def choose_subnet(pools: Iterable[Pool], used_subnets: Iterable[str], host_route
 def choose_address(
     subnet: str,
     gateway: str,
-    used: Iterable[str],
+    used: Container[str],
     ip_range: str | None = None,
     last: str = "",
 ) -> str:
     """A free address of the subnet, or of ``ip_range`` within it; never network, broadcast or gateway.
 
+    ``used`` are plain addresses; only a few are asked for, however many there are.
     ``last`` is the address given out last: the search begins behind it and wraps round (next-fit), so
     that a freed address rests as long as possible. Raises ``Conflict`` when none is free.
     """
@@ -78,14 +88,15 @@ def choose_address(
     window = IPv4Network(ip_range) if ip_range else network
     first = max(int(window.network_address), int(network.network_address) + 1)
     final = min(int(window.broadcast_address), int(network.broadcast_address) - 1)
-    taken = {_number(text) for text in used} | {_number(gateway)}
+    gateway = str(IPv4Address(gateway))
     start = first
     if last and first <= _number(last) < final:
         start = _number(last) + 1
     for candidates in (range(start, final + 1), range(first, start)):
         for candidate in candidates:
-            if candidate not in taken:
-                return str(IPv4Address(candidate))
+            address = str(IPv4Address(candidate))
+            if address != gateway and address not in used:
+                return address
     raise Conflict(
         f"no free address in {window}: all {max(final - first + 1, 0)} are in use",
         "remove a container, or make a network with a larger subnet",
@@ -104,9 +115,9 @@ def choose_subnet6(used_subnets: Iterable[str]) -> str:
 def choose_address6(subnet6: str, gateway6: str, used: Iterable[str], number: int) -> str:
     """The ``number``-th address of an IPv6 subnet, or the next that is free."""
     network = IPv6Network(subnet6)
-    taken = {IPv6Address(text.partition("/")[0]) for text in used} | {IPv6Address(gateway6)}
+    taken = {*used, str(IPv6Address(gateway6))}
     candidate = network[number]
-    while candidate in taken:
+    while str(candidate) in taken:
         candidate += 1
     return str(candidate)
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from multios.engine.network_files import write_files
 from multios.engine.networks import BUILT_IN, Networks
 from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
-from multios.errors import Conflict, NotFound, Unsupported
+from multios.errors import Conflict, MultiosError, NotFound, Unsupported
 from multios.model import destination
 from multios.model.container import Attachment, Container, Networking
 from multios.model.network import Endpoint, NamedEndpoint, Network, PortMapping
@@ -147,7 +148,8 @@ class Attachments:
         steps.later("create container", delete_container)
         for network, endpoint in attached:
             self._clear_one(container, network, endpoint, steps)
-        steps.later("serve names inside", lambda: self._names.stop_inside(container.id))
+        if self._has_names_inside(attached):
+            steps.later("serve names inside", lambda: self._names.stop_inside(container.id))
 
     def _clear_one(self, container: Container, network: Network, endpoint: Endpoint, steps: Steps) -> None:
         driver = self._networks.driver
@@ -171,21 +173,46 @@ class Attachments:
         What a daemon that was killed had begun or not ended is undone: the record says where the container is.
         """
         attached = self._settled(container)
-        for network, endpoint in attached:
+        failures = [
+            failure
+            for action in self._restorations(container, attached)
+            if (failure := _failure_of(action)) is not None
+        ]
+        if failures:
+            raise failures[0]
+
+    def _restorations(self, container: Container, attached: list[Attached]) -> Iterator[Callable[[], None]]:
+        """What is put back, each whether or not another cannot be."""
+
+        def restore(network: Network, endpoint: Endpoint) -> None:
             self._networks.ensure(network.name, Caller(container.owner, container.owner))
             self._networks.driver(network).restore(network, endpoint)
-        if self._has_names_inside(attached):
+
+        def serve_inside() -> None:
             with self._opened(container) as netns:
                 self._names.serve_inside(container.id, netns)
-        if container.ports and attached:
+
+        def publish() -> None:
             network, endpoint = self._door(attached)
             self._networks.driver(network).publish(network, endpoint, container.ports)
+
+        for network, endpoint in attached:
+            yield partial(restore, network, endpoint)
+        if self._has_names_inside(attached):
+            yield serve_inside
+        if container.ports and attached:
+            yield publish
 
     def _settled(self, container: Container) -> list[Attached]:
         """The container's places, the ones left of which its record does not tell."""
         attached = self._networks.endpoints_of(container.id)
         known = container.config.networking.networks
-        strays = [pair for pair in attached if pair[0].name not in known]
+        # An id or a part of one names a network, too.
+        strays = [
+            pair
+            for pair in attached
+            if pair[0].name not in known and not any(pair[0].id.startswith(name) for name in known)
+        ]
         if strays:
             leaving = Steps()
             for pair in strays:
@@ -328,6 +355,7 @@ class Attachments:
             for network, endpoint in self._networks.endpoints_of(container.id)
             if self._networks.has_names(network)
         )
+        self._names.keep_inside(running)
 
     def renamed(self, container: Container) -> None:
         """The container has another name."""
@@ -377,6 +405,14 @@ class Attachments:
             yield netns
         finally:
             os.close(netns)
+
+
+def _failure_of(action: Callable[[], None]) -> MultiosError | None:
+    try:
+        action()
+    except MultiosError as error:
+        return error
+    return None
 
 
 def _wanted(networking: Networking, name: str, number: int) -> Attachment:

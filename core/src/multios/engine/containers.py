@@ -84,7 +84,7 @@ class Containers:
         self, config: ContainerConfig, caller: Caller, progress: Progress, of_run: bool = False
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
-        self.check(config, caller)
+        config = self.checked(config, caller)
         self._registry.check_name_free(config.name)
         config, image = self._resolve_image(config, progress)
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
@@ -138,13 +138,17 @@ class Containers:
         self._event("create", container, image=config.image)
         return container
 
-    def check(self, config: ContainerConfig, caller: Caller) -> None:
-        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
+    def checked(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
+        """The config with networks by name; raises what :meth:`create` would refuse, without making anything.
+
+        That is policy, networks, drivers and template.
+        """
         check_request(config, caller)
-        self._parts.networks.check_known(config.networking.networks, caller)
+        config = replace(config, networking=self._parts.networks.resolved(config.networking, caller))
         self._parts.drivers.identities(config)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
+        return config
 
     def _resolve_image(self, config: ContainerConfig, progress: Progress) -> tuple[ContainerConfig, Image]:
         templates, images = self._parts.templates, self._parts.images

@@ -29,15 +29,15 @@ class Endpoints:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.used: dict[str, dict[str, Endpoint]] = {}
-        """Endpoints by network id and IPv4 address."""
+        """Endpoints by network id and IPv4 address without prefix length."""
         self._last: dict[str, str] = {}
         for endpoint in database.endpoints():
-            self.used.setdefault(endpoint.network_id, {})[endpoint.address] = endpoint
+            self.used.setdefault(endpoint.network_id, {})[_bare(endpoint.address)] = endpoint
 
     def reserve(self, network: Network, wanted: Wanted, has_mac: bool = True) -> Endpoint:
-        """An endpoint with an address, and where its driver has that a MAC, of its own; recorded before it is used."""
+        """An endpoint with an address, and unless its driver chooses it a MAC, of its own; recorded before it is used."""
         used = self.used.setdefault(network.id, {})
-        address = self._address(network, wanted.attachment.address, list(used.values()))
+        address = self._address(network, wanted.attachment.address, used)
         networking = wanted.container.config.networking
         endpoint_id = os.urandom(16).hex()
         prefix = network.subnet.partition("/")[2]
@@ -57,13 +57,13 @@ class Endpoints:
             bandwidth_out=networking.bandwidth_out or 0,
         )
         self._database.add_endpoint(endpoint)
-        used[endpoint.address] = endpoint
+        used[address] = endpoint
         return endpoint
 
     def release(self, endpoint: Endpoint) -> None:
         """Give an endpoint's address back; absent is no error."""
         self._database.delete_endpoint(endpoint.id)
-        self.used.get(endpoint.network_id, {}).pop(endpoint.address, None)
+        self.used.get(endpoint.network_id, {}).pop(_bare(endpoint.address), None)
 
     def forget(self, network: Network) -> None:
         """The network is gone."""
@@ -82,8 +82,7 @@ class Endpoints:
             None,
         )
 
-    def _address(self, network: Network, wanted: str, others: list[Endpoint]) -> str:
-        taken = [_bare(item.address) for item in others]
+    def _address(self, network: Network, wanted: str, taken: dict[str, Endpoint]) -> str:
         if wanted:
             subnet = ipaddress.IPv4Network(network.subnet)
             if ipaddress.ip_address(wanted) not in subnet:

@@ -81,9 +81,18 @@ class Names:
     def stop_inside(self, container_id: str) -> None:
         """Answer it no longer, so that its namespace can go; one that is not served is no error."""
         with self._lock:
+            if self._link is None and (found := self._found()):  # it may be served since the former daemon
+                self._adopt(*found)
             if container_id in self._inside:
                 self._inside.discard(container_id)
                 self._request({"do": "stop", "inside": container_id})
+                self._inside.discard(container_id)  # a resolver that was found only now may have told of it
+
+    def keep_inside(self, container_ids: Iterable[str]) -> None:
+        """Answer inside no other containers than these."""
+        with self._lock:
+            for container_id in self._inside.difference(container_ids):
+                self.stop_inside(container_id)
 
     def put(self, endpoint: NamedEndpoint) -> None:
         """Know an endpoint, or know it anew; on return it is found."""
@@ -173,11 +182,15 @@ class Names:
 
     def _connected(self) -> Link:
         if self._link is None:
-            self._link, is_new = self._found() or self._started()
-            self._link.watch(self._told, self._ended)
-            if is_new:
-                self._tell_everything()
+            self._adopt(*(self._found() or self._started()))
+        assert self._link is not None
         return self._link
+
+    def _adopt(self, link: Link, is_new: bool) -> None:
+        self._link = link
+        link.watch(self._told, self._ended)
+        if is_new:
+            self._tell_everything()
 
     def _found(self) -> tuple[Link, bool] | None:
         """The resolver that a former daemon has started, unless it speaks another version."""

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from multios.drivers.base import Capability
@@ -19,6 +19,7 @@ from multios.engine.names import Names
 from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, Refused, Unsupported, unknown
 from multios.model import destination
+from multios.model.container import Networking
 from multios.model.container_document import check_name
 from multios.model.network import Endpoint, Network
 from multios.store.database import Database
@@ -103,16 +104,16 @@ class Networks:
             while True:
                 network = self._drafted(name, caller, request, passed_over)
                 try:
-                    return self._make(network, caller)
+                    return self._make(network, caller, bool(request.subnet6))
                 except Conflict:
                     # Another program may have taken the range since the host's routes were read.
                     if request.subnet or len(passed_over) == _MOST_PASSED_OVER:
                         raise
                     passed_over.append(network.subnet)
 
-    def _make(self, network: Network, caller: Caller) -> Network:
+    def _make(self, network: Network, caller: Caller, asked_subnet6: bool) -> Network:
         if not caller.is_administrator:
-            self._check_ordinary(network)
+            self._check_ordinary(network, asked_subnet6)
         driver = self.driver(network)
         _check_capable(driver, network)
         with Steps() as steps:
@@ -179,21 +180,21 @@ class Networks:
         )
 
     def _interface(self, name: str, network_id: str, driver: str) -> str:
-        if Capability.GATEWAY not in self._driver_of(driver).capabilities:
-            return ""
+        if Capability.NAMES_INSIDE in self._driver_of(driver).capabilities:
+            return ""  # the host has nothing of such a network
         return self._default_interface if name == DEFAULT else f"mos-{network_id[:10]}"
 
-    def _check_ordinary(self, network: Network) -> None:
+    def _check_ordinary(self, network: Network, asked_subnet6: bool) -> None:
         """Raise ``Refused`` for what would give an ordinary user the host's network."""
         refusals = (
             (network.driver != self._default_driver, f"the network driver {network.driver!r}"),
             (bool(network.options), "options of network drivers"),
             (network.shared, "a network for everyone"),
-            *(
-                (not ipaddress.ip_network(subnet).is_private, f"the public subnet {subnet}")
-                for subnet in (network.subnet, network.subnet6)
-                if subnet
+            (
+                not addresses.is_in_pools(network.subnet, addresses.DEFAULT_POOLS),
+                f"the subnet {network.subnet}, outside {addresses.POOLS_TEXT},",
             ),
+            (asked_subnet6, "an IPv6 subnet of one's choice"),
         )
         for asked, what in refusals:
             if asked:
@@ -255,11 +256,14 @@ class Networks:
             if network.name == DEFAULT or network.shared or caller.may_see(network.owner)
         ]
 
-    def check_known(self, names: tuple[str, ...], caller: Caller) -> None:
-        """Raise ``NotFound`` for a name that is no network; makes nothing."""
-        for name in names:
-            if name not in (DEFAULT, *BUILT_IN):
-                self.find(name, caller)
+    def resolved(self, networking: Networking, caller: Caller) -> Networking:
+        """The same with each network's own name instead of its id; ``NotFound`` for what is none. Makes nothing."""
+        own = {
+            name: name if name in (DEFAULT, *BUILT_IN) else self.find(name, caller).name
+            for name in networking.networks
+        }
+        attachments = {own.get(name, name): item for name, item in networking.attachments.items()}
+        return replace(networking, networks=tuple(dict.fromkeys(own.values())), attachments=attachments)
 
     def row(self, network: Network) -> dict[str, Any]:
         """One network with its endpoints."""
@@ -316,13 +320,17 @@ class Networks:
 
     def reserve(self, network: Network, wanted: Wanted) -> Endpoint:
         """An endpoint for a container, recorded before it is used; ``Conflict`` when the network has just gone."""
-        _check_capable_of_endpoint(self.driver(network), network, wanted)
+        driver = self.driver(network)
+        _check_capable_of_endpoint(driver, network, wanted)
+        has_mac = Capability.PARENTS_MAC not in driver.capabilities
+        if wanted.attachment.mac and not has_mac:
+            raise Unsupported(
+                f"network driver {driver.name!r} has no MACs of one's choice", "use macvlan, or leave it out"
+            )
         with self._lock:
             if self._networks.get(network.name) != network:
                 raise Conflict(f"network {network.name!r} has just been removed", "create it again")
-            return self.endpoints.reserve(
-                network, wanted, Capability.MAC in self.driver(network).capabilities
-            )
+            return self.endpoints.reserve(network, wanted, has_mac)
 
     def release(self, endpoint: Endpoint) -> None:
         """Give an endpoint's address back; absent is no error."""
@@ -364,7 +372,6 @@ def _check_capable_of_endpoint(driver: NetworkDriver, network: Network, wanted: 
     _refuse(
         driver,
         (Capability.EGRESS, bool(networking.egress_allow), "egress allow-lists"),
-        (Capability.MAC, bool(wanted.attachment.mac), "MACs of one's choice"),
         (Capability.BANDWIDTH, bool(networking.bandwidth_in or networking.bandwidth_out), "bandwidth limits"),
     )
 

@@ -16,7 +16,7 @@ class Network:
     subnet: str
     gateway: str
     interface: str
-    """The host's interface that belongs to it (the bridge), at most 15 characters; empty if its driver has no ``GATEWAY``."""
+    """The host's interface that belongs to it (the bridge), at most 15 characters; empty with ``NAMES_INSIDE``."""
     internal: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Endpoint:
     """With prefix length: ``172.17.0.2/16``."""
     gateway: str
     mac: str
-    """Empty where the driver chooses."""
+    """Empty with ``PARENTS_MAC``."""
     interface: str = "eth0"
     """Its name inside the container."""
     host_interface: str = ""

@@ -136,7 +136,7 @@ class NetworkDriverSuite(DriverSuite):
         assert place.interface in namespace.interfaces()
         assert own_address(namespace, ready.gateway) == bare(place)
         assert own_address(namespace, "192.0.2.1") == bare(place), "the default route is missing"
-        if Capability.MAC in driver.capabilities:
+        if Capability.PARENTS_MAC not in driver.capabilities:
             assert mac_of(namespace, place.interface) == place.mac
         driver.check(ready, place, namespace.descriptor)
         driver.delete(ready, place)

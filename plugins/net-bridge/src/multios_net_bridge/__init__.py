@@ -52,7 +52,6 @@ class BridgeNetwork(NetworkDriver):
             Capability.PUBLISH,
             Capability.GATEWAY,
             Capability.IPV6,
-            Capability.MAC,
             Capability.INTERNAL,
             Capability.ISOLATE,
             Capability.EGRESS,

@@ -37,7 +37,7 @@ class IpvlanNetwork(ChildLinkNetwork):
     name: ClassVar[str] = "ipvlan"
     summary: ClassVar[str] = "containers on the host's LAN under the host's MAC, where the kernel has ipvlan"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.IPV6, Capability.ISOLATE, Capability.NAMES_INSIDE}
+        {Capability.IPV6, Capability.ISOLATE, Capability.NAMES_INSIDE, Capability.PARENTS_MAC}
     )
     Settings: ClassVar[type] = IpvlanSettings
 

@@ -35,7 +35,7 @@ class MacvlanNetwork(ChildLinkNetwork):
     name: ClassVar[str] = "macvlan"
     summary: ClassVar[str] = "containers on the host's LAN, each with a MAC of its own"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.IPV6, Capability.ISOLATE, Capability.MAC, Capability.NAMES_INSIDE}
+        {Capability.IPV6, Capability.ISOLATE, Capability.NAMES_INSIDE}
     )
     Settings: ClassVar[type] = MacvlanSettings
 
