@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from contextlib import closing
@@ -102,9 +103,32 @@ def test_forgetting_a_dead_container_leaves_the_next_ones_interface_alone(lan: A
     lan.driver.add(network, second, other.descriptor)
     place = lan.driver.context.runtime
     (place / first.id).write_text((place / second.id).read_text())  # the worst case
+    os.utime(place / first.id, (0, 0))
     lan.driver.delete(network, first)
     lan.driver.check(network, second, other.descriptor)
     assert sorted(path.name for path in place.iterdir()) == [second.id]
+
+
+@pytest.mark.parametrize(
+    "disguise", [{"ifname": "mine"}, {"ifalias": "mine"}, {"address": "02:00:00:00:00:01"}]
+)
+def test_a_container_cannot_hide_its_interface_from_being_taken_away(
+    lan: Any, disguise: dict[str, str]
+) -> None:
+    network = lan.network()
+    container, endpoint = lan.container(network, 2)
+    second = replace(endpoint_on(network, 3), interface="eth1")
+    lan.driver.add(network, second, container.descriptor)
+    with container.entered(), IPRoute() as kernel:
+        index = kernel.link_lookup(ifname="eth0")[0]
+        if "address" not in disguise:
+            kernel.link("set", index=index, state="down")
+        kernel.link("set", index=index, **disguise)
+    lan.driver.delete(network, endpoint)
+    assert container.interfaces() == {"lo", "eth1"}
+    lan.driver.delete(network, second)
+    assert container.interfaces() == {"lo"}
+    assert not list(lan.driver.context.runtime.iterdir())
 
 
 def test_nothing_is_left_of_containers_that_have_gone(lan: Any) -> None:
@@ -166,6 +190,10 @@ def test_a_parent_that_is_a_bridges_port_is_refused_in_words(lan: Any) -> None:
     ("options", "message"),
     [
         ({"parent": "nowhere"}, "the host has no interface 'nowhere'"),
+        ({"parent": "a-name-that-is-too-long"}, "the host has no interface 'a-name-that-is-too-long'"),
+        ({"parent": "1"}, "the host has no interface '1'"),
+        ({"mtu": "9000"}, "mtu: 9000 is larger than the 1500 of lan0"),
+        ({"mtu": "1000"}, "mtu: 1000 is too small for IPv6"),
         ({"mode": "bride"}, "mode: 'bride' is none of private, vepa, bridge, passthru"),
         ({"mod": "bridge"}, "mod: no such setting"),
         ({"mtu": "9"}, "mtu: 9 is not between"),

@@ -11,10 +11,13 @@ from typing import Any, ClassVar
 from multios import typed_table
 from multios.drivers.base import DriverContext
 from multios.drivers.network import NetworkDriver
-from multios.errors import StepFailed, Unsupported
+from multios.errors import InvalidInput, StepFailed, Unsupported
 from multios.model.health import Health, HealthCheck
 from multios.model.network import Endpoint, Network, PortMapping
 from multios.netlink.child_links import Child, ChildLinks, attempt
+
+SMALLEST_MTU6 = 1280
+"""Bytes (RFC 8200, section 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,19 @@ class ChildLinkNetwork(NetworkDriver):
         self._links.close()
 
     def create_network(self, network: Network) -> None:
-        """See that the parent is there: ``NotFound`` names it if it is not."""
-        self._links.parent(network, self._settings_of(network).parent)
+        """See that the parent is there, ``NotFound`` names it if it is not, and that its packets are large enough."""
+        settings = self._settings_of(network)
+        parent = self._links.parent(network, settings.parent)
+        if settings.mtu > parent.mtu:
+            raise InvalidInput(
+                f"mtu: {settings.mtu} is larger than the {parent.mtu} of {parent.name}",
+                "choose a smaller one",
+            )
+        if network.subnet6 and 0 < settings.mtu < SMALLEST_MTU6:
+            raise InvalidInput(
+                f"mtu: {settings.mtu} is too small for IPv6, which needs {SMALLEST_MTU6}",
+                "choose a larger one, or leave out --ipv6",
+            )
 
     def delete_network(self, network: Network) -> None:
         """Nothing is there to remove."""

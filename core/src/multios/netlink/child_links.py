@@ -1,7 +1,7 @@
 """Containers' interfaces that are children of one of the host's: macvlan, ipvlan and the like.
 
-Nothing on the host bears the name of such an interface, so where each is, is kept: the number that the container's
-namespace has on the host, in a file a container.
+Nothing on the host bears the name of such an interface, so where each is, is kept in a file an endpoint: the number that
+the container's namespace has on the host, and the interface's there. Neither is the container's to choose, as names are.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ _HEAD = struct.pack("=Bxxx", socket.AF_UNSPEC)
 _ANY = -1
 
 _ENDPOINT_ID = re.compile(r"[0-9a-f]{1,64}")
-# What a container that has just ended leaves in use: its MAC, or a parent that takes one child only (EINVAL).
-_STILL_TAKEN = (errno.EBUSY, errno.EADDRINUSE, errno.EINVAL)
+_LONGEST_NAME = 15
+# What a container that has just ended leaves in use.
+_STILL_TAKEN = (errno.EBUSY, errno.EADDRINUSE)
 _FREE_WITHIN = 2.0  # seconds
 # A container that exits seems to live for so long: a socket keeps its namespace for an RCU grace period.
 _DYING_WITHIN = 0.06
@@ -58,6 +59,13 @@ class Child:
     own_mac: bool = True
     mtu: int = 0
     """0 is the parent's."""
+    alone: bool = False
+    """The parent takes no other child beside it."""
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The errors by which the kernel says that parent or MAC are still in use."""
+        return (*_STILL_TAKEN, errno.EINVAL) if self.alone else _STILL_TAKEN
 
 
 class ChildLinks:
@@ -74,7 +82,8 @@ class ChildLinks:
     def parent(self, network: Network, name: str) -> Link:
         """The parent of that name, or the interface by which the host's default route leaves; raises ``NotFound``."""
         chosen = name or self._way_out()
-        link = find_link(self._host, chosen) if chosen else None
+        is_name = 0 < len(chosen) <= _LONGEST_NAME and not name.isdecimal()
+        link = find_link(self._host, chosen) if is_name else None
         if link is None:
             cause = f"the host has no interface {name!r}" if name else "the host has no default route"
             raise NotFound(
@@ -86,14 +95,15 @@ class ChildLinks:
         """Make the interface inside the namespace, with addresses and routes. A failure leaves nothing."""
         place = self._place(endpoint)
         number = self._number(netns)
-        place.write_text(str(number))
+        place.write_text(f"{number} 0")
         deadline = time.monotonic() + _FREE_WITHIN
         while True:
             try:
-                self._attach(endpoint, netns, number, parent, child)
+                index = self._attach(endpoint, netns, number, parent, child)
+                place.write_text(f"{number} {index}")
                 return
             except OSError as error:
-                if error.errno not in _STILL_TAKEN or time.monotonic() > deadline:
+                if error.errno not in child.taken or time.monotonic() > deadline:
                     place.unlink(missing_ok=True)
                     raise _failed(network, endpoint, parent, child, error) from error
             time.sleep(0.005)
@@ -101,12 +111,9 @@ class ChildLinks:
     def detach(self, endpoint: Endpoint) -> None:
         """Remove the interface, unless it goes with its namespace; an unknown endpoint is no error."""
         place = self._place(endpoint)
-        try:
-            number = int(place.read_text() or _ANY)
-        except FileNotFoundError:
-            return
+        number, index = _read(place)
         deadline = time.monotonic() + _DYING_WITHIN
-        while link := self._find(endpoint, number):
+        while link := self._find(place, number, index, endpoint.interface):
             if time.monotonic() > deadline:
                 remove_link(self._host, link.index, number)
                 break
@@ -119,17 +126,20 @@ class ChildLinks:
 
     # --- details ------------------------------------------------------------------------------------
 
-    def _attach(self, endpoint: Endpoint, netns: int, number: int, parent: Link, child: Child) -> None:
+    def _attach(self, endpoint: Endpoint, netns: int, number: int, parent: Link, child: Child) -> int:
+        """The index of the new interface in its namespace."""
         self._make(endpoint, netns, parent, child)
+        link = find_link(self._host, endpoint.interface, number)
+        if link is None:
+            raise OSError(errno.ENODEV, f"{endpoint.interface} vanished")
         try:
             container_side.configure(
-                endpoint, netns, child.default_route, lambda index: [_signed(endpoint, index, child)]
+                endpoint, netns, child.default_route, lambda index: _with_mac(endpoint, index, child)
             )
         except BaseException:
-            link = find_link(self._host, endpoint.interface, number)
-            if link is not None:
-                remove_link(self._host, link.index, number)
+            remove_link(self._host, link.index, number)
             raise
+        return link.index
 
     def _make(self, endpoint: Endpoint, netns: int, parent: Link, child: Child) -> None:
         data = nested(interfaces.DATA, *(attribute(number, value) for number, value in child.data.items()))
@@ -147,18 +157,27 @@ class ChildLinks:
         flags = F_ACK | F_CREATE | F_EXCLUSIVE
         self._host.request([Message(interfaces.NEW_LINK, flags, head + b"".join(parts))])
 
-    def _find(self, endpoint: Endpoint, number: int) -> Link | None:
-        """The endpoint's interface in the namespace of that number, if both are there."""
-        if number < 0:
+    def _find(self, place: Path, number: int, index: str, name: str) -> Link | None:
+        """The interface of that index, or of that name if none is known, in a namespace, if both are there and ours."""
+        if number < 0 or self._is_anothers(place, number, index):
             return None
         try:
-            link = find_link(self._host, endpoint.interface, number)
+            link = find_link(self._host, index or name, number)
         except OSError as error:
             if error.errno == errno.EINVAL:
                 return None
             raise
-        # The number may mean another container's namespace by now, with an interface of that name.
-        return link if link is not None and link.alias == endpoint.id else None
+        return link if link is not None and link.peer_namespace >= 0 else None
+
+    def _is_anothers(self, place: Path, number: int, index: str) -> bool:
+        """Whether the number means another container's namespace by now: the kernel gives it anew."""
+        made = _made(place)
+        for other in self._places.iterdir():
+            its_number, its_index = _read(other)
+            is_alike = its_number == number and index in ("", its_index)
+            if other != place and is_alike and _made(other) > made:
+                return True
+        return False
 
     def _number(self, netns: int) -> int:
         """The number of a namespace on the host, given to it if it has none (RTM_NEWNSID)."""
@@ -198,12 +217,28 @@ class ChildLinks:
         return self._places / endpoint.id
 
 
-def _signed(endpoint: Endpoint, index: int, child: Child) -> Message:
-    """Write on an interface whose it is; and its MAC once more, which some kinds take from the parent at first."""
-    parts = text(interfaces.ALIAS, endpoint.id)
-    if child.own_mac:
-        parts += attribute(interfaces.MAC, mac_bytes(endpoint.mac))
-    return Message(interfaces.NEW_LINK, F_ACK, LINK.pack(0, 0, index, 0, 0) + parts)
+def _read(place: Path) -> tuple[int, str]:
+    """The number of a namespace and the index of the interface there, empty if it is not known."""
+    try:
+        number, _, index = place.read_text().partition(" ")
+        return int(number or _ANY), index if index != "0" else ""
+    except FileNotFoundError:
+        return _ANY, ""
+
+
+def _made(place: Path) -> int:
+    try:
+        return place.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def _with_mac(endpoint: Endpoint, index: int, child: Child) -> list[Message]:
+    """Its own MAC once more: some kinds take the parent's at first."""
+    if not child.own_mac:
+        return []
+    parts = LINK.pack(0, 0, index, 0, 0) + attribute(interfaces.MAC, mac_bytes(endpoint.mac))
+    return [Message(interfaces.NEW_LINK, F_ACK, parts)]
 
 
 def attempt(child: Child) -> OSError | None:
@@ -236,7 +271,7 @@ def _failed(network: Network, endpoint: Endpoint, parent: Link, child: Child, er
         return Unsupported(
             f"this kernel has no {child.kind} links", f"load the module with `modprobe {child.kind}`"
         )
-    if error.errno in _STILL_TAKEN:
+    if error.errno in child.taken:
         return Conflict(
             f"interface {parent.name} takes no further child for network {network.name!r}: {reason}",
             "another container or program has it, or its MAC",

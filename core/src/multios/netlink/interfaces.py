@@ -16,7 +16,7 @@ NEW_ADDRESS, GET_ADDRESS, NEW_ROUTE, GET_ROUTE, NEW_NEIGHBOUR = 20, 22, 24, 26, 
 LINK = struct.Struct("=BxHiII")
 """A link message's head: family, type, index, flags, which flags change."""
 UP = 1
-MAC, NAME, MTU, PARENT, MASTER, OPERATION, INFO, ALIAS, NAMESPACE = 1, 3, 4, 5, 10, 16, 18, 20, 28
+MAC, NAME, MTU, PARENT, MASTER, OPERATION, INFO, NAMESPACE = 1, 3, 4, 5, 10, 16, 18, 28
 PEER_NAMESPACE, TARGET_NAMESPACE = 37, 46
 KIND, DATA = 1, 2  # within INFO
 _OPERATIONAL = 6  # IF_OPER_UP
@@ -30,7 +30,6 @@ class Link:
 
     index: int
     name: str
-    alias: str
     up: bool
     kind: str
     mac: str
@@ -93,7 +92,6 @@ def _read(reply: bytes) -> Link:
     return Link(
         index=index,
         name=fields.get(NAME, b"").rstrip(b"\0").decode(),
-        alias=fields.get(ALIAS, b"").rstrip(b"\0").decode(errors="replace"),
         up=bool(flags & UP),
         kind=information.get(KIND, b"").rstrip(b"\0").decode(),
         mac=fields.get(MAC, b"").hex(":"),

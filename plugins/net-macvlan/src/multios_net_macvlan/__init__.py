@@ -47,4 +47,5 @@ class MacvlanNetwork(ChildLinkNetwork):
             kind="macvlan",
             data={_MODE: struct.pack("=I", MODES[mode])},
             mtu=settings.mtu,
+            alone=mode == "passthru",
         )
