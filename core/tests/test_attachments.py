@@ -102,6 +102,43 @@ def test_published_ports_move_when_their_network_is_left(box: Box) -> None:
     assert not box.engine.database.endpoints()
 
 
+def test_a_network_named_by_a_part_of_its_id_is_the_containers_after_a_repair(box: Box) -> None:
+    lab = box.engine.networks.create("lab", ROOT, LAB)
+    container = box.started(
+        networking={"networks": [lab.id[:12]], "attachments": {lab.id[:12]: {"aliases": ["a"]}}}
+    )
+    assert container.config.networking.networks == ("lab",)
+    assert set(container.config.networking.attachments) == {"lab"}
+    box.containers.attachments.restore(container)
+    assert [network.name for network, _ in box.engine.networks.endpoints_of(container.id)] == ["lab"]
+
+
+def test_what_a_killed_daemon_had_begun_is_undone(box: Box) -> None:
+    lab = box.engine.networks.create("lab", ROOT, LAB)
+    container = box.started()
+    before = box.holdings()
+    box.engine.networks.reserve(lab, Wanted(container, "eth1", Attachment()))
+    box.containers.attachments.restore(container)
+    assert box.holdings() == before
+
+
+def test_all_that_can_be_put_back_is_put_back_and_the_first_failure_told(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.engine.networks.create("lab", ROOT, LAB)
+    container = connect(box, box.started(), "lab")
+    restored: list[str] = []
+
+    def restore(network: Network, endpoint: Any) -> None:
+        restored.append(network.name)
+        raise Conflict(f"{network.name} is broken", "")
+
+    monkeypatch.setattr(box.network, "restore", restore)
+    with pytest.raises(Conflict, match="default is broken"):
+        box.containers.attachments.restore(container)
+    assert restored == ["default", "lab"]
+
+
 def test_ports_are_forwarded_and_withdrawn(box: Box) -> None:
     container = box.started()
     attachments = box.containers.attachments
@@ -132,12 +169,15 @@ def test_a_driver_is_only_asked_for_what_it_can(box: Box) -> None:
 def test_ordinary_users_get_no_way_into_the_hosts_network(box: Box) -> None:
     for request in (
         NetworkRequest(subnet="8.8.8.0/24"),
+        NetworkRequest(subnet="192.168.7.0/24"),
+        NetworkRequest(subnet6="fd00:ec2::/64"),
         NetworkRequest(options={"parent": "eth0"}),
         NetworkRequest(driver="macvlan"),
     ):
         with pytest.raises(Refused, match="administrators"):
             box.engine.networks.create("mine", ALICE, request)
     box.engine.networks.create("mine", ALICE)
+    box.engine.networks.create("other", ALICE, NetworkRequest(subnet="172.30.0.0/16"))
 
 
 def test_ipv6_addresses_follow_the_ipv4_ones(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

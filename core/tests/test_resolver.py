@@ -389,6 +389,24 @@ def _answers_inside(where: Namespace, name: str) -> bool:
         return False
 
 
+def test_a_new_daemon_ends_what_the_former_one_served_inside(world: World) -> None:
+    one, two = world.put(2, "one"), world.put(3, "two")
+    former, kept = inside_of(world, one.container_id), inside_of(world, two.container_id)
+    world.names.close()
+    world.names = world.daemon()
+    world.names.stop_inside(one.container_id)
+    with former.entered(), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as free:
+        free.bind(("127.0.0.11", 53))
+    again = inside_of(world, one.container_id)
+    assert told_inside(again, "two") == ["127.61.0.3"]
+    world.names.keep_inside([one.container_id])
+    with kept.entered(), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as free:
+        free.bind(("127.0.0.11", 53))
+    assert told_inside(again, "two") == ["127.61.0.3"]
+    for namespace in (former, kept, again):
+        namespace.close()
+
+
 def test_a_taken_port_inside_is_said(world: World) -> None:
     with Namespace.new().entered(), closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as taken:
         taken.bind(("0.0.0.0", 53))

@@ -178,22 +178,33 @@ def _bandwidth(text: str) -> dict[str, str] | str:
 def ports(text: str, option: str = "--publish") -> list[dict[str, Any]]:
     """``[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]``, ports or ranges of them, as port mappings."""
     wanted = "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"
-    numbers, _, protocol = text.partition("/")
+    numbers, slash, protocol = text.partition("/")
     rest, _, inside = numbers.rpartition(":")
-    address, separator, outside = rest.rpartition(":") if ":" in rest else ("", "", rest)
-    if not separator and rest.count(".") == 3:
-        address, outside = rest, ""
-    inner = _range(inside)
+    address, outside = _host_side(rest)
+    inner = _range(inside) if protocol or not slash else []
     outer = _range(outside) if outside else [0] * len(inner)
     _refuse_unless(bool(inner) and len(inner) == len(outer), option, text, wanted)
     result: list[dict[str, Any]] = []
     for container, host in zip(inner, outer, strict=True):
         mapping: dict[str, Any] = {"container": container}
         mapping.update({"host": host} if host else {})
-        mapping.update({"protocol": protocol} if protocol else {})
-        mapping.update({"address": address.strip("[]")} if address else {})
+        mapping.update({"protocol": protocol.lower()} if protocol else {})
+        mapping.update({"address": address} if address else {})
         result.append(mapping)
     return result
+
+
+def _host_side(text: str) -> tuple[str, str]:
+    """The address and the ports in ``ADDRESS:PORTS``, ``[ADDRESS]:PORTS``, either alone, or nothing."""
+    if text.startswith("["):
+        address, bracket, rest = text[1:].partition("]")
+        outside = rest.removeprefix(":")
+        is_right = address and bracket and (rest.startswith(":") or not rest)
+        return (address, outside) if is_right else ("", text)
+    address, separator, outside = text.rpartition(":")
+    if not separator and text.count(".") == 3:
+        return text, ""
+    return address, outside
 
 
 def _range(text: str) -> list[int]:

@@ -83,7 +83,7 @@ def _can_bind(port: PortMapping) -> bool:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((port.address or "0.0.0.0", port.host))
     except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EINVAL):  # the latter: an address of a link, without it
             raise InvalidInput(
                 f"{port.address} is no address of this host", "leave it out for all addresses"
             ) from error

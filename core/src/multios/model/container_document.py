@@ -256,6 +256,15 @@ def _mac(path: str, value: Any) -> str:
     return text
 
 
+def _host_address(path: str, value: Any) -> str:
+    """An address that a port of the host can be published on."""
+    address = ipaddress.ip_address(_address(path, value))
+    is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    if is_mapped or address.is_multicast or str(address) == "255.255.255.255":
+        raise _wrong(path, value, "an address of this host")
+    return str(address)
+
+
 def _address_of(version: int) -> Reader:
     def read(path: str, value: Any) -> str:
         address = _address(path, value)
@@ -426,7 +435,7 @@ _PORT: dict[str, Reader] = {
     "container": _integer(1, 65535),
     "host": _integer(0, 65535),
     "protocol": _protocol,
-    "address": _address,
+    "address": _host_address,
 }
 _ATTACHMENT: dict[str, Reader] = {
     "address": _address_of(4),
