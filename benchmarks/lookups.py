@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from ipaddress import IPv4Address
 
-from namespaces import Namespace
+from multios.testing.network_box import Namespace
 
 PORT = 53
 PATIENCE = 1.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import measuring
 import peers
-from namespaces import Namespace
 
 from multios import connect
+from multios.testing.network_box import Namespace
 from private_engine import PrivateEngine
 
 MOST_CONTAINERS = 320

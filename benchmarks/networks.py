@@ -23,10 +23,12 @@ import measuring  # noqa: E402
 import network_engines  # noqa: E402
 import stage  # noqa: E402
 import table  # noqa: E402
+from cable import lay_cable  # noqa: E402
 from lookups import Asker  # noqa: E402
-from namespaces import Namespace, lay_cable  # noqa: E402
 from network_engines import Engine  # noqa: E402
 from table import Row  # noqa: E402
+
+from multios.testing.network_box import Namespace  # noqa: E402
 
 STARTS = {"MultiOS": 100, "podman": 40, "docker": 20}
 RUNS = {"MultiOS": 100, "podman": 20, "docker": 20}

@@ -33,8 +33,7 @@ def parent(engine: PrivateEngine) -> Iterator[tuple[str, Namespace]]:
     """An interface of the machine's that the test makes, and who is at its other end."""
     name, far = f"{engine.bridge}-lan", Namespace.new()
     subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}2"], check=True)
-    end = f"/proc/{os.getpid()}/fd/{far.descriptor}"
-    subprocess.run(["ip", "link", "set", f"{name}2", "netns", end, "name", "up0"], check=True)
+    subprocess.run(["ip", "link", "set", f"{name}2", "netns", far.path, "name", "up0"], check=True)
     with far.entered():
         subprocess.run(["ip", "addr", "add", f"{NEIGHBOUR}/24", "dev", "up0"], check=True)
         subprocess.run(["ip", "link", "set", "up0", "up"], check=True)
@@ -205,8 +204,7 @@ def test_a_neighbour_is_answered_under_the_containers_address(
     engine: PrivateEngine, name: str, lan: Lan
 ) -> None:
     place = server(engine, lan, name)
-    pid = engine.inspect(name)["State"]["Pid"]
-    inside = Namespace(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY))
+    inside = Namespace.of(engine.inspect(name)["State"]["Pid"])
     with serving(inside, 7000):
         assert ask(lan.neighbour, place, 7000) == NEIGHBOUR
     inside.close()

@@ -49,6 +49,16 @@ class Namespace:
         return cls(opened[0])
 
     @classmethod
+    def of(cls, pid: int) -> Namespace:
+        """A process's."""
+        return cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    @property
+    def path(self) -> str:
+        """A file by which other programs find it, as long as it is open here."""
+        return f"/proc/{os.getpid()}/fd/{self.descriptor}"
+
+    @classmethod
     def current(cls) -> Namespace:
         """The calling thread's."""
         return cls(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
