@@ -159,7 +159,7 @@ class ChildLinks:
 
     def _find(self, place: Path, number: int, index: str, name: str) -> Link | None:
         """The interface of that index, or of that name if none is known, in a namespace, if both are there and ours."""
-        if number < 0 or self._is_anothers(place, number, index):
+        if number < 0:
             return None
         try:
             link = find_link(self._host, index or name, number)
@@ -167,7 +167,8 @@ class ChildLinks:
             if error.errno == errno.EINVAL:
                 return None
             raise
-        return link if link is not None and link.peer_namespace >= 0 else None
+        is_child = link is not None and link.peer_namespace >= 0
+        return link if is_child and not self._is_anothers(place, number, index) else None
 
     def _is_anothers(self, place: Path, number: int, index: str) -> bool:
         """Whether the number means another container's namespace by now: the kernel gives it anew."""
