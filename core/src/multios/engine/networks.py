@@ -216,8 +216,12 @@ class Networks:
                 )
             users = self._database.endpoints(network_id=network.id)
             if users:
-                many = f"{len(users)} running containers" if len(users) > 1 else "a running container"
-                raise Conflict(f"network {name!r} has {many}", "stop or disconnect first")
+                many, they = (
+                    (f"{len(users)} running containers", "them")
+                    if len(users) > 1
+                    else ("a running container", "it")
+                )
+                raise Conflict(f"network {name!r} has {many}", f"disconnect {they}, or stop {they} first")
             self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)
