@@ -5,7 +5,6 @@ Subclassed like :class:`~multios.testing.network.NetworkDriverSuite`, which it i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
@@ -16,7 +15,6 @@ from multios.netlink import interfaces
 from multios.netlink.interfaces import LINK, UP, find_link
 from multios.netlink.messages import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
 from multios.testing.network import NetworkDriverSuite
-from multios.testing.network_box import Namespace
 
 PARENT = "lan0"
 
@@ -24,16 +22,9 @@ PARENT = "lan0"
 class ChildLinkNetworkSuite(NetworkDriverSuite):
     """What every such driver must do."""
 
-    @pytest.fixture(autouse=True)
-    def host(self) -> Iterator[Namespace]:
-        """The namespace that plays the host, with an interface that leads to a LAN."""
-        namespace = Namespace.new()
-        try:
-            with namespace.entered():
-                make_parent()
-                yield namespace
-        finally:
-            namespace.close()
+    def prepare_host(self) -> None:
+        """An interface that leads to a LAN."""
+        make_parent()
 
     @pytest.fixture
     def network(self, driver: NetworkDriver) -> Network:

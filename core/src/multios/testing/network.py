@@ -7,7 +7,7 @@ A driver's tests subclass :class:`NetworkDriverSuite` and name the driver class:
 
 Every test runs in a network namespace of its own, so that neither links nor rules of the machine are
 touched; ``host`` is that namespace. A driver that needs a parent interface makes it in an overridden
-``host`` fixture; one that cannot serve the default ``network`` overrides that too.
+``prepare_host``; one that cannot serve the default ``network`` overrides that too.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ from multios.testing.network_box import (
     throughput,
 )
 
+Join = Callable[..., tuple[Namespace, Endpoint]]
+
 
 class NetworkDriverSuite(DriverSuite):
     """What every network driver must do. The driver is made in ``host``."""
@@ -60,9 +62,13 @@ class NetworkDriverSuite(DriverSuite):
         namespace = Namespace.new()
         try:
             with namespace.entered():
+                self.prepare_host()
                 yield namespace
         finally:
             namespace.close()
+
+    def prepare_host(self) -> None:
+        """Make what the driver needs of a host, such as an interface, in the thread's namespace."""
 
     @pytest.fixture
     def network(self, driver: NetworkDriver) -> Network:
@@ -101,6 +107,18 @@ class NetworkDriverSuite(DriverSuite):
         """Makes endpoints, each with its own address."""
         numbers = itertools.count(2)
         return lambda: endpoint_on(network, next(numbers))
+
+    @pytest.fixture
+    def join(self, driver: NetworkDriver, container: Callable[[], Namespace]) -> Join:
+        """Puts a fresh container on a network; ``fields`` are its endpoint's."""
+        numbers = itertools.count(2)
+
+        def make(network: Network, **fields: Any) -> tuple[Namespace, Endpoint]:
+            namespace, place = container(), replace(endpoint_on(network, next(numbers)), **fields)
+            driver.add(network, place, namespace.descriptor)
+            return namespace, place
+
+        return make
 
     # --- networks -------------------------------------------------------------------------------
 
@@ -141,17 +159,8 @@ class NetworkDriverSuite(DriverSuite):
         driver.check(ready, place, namespace.descriptor)
         driver.delete(ready, place)
 
-    def test_containers_of_a_network_reach_each_other_at_once(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-    ) -> None:
-        places = [(container(), endpoint()) for _ in range(3)]
-        for namespace, place in places:
-            driver.add(ready, place, namespace.descriptor)
-        (first, one), (second, two), (third, _) = places
+    def test_containers_of_a_network_reach_each_other_at_once(self, ready: Network, join: Join) -> None:
+        (first, one), (second, two), (third, _) = join(ready), join(ready), join(ready)
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
             with serving(first, 7000, kind):
                 assert ask(second, bare(one), 7000, kind) == bare(two)
@@ -258,18 +267,10 @@ class NetworkDriverSuite(DriverSuite):
 
     # --- what a container may send ----------------------------------------------------------------
 
-    def test_nobody_sends_as_another_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-    ) -> None:
+    def test_nobody_sends_as_another_if_that_is_declared(self, ready: Network, join: Join) -> None:
         self.require(Capability.SOURCE_GUARD)
-        (one, place), (two, target) = [(container(), endpoint()) for _ in range(2)]
-        for namespace, taken in ((one, place), (two, target)):
-            driver.add(ready, taken, namespace.descriptor)
-        forged_address, forged_mac = bare(endpoint()), "02:6d:00:00:00:99"
+        (one, place), (two, target) = join(ready), join(ready)
+        forged_address, forged_mac = bare(endpoint_on(ready, 99)), "02:6d:00:00:00:99"
         with closing(two.socket(socket.SOCK_DGRAM)) as server:
             server.bind(("0.0.0.0", 7000))
             server.settimeout(WAIT)
@@ -293,20 +294,13 @@ class NetworkDriverSuite(DriverSuite):
 
     @pytest.mark.parametrize("direction", ["in", "out"])
     def test_bandwidth_is_limited_if_and_only_if_it_is_declared(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-        direction: str,
+        self, ready: Network, join: Join, direction: str
     ) -> None:
         self.require(Capability.BANDWIDTH)
         rate = 20_000_000
-        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
         incoming, outgoing = (rate, 0) if direction == "in" else (0, rate)
-        limited = replace(place, bandwidth_in=incoming, bandwidth_out=outgoing)
-        driver.add(ready, limited, one.descriptor)
-        driver.add(ready, other, two.descriptor)
+        one, place = join(ready, bandwidth_in=incoming, bandwidth_out=outgoing)
+        two, other = join(ready)
         to, source, target = (one, two, place) if direction == "in" else (two, one, other)
         assert throughput(source, to, bare(target)) == pytest.approx(rate, rel=0.2)
         source, to, target = to, source, other if direction == "in" else place
@@ -329,16 +323,12 @@ class NetworkDriverSuite(DriverSuite):
             driver.delete_network(item)
 
     def test_ipv6_addresses_reach_each_other_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        variant: Callable[..., Network],
-        container: Callable[[], Namespace],
+        self, driver: NetworkDriver, variant: Callable[..., Network], join: Join
     ) -> None:
         self.require(Capability.IPV6)
         network = variant(subnet6="fd00:213:7::/64", gateway6="fd00:213:7::1")
-        places = [(container(), endpoint_on(network, number)) for number in (2, 3)]
+        places = [join(network), join(network)]
         for namespace, place in places:
-            driver.add(network, place, namespace.descriptor)
             driver.check(network, place, namespace.descriptor)
             assert own_address(namespace, "2001:db8::1") == bare6(place), "the default route is missing"
         (one, place), (two, other) = places
@@ -349,16 +339,10 @@ class NetworkDriverSuite(DriverSuite):
         assert one.interfaces() == {"lo"}
 
     def test_names_are_asked_for_at_the_gateway_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-        host: Namespace,
+        self, driver: NetworkDriver, ready: Network, join: Join, host: Namespace
     ) -> None:
         self.require(Capability.GATEWAY)
-        namespace = container()
-        driver.add(ready, endpoint(), namespace.descriptor)
+        namespace, _ = join(ready)
         for port in (5301, 5302):
             driver.serve_names(ready, port)
             for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
@@ -366,17 +350,11 @@ class NetworkDriverSuite(DriverSuite):
                     assert reaches(namespace, ready.gateway, 53, kind, WAIT)
 
     def test_an_internal_network_has_no_way_out_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        variant: Callable[..., Network],
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
+        self, driver: NetworkDriver, variant: Callable[..., Network], join: Join
     ) -> None:
         self.require(Capability.INTERNAL)
         network = variant(internal=True)
-        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
-        driver.add(network, place, one.descriptor)
-        driver.add(network, other, two.descriptor)
+        (one, place), (two, other) = join(network), join(network)
         driver.check(network, place, one.descriptor)
         assert own_address(one, "192.0.2.1") == ""
         with serving(two, 7000):
@@ -385,49 +363,31 @@ class NetworkDriverSuite(DriverSuite):
             driver.publish(network, place, (PortMapping(container=80, host=8080),))
 
     def test_isolated_neighbours_do_not_reach_each_other_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        variant: Callable[..., Network],
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
+        self, variant: Callable[..., Network], join: Join
     ) -> None:
         self.require(Capability.ISOLATE)
         network = variant(isolate=True)
-        (one, place), (two, other) = [(container(), endpoint()) for _ in range(2)]
-        driver.add(network, place, one.descriptor)
-        driver.add(network, other, two.descriptor)
+        (one, _), (two, other) = join(network), join(network)
         with serving(two, 7000):
             assert not reaches(one, bare(other), 7000)
 
     def test_a_confined_container_does_not_reach_the_host_if_that_is_declared(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-        host: Namespace,
+        self, driver: NetworkDriver, ready: Network, join: Join, host: Namespace
     ) -> None:
         self.require(Capability.EGRESS)
-        (free, place), (confined, other) = [(container(), endpoint()) for _ in range(2)]
-        driver.add(ready, place, free.descriptor)
-        driver.add(ready, replace(other, egress=("203.0.113.0/24",)), confined.descriptor)
+        free, _ = join(ready)
+        confined, place = join(ready, egress=("203.0.113.0/24",))
         with serving(host, 7000):
             assert reaches(free, ready.gateway, 7000, wait=WAIT)
             assert not reaches(confined, ready.gateway, 7000)
-        driver.permit(ready, replace(other, egress=("203.0.113.0/24",)), ("192.0.2.7",), 60)
+        driver.permit(ready, place, ("192.0.2.7",), 60)
 
     # --- ports ----------------------------------------------------------------------------------
 
     def test_publishing_works_if_and_only_if_it_is_declared(
-        self,
-        driver: NetworkDriver,
-        ready: Network,
-        container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
-        host: Namespace,
+        self, driver: NetworkDriver, ready: Network, join: Join, host: Namespace
     ) -> None:
-        namespace, place = container(), endpoint()
-        driver.add(ready, place, namespace.descriptor)
+        namespace, place = join(ready)
         port = (PortMapping(container=7000, host=free_port(host)),)
         if Capability.PUBLISH not in driver.capabilities:
             with pytest.raises(Unsupported):
@@ -445,14 +405,13 @@ class NetworkDriverSuite(DriverSuite):
         self,
         driver: NetworkDriver,
         ready: Network,
+        join: Join,
         container: Callable[[], Namespace],
-        endpoint: Callable[[], Endpoint],
         host: Namespace,
     ) -> None:
         self.require(Capability.PUBLISH)
-        first, place = container(), endpoint()
+        _, place = join(ready)
         port = (PortMapping(container=7000, host=free_port(host)),)
-        driver.add(ready, place, first.descriptor)
         driver.publish(ready, place, port)
         driver.delete(ready, place)
         second = container()
