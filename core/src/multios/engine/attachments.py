@@ -211,7 +211,8 @@ class Attachments:
         strays = [
             pair
             for pair in attached
-            if pair[0].name not in known and not any(pair[0].id.startswith(name) for name in known)
+            if pair[0].name not in known
+            and not any(len(name) >= 4 and pair[0].id.startswith(name) for name in known)
         ]
         if strays:
             leaving = Steps()
