@@ -348,7 +348,7 @@ class ContainerMethods:
 
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        self._containers.checked(config, call.caller)
+        self._containers.check(config, call.caller)
         return {"valid": True, "name": config.name, "warnings": unenforced(config)}
 
     def stats(self, call: Call) -> Any:

@@ -15,9 +15,7 @@ from multios.errors import InvalidInput, StepFailed, Unsupported
 from multios.model.health import Health, HealthCheck
 from multios.model.network import Endpoint, Network, PortMapping
 from multios.netlink.child_links import Child, ChildLinks, attempt
-
-SMALLEST_MTU6 = 1280
-"""Bytes (RFC 8200, section 5)."""
+from multios.netlink.container_side import check_mtu
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,7 @@ class ChildLinkNetwork(NetworkDriver):
                 f"mtu: {settings.mtu} is larger than the {parent.mtu} of {parent.name}",
                 "choose a smaller one",
             )
-        if network.subnet6 and 0 < settings.mtu < SMALLEST_MTU6:
-            raise InvalidInput(
-                f"mtu: {settings.mtu} is too small for IPv6, which needs {SMALLEST_MTU6}",
-                "choose a larger one, or leave out --ipv6",
-            )
+        check_mtu(network, settings.mtu or parent.mtu)
 
     def delete_network(self, network: Network) -> None:
         """Nothing is there to remove."""

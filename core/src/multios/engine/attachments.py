@@ -207,25 +207,20 @@ class Attachments:
         """The container's places, the ones left of which its record does not tell."""
         attached = self._networks.endpoints_of(container.id)
         known = container.config.networking.networks
-        # An id or a part of one names a network, too.
-        strays = [
-            pair
-            for pair in attached
-            if pair[0].name not in known
-            and not any(len(name) >= 4 and pair[0].id.startswith(name) for name in known)
-        ]
-        if strays:
-            leaving = Steps()
-            for pair in strays:
-                self._leave_one(container, pair, leaving)
-            leaving.undo()
-            attached = [pair for pair in attached if pair not in strays]
-        self._write_files(container, attached)
-        return attached
+        rest = [pair for pair in attached if pair[0].name in known]
+        self._leave(container, [pair for pair in attached if pair not in rest], rest)
+        self._write_files(container, rest)
+        return rest
 
-    def _leave_one(self, container: Container, place: Attached, leaving: Steps) -> None:
-        leaving.later("reserve address", lambda: self._networks.release(place[1]))
-        self._clear_one(replace(container, ports=()), *place, leaving)
+    def _leave(self, container: Container, places: list[Attached], rest: list[Attached]) -> None:
+        """Take a container from places of which its record does not tell; ``rest`` are those that it keeps."""
+        leaving = Steps()
+        for place in places:
+            leaving.later("reserve address", partial(self._networks.release, place[1]))
+            self._clear_one(replace(container, ports=()), *place, leaving)
+        if self._has_names_inside(places) and not self._has_names_inside(rest):
+            leaving.later("serve names inside", lambda: self._names.stop_inside(container.id))
+        leaving.undo()
 
     def connect(self, container: Container, network: Network, attachment: Attachment) -> None:
         """One more network, from now on and at every later start."""
@@ -276,12 +271,7 @@ class Attachments:
         rest = [item for item in attached if item is not pair]
         with Steps() as steps:
             self._rewire(changed, attached, rest, steps)
-        if pair is not None:
-            if not self._has_names_inside(rest):
-                self._names.stop_inside(container.id)
-            leaving = Steps()
-            self._leave_one(container, pair, leaving)
-            leaving.undo()
+        self._leave(container, [pair] if pair is not None else [], rest)
 
     def _rewire(
         self, container: Container, before: list[Attached], after: list[Attached], steps: Steps

@@ -84,7 +84,7 @@ class Containers:
         self, config: ContainerConfig, caller: Caller, progress: Progress, of_run: bool = False
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
-        config = self.checked(config, caller)
+        self.check(config, caller)
         self._registry.check_name_free(config.name)
         config, image = self._resolve_image(config, progress)
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
@@ -98,7 +98,8 @@ class Containers:
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
         resources = _merged(config.resources, self._parts.settings().default_resources)
-        config = replace(config, resources=resources)
+        networking = self._parts.networks.resolved(config.networking, caller)
+        config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
         container = Container(
@@ -138,17 +139,13 @@ class Containers:
         self._event("create", container, image=config.image)
         return container
 
-    def checked(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
-        """The config with networks by name; raises what :meth:`create` would refuse, without making anything.
-
-        That is policy, networks, drivers and template.
-        """
+    def check(self, config: ContainerConfig, caller: Caller) -> None:
+        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
         check_request(config, caller)
-        config = replace(config, networking=self._parts.networks.resolved(config.networking, caller))
+        self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
-        return config
 
     def _resolve_image(self, config: ContainerConfig, progress: Progress) -> tuple[ContainerConfig, Image]:
         templates, images = self._parts.templates, self._parts.images

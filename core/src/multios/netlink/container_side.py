@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from ipaddress import IPv4Interface, IPv6Interface
 
-from multios.model.network import Endpoint
+from multios.errors import InvalidInput
+from multios.model.network import Endpoint, Network
 from multios.netlink import interfaces
 from multios.netlink.interfaces import LINK, UP, find_link
 from multios.netlink.messages import (
@@ -37,6 +38,7 @@ _NO_DETECTION = 0x02  # IFA_F_NODAD: nobody else has it, and waiting for that to
 _OUTGOING, _GATEWAY, _METRIC = 4, 5, 6
 _USUAL_METRIC = 1024
 _MAIN, _STATIC, _UNICAST = 254, 4, 1
+_SMALLEST_MTU6 = 1280  # RFC 8200, section 5
 _NO_LINK_LOCAL = "1"  # IN6_ADDR_GEN_MODE_NONE
 
 
@@ -46,6 +48,15 @@ class DefaultRoute(enum.Enum):
     NONE = "none"
     GATEWAY = "gateway"
     LINK = "link"
+
+
+def check_mtu(network: Network, mtu: int) -> None:
+    """Raise ``InvalidInput`` for packets that are too small for the network: the kernel has no IPv6 below 1280 bytes."""
+    if network.subnet6 and mtu < _SMALLEST_MTU6:
+        raise InvalidInput(
+            f"mtu: {mtu} is too small for IPv6, which needs {_SMALLEST_MTU6}",
+            "choose a larger one, or leave out --ipv6",
+        )
 
 
 def configure(

@@ -21,13 +21,11 @@ from multios.netlink.namespaces import read_setting
 from multios_net_bridge import forwarding, ruleset
 from multios_net_bridge.failures import failed
 
-SMALLEST_MTU6 = 1280
-"""Bytes (RFC 8200, section 5)."""
 _INTERFACE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,14}")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
-def check_network(network: Network, mtu: int = SMALLEST_MTU6) -> None:
+def check_network(network: Network) -> None:
     """Raise for a network that this driver cannot have."""
     _check_interface(network.interface)
     try:
@@ -44,11 +42,6 @@ def check_network(network: Network, mtu: int = SMALLEST_MTU6) -> None:
         )
     if network.subnet6:
         _check_network6(network)
-        if mtu < SMALLEST_MTU6:
-            raise InvalidInput(
-                f"mtu: {mtu} is too small for IPv6, which needs {SMALLEST_MTU6}",
-                "choose a larger one, or leave out --ipv6",
-            )
 
 
 def _check_network6(network: Network) -> None:

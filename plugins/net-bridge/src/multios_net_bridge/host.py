@@ -9,6 +9,7 @@ from pathlib import Path
 
 from multios.errors import Conflict
 from multios.model.network import Endpoint, Network, PortMapping
+from multios.netlink.container_side import check_mtu
 from multios_net_bridge import conntrack, forwarding, links, ruleset
 from multios_net_bridge.attach import Port, Veths
 from multios_net_bridge.checks import check_endpoint, check_free, check_network, check_port
@@ -39,7 +40,8 @@ class Host:
 
     def create(self, network: Network, mtu: int, isolate: bool, masquerade: bool) -> None:
         """Make or repair the network; a failure leaves what was there before."""
-        check_network(network, mtu)
+        check_network(network)
+        check_mtu(network, mtu)
         made = False
         try:
             made = links.ensure_bridge(network, mtu)
