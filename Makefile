@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test lint format types imports reference bench bench-images bench-networks clean
+.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ demo: install  ## a container from a template, from nothing to Python running in
 test:  ## all tests; needs root
 	@scripts/install test
 	@$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+test-vm:  ## the tests that need another kernel, systemd, cgroup v2 or AppArmor, in a machine of their own
+	@scripts/test-vm $(PYTEST_ARGUMENTS)
 
 lint:  ## style
 	@scripts/install lint

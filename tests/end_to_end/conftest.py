@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,10 @@ def make_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineFact
         pytest.skip("needs root")
     engines: list[PrivateEngine] = []
 
-    def make(environment: dict[str, str] | None = None, image: bool = True) -> PrivateEngine:
-        engine = PrivateEngine(tmp_path_factory.mktemp("engine"), environment)
+    def make(
+        environment: dict[str, str] | None = None, image: bool = True, hidden_calls: Sequence[str] = ()
+    ) -> PrivateEngine:
+        engine = PrivateEngine(tmp_path_factory.mktemp("engine"), environment, hidden_calls=hidden_calls)
         engines.append(engine)
         engine.start()
         if image:

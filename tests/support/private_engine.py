@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,17 @@ class PrivateEngine:
     """Its number keeps it apart from the engines of other workers, test runs and benchmarks."""
 
     def __init__(
-        self, directory: Path, environment: Mapping[str, str] | None = None, containers: int = 32
+        self,
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+        containers: int = 32,
+        hidden_calls: Sequence[str] = (),
     ) -> None:
-        """``containers`` is how many it can have at a time: each takes 65536 host ids."""
+        """``containers`` is how many it can have at a time: each takes 65536 host ids.
+
+        ``hidden_calls`` are system calls that its daemon's kernel shall not have: see ``older_kernel``.
+        """
+        self._hidden_calls = ",".join(hidden_calls)
         number, self._claim = _claim_number()
         self.directory = directory
         self.data_root = directory / "data"
@@ -152,8 +161,12 @@ class PrivateEngine:
 
     def daemon(self, *words: str, status: int = 0) -> str:
         """Run ``multios-containerd`` and return what it printed."""
+        command = [str(DAEMON), "--config", str(self.config), *words]
+        if self._hidden_calls:
+            older = str(Path(__file__).with_name("older_kernel.py"))
+            command = [sys.executable, older, self._hidden_calls, *command]
         done = subprocess.run(
-            [str(DAEMON), "--config", str(self.config), *words],
+            command,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             env=self.environment, timeout=60,
         )  # fmt: skip

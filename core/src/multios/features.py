@@ -125,7 +125,10 @@ FEATURES: dict[str, tuple[Callable[[], bool], str]] = {
         "children join their cgroup after they are made, a little slower",
     ),
     "user_namespace": (_user_namespace, "root in a container is root on the host"),
-    "time_namespace": (lambda: _namespace("time"), "containers share the host's boot time"),
+    "time_namespace": (
+        lambda: _namespace("time") and kernel.has("clone3"),
+        "containers share the host's boot time",
+    ),
     "cgroup_namespace": (lambda: _namespace("cgroup"), "containers see the host's cgroup paths"),
     "seccomp": (_seccomp, "system calls cannot be filtered"),
     "apparmor": (

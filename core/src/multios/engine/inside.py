@@ -11,7 +11,6 @@ import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothin
 import grp  # noqa: F401  (tarfile looks names up in the container's files)
 import os
 import pwd  # noqa: F401
-import stat
 import sys
 import tarfile
 
@@ -61,39 +60,39 @@ def _pack(path: str, one_filesystem: bool) -> int:
     path = os.path.normpath(path)
     if not os.path.lexists(path):
         return NOT_THERE
-    device = os.lstat(path).st_dev
-
-    def keep(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-        source = os.path.join("/", entry.name) if one_filesystem else ""
-        if one_filesystem and entry.name and os.lstat(source).st_dev != device:
-            return _as_empty_directory(entry)
-        if source:
-            _add_attributes(entry, source)
-        return entry
-
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         archive.copybufsize = 1024 * 1024  # type: ignore[attr-defined]
         if one_filesystem:
-            for name in sorted(os.listdir("/")):
-                archive.add("/" + name, name, filter=keep)
+            _add_children(archive, "/", os.lstat("/").st_dev)
         else:
-            archive.add(path, os.path.basename(path) or ".", filter=keep)
+            archive.add(path, os.path.basename(path) or ".")
     return 0
 
 
-def _as_empty_directory(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """What is mounted over the root is not the container's; its mount point is."""
-    return entry if entry.isdir() and os.path.ismount("/" + entry.name) else None
+def _add_children(archive: tarfile.TarFile, directory: str, device: int) -> None:
+    """All of ``directory`` that is the root's own. Of what is mounted over it only the mount point: an empty directory."""
+    for name in sorted(os.listdir(directory)):
+        source = os.path.join(directory, name)
+        try:
+            is_own = os.lstat(source).st_dev == device
+            if is_own or os.path.isdir(source):
+                archive.add(source, source[1:], recursive=False, filter=_with_attributes if is_own else None)
+        except FileNotFoundError:
+            continue  # a running container removes files as it likes
+        if is_own and os.path.isdir(source) and not os.path.islink(source):
+            _add_children(archive, source, device)
 
 
-def _add_attributes(entry: tarfile.TarInfo, source: str) -> None:
-    if stat.S_ISLNK(os.lstat(source).st_mode):
-        return
+def _with_attributes(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    source = "/" + entry.name
+    if entry.issym():
+        return entry
     headers = dict(entry.pax_headers)
     for name in os.listxattr(source, follow_symlinks=False):
         value = os.getxattr(source, name, follow_symlinks=False)
         headers[f"SCHILY.xattr.{name}"] = value.decode("utf-8", "surrogateescape")
     entry.pax_headers = headers
+    return entry
 
 
 if __name__ == "__main__":

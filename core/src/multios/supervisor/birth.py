@@ -8,10 +8,11 @@ container and clones there. CLONE_PARENT makes the supervisor, not the helper, t
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 
-from multios.supervisor import child, flags, wire
+from multios.supervisor import child, exit_status, flags, wire
 from multios.supervisor.loop import READ, guard
 from multios.supervisor.syscalls import kernel
 
@@ -111,6 +112,7 @@ class Nursery:
         self.hierarchy = hierarchy
         self.launchers = launchers
         self._open_files = open_files
+        self._born_in_cgroup = hierarchy.mode == "v2" and kernel.clones_into_cgroups()
         self._living: dict[int, Child | None] = {}  # None: a helper
         self._unborn = 0
 
@@ -219,11 +221,11 @@ class Nursery:
         own_cgroup = "cgroup" in new.namespaces
         if container < 0:
             self.hierarchy.create(new.group)
-        directory = self.hierarchy.into(new.group)
+        directory = self.hierarchy.into(new.group) if self._born_in_cgroup else None
         if directory is None:
             self.hierarchy.join(new.group, 0)
         if container >= 0:
-            kernel.setns(container, kinds)
+            _enter_namespaces(container, kinds)
             os.close(container)
         pid, pidfd = kernel.clone3(
             new.namespaces - {"cgroup"}, flags.CLONE_PARENT, -1 if directory is None else directory
@@ -234,3 +236,27 @@ class Nursery:
             child.live(control, self.launchers, own_cgroup, self._open_files)
         wire.send(control, {"born": pid}, [pidfd])
         os._exit(0)
+
+
+def _enter_namespaces(container: int, kinds: int) -> None:
+    """Enter the namespaces ``kinds`` of the process behind pidfd ``container``; before Linux 5.8 each by its own file.
+
+    The user namespace first: it gives the right to enter those that it owns.
+    """
+    try:
+        kernel.setns(container, kinds)
+        return
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    pid = exit_status.pid_of(container)
+    wanted = [(name, kind) for name, kind in flags.NAMESPACES.items() if kind & kinds]
+    files = [
+        os.open(f"/proc/{pid}/ns/{flags.PROC_NAMES.get(name, name)}", os.O_RDONLY | os.O_CLOEXEC)
+        for name, _ in wanted
+    ]
+    if exit_status.pid_of(container) != pid:
+        raise OSError(errno.ESRCH, "setns: No such process")  # it has ended, and its number may be another's
+    for descriptor, (_, kind) in zip(files, wanted, strict=True):
+        kernel.setns(descriptor, kind)
+        os.close(descriptor)

@@ -26,7 +26,7 @@ def split(status: int) -> tuple[int, int]:
 
 
 def _of_unreaped(pidfd: int) -> int | None:
-    pid = _pid(pidfd)
+    pid = pid_of(pidfd)
     if pid <= 0:
         return None
     try:
@@ -34,12 +34,12 @@ def _of_unreaped(pidfd: int) -> int | None:
             fields = file.read().rpartition(b") ")[2].split()
     except OSError:
         return None
-    if fields[_STATE] != b"Z" or _pid(pidfd) != pid:  # the number may be another's by now
+    if fields[_STATE] != b"Z" or pid_of(pidfd) != pid:  # the number may be another's by now
         return None
     return int(fields[_EXIT_CODE])
 
 
-def _pid(pidfd: int) -> int:
+def pid_of(pidfd: int) -> int:
     """Its number here; -1 once it has been reaped; pidfd_open(2)."""
     with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
         lines = file.read().splitlines()

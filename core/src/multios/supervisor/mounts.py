@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from multios.errors import MultiosError, StepFailed, Unsupported
 from multios.model.mount import Mount
 from multios.supervisor import flags
+from multios.supervisor.remounting import add_attributes
 from multios.supervisor.syscalls import kernel
 
 _REMEDY = "use a kernel from 5.19 on and ext4, xfs, btrfs or tmpfs below, or --userns host (administrators)"
@@ -73,10 +75,39 @@ def make_bind(
     with _kept(clone):
         if attributes:
             with _told("bind mount"):
-                kernel.mount_setattr(clone, "", flags.AT_EMPTY_PATH | recursion, set_attributes=attributes)
+                clone = _with_attributes(clone, attributes, recursion)
         if user_namespace is not None:
             _idmap(clone, user_namespace, recursion)
     return clone
+
+
+def _with_attributes(clone: int, attributes: int, recursion: int) -> int:
+    """The detached mount with ``attributes`` set, under the same or another descriptor in its place."""
+    try:
+        kernel.mount_setattr(clone, "", flags.AT_EMPTY_PATH | recursion, set_attributes=attributes)
+        return clone
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+    changed = _in_private_namespace(lambda: _remounted(clone, attributes, recursion))
+    os.dup2(changed, clone, inheritable=False)
+    os.close(changed)
+    return clone
+
+
+def _remounted(clone: int, attributes: int, recursion: int) -> int:
+    """Before Linux 5.12: the mount attached for an instant, in a namespace of this thread's own, and remounted."""
+    place = f"{_PRIVATE_PLACE}/bind"
+    kernel.mount("tmpfs", _PRIVATE_PLACE, "tmpfs")
+    if stat.S_ISDIR(os.fstat(clone).st_mode):
+        os.mkdir(place)
+    else:
+        os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC))
+    kernel.move_mount(clone, "", flags.AT_FDCWD, place, flags.MOVE_MOUNT_F_EMPTY_PATH)
+    add_attributes(place, attributes, bool(recursion))
+    return kernel.open_tree(
+        flags.AT_FDCWD, place, flags.OPEN_TREE_CLONE | flags.OPEN_TREE_CLOEXEC | recursion
+    )
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import socket
 import struct
 
 from multios.supervisor import flags
+from multios.supervisor.rooted_paths import open_rooted
 
 TYPE_CHECKING = False  # typing itself is too heavy for the supervisor
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _NUMBERS = {
     "landlock_create_ruleset": 444,
 } | {
     "x86_64": {
+        "clone": 56,
         "setgroups": 116,
         "setresuid": 117,
         "setresgid": 119,
@@ -57,6 +59,7 @@ _NUMBERS = {
         "memfd_create": 319,
     },
     "aarch64": {
+        "clone": 220,
         "umount2": 39,
         "mount": 40,
         "pivot_root": 41,
@@ -85,6 +88,7 @@ _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xF
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
 _OPEN_TRIES = 100
+_ENOSYS, _EBADF = 38, 9
 
 
 class Syscalls:
@@ -95,6 +99,7 @@ class Syscalls:
         self._libc.syscall.restype = ctypes.c_long
         self._locked = ctypes.PyDLL(None, use_errno=True)
         self._locked.syscall.restype = ctypes.c_long
+        self._without_openat2 = False
 
     def _call(self, name: str, *arguments: Any, about: object = None) -> int:
         return self._through(self._libc, name, arguments, about)
@@ -125,7 +130,8 @@ class Syscalls:
         """Fork into new namespaces, named as in the OCI spec; clone(2).
 
         Returns (pid, pidfd) to the parent and (0, -1) to the child. ``extra`` are further flags
-        (CLONE_PARENT); ``cgroup`` is a descriptor of a cgroup v2 directory for the child to start in.
+        (CLONE_PARENT); ``cgroup`` is a descriptor of a cgroup v2 directory for the child to start in. Where a
+        sandbox of ours hides clone3, clone(2) does all but a time namespace and the cgroup.
         """
         wanted = extra | flags.CLONE_PIDFD
         for name in namespaces:
@@ -135,23 +141,17 @@ class Syscalls:
         pidfd = ctypes.c_int(-1)
         # With CLONE_PARENT the kernel takes over the caller's own exit signal and wants none here.
         exit_signal = 0 if wanted & flags.CLONE_PARENT else _SIGCHLD
-        fields = (
-            wanted,
-            ctypes.addressof(pidfd),
-            0,
-            0,
-            exit_signal,
-            0,
-            0,
-            0,
-            0,
-            0,
-            max(cgroup, 0),
-        )
+        address = ctypes.addressof(pidfd)
+        fields = (wanted, address, 0, 0, exit_signal, 0, 0, 0, 0, 0, max(cgroup, 0))
         arguments = struct.pack("=11Q", *fields)
         ctypes.pythonapi.PyOS_BeforeFork()
         try:
-            pid = self._through(self._locked, "clone3", (arguments, len(arguments)), None)
+            try:
+                pid = self._through(self._locked, "clone3", (arguments, len(arguments)), None)
+            except OSError as error:
+                if error.errno != _ENOSYS or wanted & (flags.CLONE_INTO_CGROUP | flags.CLONE_NEWTIME):
+                    raise
+                pid = self._through(self._locked, "clone", (wanted | exit_signal, 0, address, 0, 0), None)
         except BaseException:
             ctypes.pythonapi.PyOS_AfterFork_Parent()
             raise
@@ -160,6 +160,15 @@ class Syscalls:
             return 0, -1
         ctypes.pythonapi.PyOS_AfterFork_Parent()
         return pid, pidfd.value
+
+    def clones_into_cgroups(self) -> bool:
+        """Whether clone3 takes CLONE_INTO_CGROUP (Linux 5.7): asked with a descriptor that is not open."""
+        arguments = struct.pack("=11Q", flags.CLONE_INTO_CGROUP, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 << 30)
+        try:
+            self._call("clone3", arguments, len(arguments))
+        except OSError as error:
+            return error.errno == _EBADF
+        raise AssertionError  # unreachable: the kernel cannot have found a cgroup there
 
     def setns(self, descriptor: int, kinds: int) -> None:
         """Join the namespaces ``kinds`` (CLONE_NEW* flags) of a namespace's or a process's descriptor; setns(2)."""
@@ -218,12 +227,19 @@ class Syscalls:
 
     def openat2(self, directory: int, path: str, options: int, resolve: int, mode: int = 0) -> int:
         """Open ``path`` as ``resolve`` (RESOLVE_*) lets names be looked up; ``options`` are O_*; openat2(2)."""
+        if self._without_openat2:
+            return open_rooted(directory, path, options, resolve, mode)
         how = struct.pack("=3Q", options, mode, resolve)
         for _ in range(_OPEN_TRIES - 1):
             try:
                 return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
             except BlockingIOError:
                 continue  # something on this host was renamed or mounted meanwhile: ``..`` could not be trusted
+            except OSError as error:
+                if error.errno != _ENOSYS:
+                    raise
+                self._without_openat2 = True
+                return open_rooted(directory, path, options, resolve, mode)
         return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
 
     def open_tree(self, directory: int, path: str, options: int) -> int:

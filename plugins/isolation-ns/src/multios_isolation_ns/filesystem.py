@@ -7,12 +7,14 @@ relative to the old root. procfs comes last, because its magic links could lead 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
 import struct
 
 from multios.supervisor import flags
+from multios.supervisor.remounting import add_attributes, kept_flags
 from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
@@ -125,7 +127,7 @@ def make_read_only(work: Workplace) -> None:
             kernel.mount(path, path, "", flags.MS_BIND | flags.MS_REC)
         except FileNotFoundError:
             continue
-        options = flags.MS_BIND | flags.MS_REMOUNT | flags.MS_RDONLY | _kept_flags(path)
+        options = flags.MS_BIND | flags.MS_REMOUNT | flags.MS_RDONLY | kept_flags(path)
         kernel.mount("", path, "", options)
 
 
@@ -160,7 +162,7 @@ def leave_old_root(work: Workplace) -> None:
 def close_root(work: Workplace) -> None:
     """A read-only root, last, because mount points had to be made in it."""
     if work.plan["root_read_only"]:
-        kernel.mount("", "/", "", flags.MS_BIND | flags.MS_REMOUNT | flags.MS_RDONLY | _kept_flags("/"))
+        kernel.mount("", "/", "", flags.MS_BIND | flags.MS_REMOUNT | flags.MS_RDONLY | kept_flags("/"))
 
 
 # --- how each kind of mount is made ---
@@ -187,9 +189,14 @@ def _host_sysfs(work: Workplace, mount: dict[str, Any]) -> None:
     """The host's /sys, read-only with all below it: without a network namespace we may not mount a new one."""
     _make_directory(mount["target"])
     kernel.mount("sys", mount["target"], "", flags.MS_BIND | flags.MS_REC)
-    kernel.mount_setattr(
-        flags.AT_FDCWD, mount["target"], flags.AT_RECURSIVE, set_attributes=flags.MOUNT_ATTR_RDONLY
-    )
+    try:
+        kernel.mount_setattr(
+            flags.AT_FDCWD, mount["target"], flags.AT_RECURSIVE, set_attributes=flags.MOUNT_ATTR_RDONLY
+        )
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        add_attributes(mount["target"], flags.MOUNT_ATTR_RDONLY, recursive=True, proc="proc")
 
 
 def _cgroup_v1(work: Workplace, mount: dict[str, Any]) -> None:
@@ -232,22 +239,6 @@ def _make_file(path: str) -> None:
     place = os.path.realpath(path)
     os.makedirs(os.path.dirname(place), exist_ok=True)
     os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644))
-
-
-def _kept_flags(path: str) -> int:
-    """The flags that a remount in a user namespace must repeat, because the mount has them locked."""
-    now = os.statvfs(path).f_flag
-    kept = 0
-    for shown, flag in (
-        (os.ST_NOSUID, flags.MS_NOSUID),
-        (os.ST_NODEV, flags.MS_NODEV),
-        (os.ST_NOEXEC, flags.MS_NOEXEC),
-        (os.ST_NOATIME, flags.MS_NOATIME),
-        (os.ST_NODIRATIME, flags.MS_NODIRATIME),
-        (os.ST_RELATIME, flags.MS_RELATIME),
-    ):
-        kept |= flag if now & shown else 0
-    return kept
 
 
 def _write(path: str, text: str) -> None:
