@@ -74,9 +74,21 @@ def test_a_failed_create_leaves_no_part(host: Hierarchy) -> None:
 
 
 @pytest.mark.needs_root
+def test_containers_may_walk_to_their_groups_whatever_the_makers_umask(host: Hierarchy) -> None:
+    before = os.umask(0o077)
+    try:
+        host.create("one")
+    finally:
+        os.umask(before)
+    for path in host.paths("one"):
+        assert os.stat(path).st_mode & 0o777 == 0o755
+        assert os.stat(os.path.dirname(path)).st_mode & 0o777 == 0o755
+
+
+@pytest.mark.needs_root
 def test_processes_of_nested_groups_are_killed_without_cgroup_kill(host: Hierarchy) -> None:
     if "freezer" not in host.v1:
-        pytest.skip("needs the v1 freezer")
+        pytest.skip("this host has no v1 freezer")
     only_v1 = Hierarchy({"freezer": host.v1["freezer"]}, "", host.parent)
     only_v1.create("old")
     os.mkdir(only_v1.path("freezer", "old") + "/inner")

@@ -310,6 +310,7 @@ def _make_path(base: str, path: str) -> None:
             os.mkdir(base, 0o755)
         except FileExistsError:
             continue
+        os.chmod(base, 0o755)  # whatever the umask: a container that mounts its cgroup walks through here
 
 
 def _fill_cpuset(path: str, parent: str) -> None:
