@@ -118,3 +118,15 @@ def test_limits_pause_and_kill_work(older: PrivateEngine, lives: str) -> None:
     eventually(lambda: older.status_of("killed") == "exited", "it is dead")
     assert older.inspect("killed")["State"]["ExitCode"] == 137
     older.run("delete", "killed")
+
+
+@pytest.mark.parametrize("call", ["pidfd_open", "open_tree", "move_mount"])
+def test_a_kernel_that_lacks_what_has_no_other_way_is_refused_at_the_start(tmp_path: Path, call: str) -> None:
+    engine = PrivateEngine(tmp_path, hidden_calls=[call])
+    try:
+        said = engine.daemon("--foreground", status=125)
+        assert f"lacks {call}" in said
+        assert "Linux 5.3 or later" in said
+        assert "Traceback" not in said
+    finally:
+        engine.end()

@@ -64,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
+    from multios import features  # deferred: `stop`, `status` and `--help` do not need it
+
+    features.require()
     settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     if arguments.daemon:
         return _serve_in_background(settings, arguments)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from multios.errors import Unsupported
 from multios.supervisor.syscalls import kernel
 
 _NETLINK_NETFILTER = 12
@@ -40,6 +41,16 @@ def probe() -> dict[str, bool]:
 def cost(name: str) -> str:
     """What is lost where the feature is absent."""
     return FEATURES[name][1]
+
+
+def require() -> None:
+    """Raise ``Unsupported`` on a kernel that lacks what has no other way: descriptors of processes and of mounts."""
+    needed = ("pidfd_open", "open_tree", "move_mount")
+    missing = [name for name in needed if not kernel.has(name)]
+    if missing:
+        raise Unsupported(
+            f"this kernel ({os.uname().release}) lacks {', '.join(missing)}", "boot Linux 5.3 or later"
+        )
 
 
 def _filesystem(name: str) -> bool:
@@ -100,13 +111,16 @@ def _text(path: str) -> str:
 
 
 FEATURES: dict[str, tuple[Callable[[], bool], str]] = {
-    "pidfd": (lambda: kernel.has("pidfd_open"), "signals go by process id, which may have been used again"),
+    "pidfd": (lambda: kernel.has("pidfd_open"), "the daemon does not start"),
     "pidfd_exit_status": (
         lambda: kernel_version() >= (6, 15),
         "an exit while daemon and supervisor were both dead is recorded as unknown",
     ),
     "clone3": (lambda: kernel.has("clone3"), "containers start a little slower"),
-    "new_mount_api": (lambda: kernel.has("fsopen"), "root filesystems appear in a private mount table first"),
+    "new_mount_api": (
+        lambda: kernel.has("open_tree") and kernel.has("move_mount"),
+        "the daemon does not start",
+    ),
     "idmapped_mounts": (
         lambda: kernel.has("mount_setattr"),
         "no user namespace of its own for a container, unless [security] user_namespace_fallback allows the host's",
