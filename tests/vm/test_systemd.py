@@ -42,7 +42,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     )
     run("systemctl", "daemon-reload")
     run("systemctl", "enable", "--now", "multios-containerd")
-    await_daemon()
     run(
         CLIENT,
         "image",
@@ -61,7 +60,7 @@ def await_daemon() -> None:
     """Wait until the unit's daemon serves."""
 
     def answers() -> bool:
-        return "process" in subprocess.run([DAEMON, "status"], capture_output=True, text=True).stdout
+        return "; answers" in subprocess.run([DAEMON, "status"], capture_output=True, text=True).stdout
 
     eventually(answers, "the daemon answers", patience=120)
 
@@ -83,7 +82,6 @@ def test_a_restart_of_the_unit_ends_the_daemon_alone(service: None) -> None:
     multios("run", "-d", "--name", "stays", IMAGE, "sleep", "1000")
     pid, before = json.loads(multios("inspect", "stays"))[0]["State"]["Pid"], main_process()
     run("systemctl", "restart", "multios-containerd")
-    await_daemon()
     assert main_process() != before
     state = json.loads(multios("inspect", "stays"))[0]["State"]
     assert (state["Status"], state["Pid"]) == ("running", pid)

@@ -218,12 +218,21 @@ class Nursery:
         raise AssertionError  # unreachable; tells the type checker so
 
     def _deliver(self, control: socket.socket, new: Child, container: int, kinds: int) -> None:
-        own_cgroup = "cgroup" in new.namespaces
+        take_cgroup = _nothing
+        if "cgroup" in new.namespaces:  # later, because a cgroup namespace is rooted where its maker stands
+
+            def take_cgroup() -> None:
+                kernel.unshare(flags.CLONE_NEWCGROUP)
+
         if container < 0:
             self.hierarchy.create(new.group)
         directory = self.hierarchy.into(new.group) if self._born_in_cgroup else None
         if directory is None:
             self.hierarchy.join(new.group, 0)
+        elif kinds & flags.CLONE_NEWCGROUP:
+            # From within the container's namespace nobody gets into its group from without: the child enters it later.
+            kinds &= ~flags.CLONE_NEWCGROUP
+            take_cgroup = _entering_cgroup_namespace(container)
         if container >= 0:
             _enter_namespaces(container, kinds)
             os.close(container)
@@ -233,30 +242,47 @@ class Nursery:
         if pid == 0:
             if directory is not None:
                 os.close(directory)
-            child.live(control, self.launchers, own_cgroup, self._open_files)
+            child.live(control, self.launchers, take_cgroup, self._open_files)
         wire.send(control, {"born": pid}, [pidfd])
         os._exit(0)
 
 
-def _enter_namespaces(container: int, kinds: int) -> None:
-    """Enter the namespaces ``kinds`` of the process behind pidfd ``container``; before Linux 5.8 each by its own file.
+def _nothing() -> None:
+    """The cgroup namespace is right already, or nobody asked for one."""
 
-    The user namespace first: it gives the right to enter those that it owns.
-    """
+
+def _entering_cgroup_namespace(container: int) -> Callable[[], None]:
+    """What a child calls to enter the cgroup namespace of the process behind pidfd ``container``."""
+    ((descriptor, kind),) = _namespace_files(container, flags.CLONE_NEWCGROUP)
+
+    def enter() -> None:
+        kernel.setns(descriptor, kind)
+        os.close(descriptor)
+
+    return enter
+
+
+def _enter_namespaces(container: int, kinds: int) -> None:
+    """Enter the namespaces ``kinds`` of the process behind pidfd ``container``; before Linux 5.8 each by its own file."""
     try:
         kernel.setns(container, kinds)
         return
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise
+    for descriptor, kind in _namespace_files(container, kinds):
+        kernel.setns(descriptor, kind)
+        os.close(descriptor)
+
+
+def _namespace_files(container: int, kinds: int) -> list[tuple[int, int]]:
+    """Descriptors of the namespaces ``kinds``, each with its flag: the user namespace first, which owns the others."""
     pid = exit_status.pid_of(container)
-    wanted = [(name, kind) for name, kind in flags.NAMESPACES.items() if kind & kinds]
     files = [
-        os.open(f"/proc/{pid}/ns/{flags.PROC_NAMES.get(name, name)}", os.O_RDONLY | os.O_CLOEXEC)
-        for name, _ in wanted
+        (os.open(f"/proc/{pid}/ns/{flags.PROC_NAMES.get(name, name)}", os.O_RDONLY | os.O_CLOEXEC), kind)
+        for name, kind in flags.NAMESPACES.items()
+        if kind & kinds
     ]
     if exit_status.pid_of(container) != pid:
         raise OSError(errno.ESRCH, "setns: No such process")  # it has ended, and its number may be another's
-    for descriptor, (_, kind) in zip(files, wanted, strict=True):
-        kernel.setns(descriptor, kind)
-        os.close(descriptor)
+    return files

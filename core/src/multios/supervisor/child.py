@@ -15,14 +15,14 @@ import signal
 import struct
 import termios
 
-from multios.supervisor import flags, wire
+from multios.supervisor import wire
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any, NoReturn
 
     from multios.supervisor.launcher import Launcher
@@ -45,13 +45,16 @@ _STATUS_OF = {
 def live(
     control: socket.socket,
     launchers: Mapping[str, Launcher],
-    own_cgroup: bool,
+    take_cgroup: Callable[[], None],
     open_files: tuple[int, int],
 ) -> NoReturn:
-    """The child's whole life; ``open_files`` is the limit that the supervisor itself started with."""
+    """The child's whole life.
+
+    ``take_cgroup`` makes or enters its cgroup namespace; ``open_files`` is the limit that the supervisor started with.
+    """
     status = FAILED
     try:
-        _settle(own_cgroup, open_files)
+        _settle(take_cgroup, open_files)
         _obey(control, launchers)
     except LaunchError as error:
         status = error.status
@@ -66,7 +69,7 @@ def live(
     raise AssertionError  # unreachable; tells the type checker so
 
 
-def _settle(own_cgroup: bool, open_files: tuple[int, int]) -> None:
+def _settle(take_cgroup: Callable[[], None], open_files: tuple[int, int]) -> None:
     """Shed what the supervisor leaves in its children."""
     os.umask(0o022)
     os.setsid()
@@ -75,8 +78,7 @@ def _settle(own_cgroup: bool, open_files: tuple[int, int]) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     kernel.prlimit(0, _RLIMIT_NOFILE, open_files)
-    if own_cgroup:  # only now, because a cgroup namespace is rooted where its maker stands
-        kernel.unshare(flags.CLONE_NEWCGROUP)
+    take_cgroup()
 
 
 def _obey(control: socket.socket, launchers: Mapping[str, Launcher]) -> NoReturn:
