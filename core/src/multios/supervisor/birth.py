@@ -223,6 +223,9 @@ class Nursery:
         if directory is None:
             self.hierarchy.join(new.group, 0)
         if container >= 0:
+            # From the moment the child is seen inside until its exec nobody there may trace it or open what it has
+            # open, whatever they are allowed: a copy of our memory belongs to the host's user namespace.
+            kernel.prctl(flags.PR_SET_DUMPABLE, 0)
             kernel.setns(container, kinds)
             os.close(container)
         pid, pidfd = kernel.clone3(
