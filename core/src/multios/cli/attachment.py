@@ -48,9 +48,13 @@ NEW_DAEMON_SECONDS = 10.0
 def run_attached(context: Context, config: dict[str, Any]) -> int:
     """``containers.run``; the container's exit code."""
     piped = bool(config.get("open_stdin")) and not config.get("terminal")
-    answers = context.client.request(
-        "containers.run", {"config": config, "attach": True}, [STDIN] if piped else []
-    )
+    params = {"config": config, "attach": True}
+    if piped and is_terminal(STDIN):
+        source, theirs = _typed()
+        answers = context.client.request("containers.run", params, [theirs])
+        os.close(theirs)
+        return _session(context, answers, True, source)
+    answers = context.client.request("containers.run", params, [STDIN] if piped else [])
     return _session(context, answers, interactive=bool(config.get("open_stdin")))
 
 
@@ -80,7 +84,32 @@ def exec_in_terminal(context: Context, params: dict[str, Any], interactive: bool
     return 0 if how == "detached" else _exit_code(finish(answers))
 
 
-def _session(context: Context, answers: Answers, interactive: bool) -> int:
+def exec_beside_terminal(context: Context, params: dict[str, Any], interactive: bool) -> int:
+    """``containers.exec`` without a terminal of its own, for a caller who has one; the command's exit code.
+
+    The caller's terminal itself never goes inside: whoever holds it, for output alone, can read what is typed at
+    it, long after the command has ended.
+    """
+    source, stdin = _typed() if interactive else (None, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    read, stdout = os.pipe()
+    outputs, stderr = [Output(read, STDOUT)], stdout
+    if not (is_terminal(STDOUT) and is_terminal(STDERR)):  # on one terminal, one pipe keeps the order
+        read, stderr = os.pipe()
+        outputs.append(Output(read, STDERR))
+    answers = context.client.request("containers.exec", params, [stdin, stdout, stderr])
+    close_all(list({stdin, stdout, stderr}))
+    if copy(outputs, source, answers, EXEC_LINGER) == "gone":
+        raise Unavailable("the daemon went away: how the command exited is not known", "run it again")
+    return _exit_code(finish(answers))
+
+
+def _typed() -> tuple[Input, int]:
+    """What is typed at our terminal, and the end of the pipe that the container reads it from."""
+    theirs, ours = os.pipe()
+    return Input(ours, False, None), theirs
+
+
+def _session(context: Context, answers: Answers, interactive: bool, typed: Input | None = None) -> int:
     facts, fds = _until_attached(context, answers)
     ref = str(facts.get("id", ""))
     if facts.get("terminal"):
@@ -95,7 +124,7 @@ def _session(context: Context, answers: Answers, interactive: bool) -> int:
             if source is None:
                 os.close(master)
     else:
-        source = Input(fds.pop(0), False, None) if facts.get("stdin") else None
+        source = Input(fds.pop(0), False, None) if facts.get("stdin") else typed
         with SignalProxy(context, ref):
             how = copy([Output(fds[0], STDOUT), Output(fds[1], STDERR)], source, answers, LINGER)
             if how == "ended":

@@ -42,7 +42,9 @@ def _print(rows: list[dict[str, str]], values: Values) -> int:
             + "\n"
         )
     else:
-        sys.stdout.write("".join(f"{row['kind']} {row['path']}\n" for row in rows))
+        from multios.cli.tables import harmless
+
+        sys.stdout.write("".join(f"{row['kind']} {harmless(row['path'])}\n" for row in rows))
     return 0
 
 

@@ -57,7 +57,7 @@ COMMANDS = {
     "tag": ("images", "Give an image another name"),
     "top": ("listing", "Show the processes of a container"),
     "update": ("lifecycle", "Change a container's limits"),
-    "validate": ("creation", "Check a container's JSON configuration"),
+    "validate": ("creation", "Check a JSON configuration, or how well a driver isolates"),
     "version": ("system", "Show the versions of client and daemon"),
     "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
     "builder prune": ("build", "Empty the build cache"),

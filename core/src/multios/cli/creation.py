@@ -6,8 +6,9 @@ import sys
 
 from multios.cli.container_config import document, read_json
 from multios.cli.container_options import CONTAINER, DETACH
-from multios.cli.grammar import Argument, Command
-from multios.errors import Refused
+from multios.cli.grammar import TEXT, Argument, Command, Option
+from multios.cli.output import FORMAT
+from multios.errors import InvalidInput, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def _run(values: Values, context: Context) -> int:
 
 
 def _validate(values: Values, context: Context) -> int:
+    if (values["file"] is None) == (values["isolation"] is None):
+        raise InvalidInput(
+            "validate checks one thing: a FILE, or an isolation driver", "give FILE or --isolation NAME"
+        )
+    if values["isolation"] is not None:
+        from multios.cli.selfproof import show  # deferred: it makes a container
+
+        return show(context, values["isolation"], values["format"])
     answer = context.call("containers.validate", {"config": read_json(values["file"])})
     for warning in answer.get("warnings", ()):
         sys.stderr.write(f"Warning: {warning}\n")
@@ -98,9 +107,19 @@ COMMANDS = {
     ),
     "validate": Command(
         _validate,
-        (),
-        (Argument("file", "FILE", completes="files"),),
-        "Nothing is created. FILE may be - for stdin.",
-        ("validate my-app.json",),
+        (
+            Option(
+                "--isolation",
+                "isolation",
+                TEXT,
+                "Try from inside a container of this driver (default: the default one) what it must not be able to do",
+                "NAME",
+            ),
+            FORMAT,
+        ),
+        (Argument("file", "FILE", 0, completes="files"),),
+        "FILE may be - for stdin; nothing is created for it. With --isolation a container is made, asked and removed; the "
+        "exit status is 1 if the kernel allowed what it should refuse.",
+        ("validate my-app.json", "validate --isolation default", "validate --isolation ns --format json"),
     ),
 }

@@ -59,6 +59,10 @@ def _execute(values: Values, context: Context, command: list[str], terminal: boo
 
         return exec_in_terminal(context, params, interactive)
     stdin = 0 if interactive else os.open(os.devnull, os.O_RDONLY)
+    if any(os.isatty(descriptor) for descriptor in (stdin, 1, 2)):
+        from multios.cli.attachment import exec_beside_terminal
+
+        return exec_beside_terminal(context, params, interactive)
     result = context.call("containers.exec", params, [stdin, 1, 2])
     return _code(result["exit_code"])
 

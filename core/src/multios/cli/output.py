@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     Columns = tuple[tuple[str, str, Cell], ...]
 
 FORMAT = Option("--format", "format", TEXT, "json, table, or a template such as '{{.Name}}'", "FORMAT")
+_C1 = {number: f"\\u{number:04x}" for number in range(0x7F, 0xA0)}
+"""Control characters that JSON permits in a string and some terminals obey."""
 _REMEDY = "write fields as {{.Field}} or {{json .Field}}"
 
 
@@ -50,7 +52,8 @@ def pretty(value: Any) -> str:
     """Indented JSON and a newline."""
     from json import dumps  # deferred: the wire's JSON has no indentation
 
-    return dumps(value, indent=2, ensure_ascii=False).encode("utf-8", "replace").decode() + "\n"
+    text = dumps(value, indent=2, ensure_ascii=False).translate(_C1)
+    return text.encode("utf-8", "replace").decode() + "\n"
 
 
 def _by_template(rows: list[dict[str, Any]], columns: Columns, format: str) -> str:
@@ -109,6 +112,10 @@ def render(parts: list[tuple[str, str]], record: Any, original: Any = None) -> s
             source = original if kind == "json" and original is not None else record
             value = _look_up(source, path)
             text += dumps(value) if kind == "json" else _text(value)
+    if sys.stdout.isatty():
+        from multios.cli.tables import harmless
+
+        text = "\n".join("\t".join(map(harmless, line.split("\t"))) for line in text.split("\n"))
     return text
 
 

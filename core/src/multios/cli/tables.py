@@ -19,14 +19,23 @@ _SPANS = (
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns three blanks apart, as podman prints them."""
-    lines = [titles, *rows] if titles else list(rows)
+    """Left-aligned columns three blanks apart, as podman prints them; see :func:`harmless`."""
+    lines = [[harmless(cell) for cell in line] for line in ([titles, *rows] if titles else rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))] if lines else []
     text = ""
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         text += "   ".join(cells).rstrip() + "\n"
     return text
+
+
+def harmless(text: str) -> str:
+    """``text`` without what a terminal would obey: images and processes choose what is shown here."""
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text
+    )
 
 
 def ago(moment: float | None) -> str:

@@ -78,7 +78,7 @@ def _process(
     if request.user:
         mounts = drivers.storage(container).mounts(container.id)
         account = users.resolve(request.user, mounts)
-        process["user"] = {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)}
+        process["user"] = account.section()
         environment["HOME"] = account.home
         process["capabilities"] = runtime_spec.capability_sets(container.config.security, account.uid)
     if request.privileged:

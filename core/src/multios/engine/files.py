@@ -43,7 +43,7 @@ def _work(drivers: Drivers, container: Container, verb: str, path: str, stream: 
         raise InvalidInput(f"path {path!r} is not absolute", "write CONTAINER:/path")
     with _root(drivers, container) as words:
         descriptors = [int(word) for word in words if word.isdecimal()]
-        argv = [sys.executable, "-m", "multios.engine.inside", *words, verb, path]
+        argv = [sys.executable, "-I", "-m", "multios.engine.inside", *words, verb, path]
         ended = subprocess.run(
             argv,
             stdin=stream if verb == "in" else subprocess.DEVNULL,

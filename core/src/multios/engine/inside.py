@@ -2,28 +2,30 @@
 
 ``python -m multios.engine.inside process PIDFD user|host VERB PATH`` or ``… chroot ROOTFD host VERB PATH``, with VERB
 ``in``, ``out`` or ``export``; the tar comes on stdin or goes to stdout. Everything that is needed is imported
-before the root changes, so nothing of the container's is ever imported.
+before the root changes, so nothing of the container's is ever imported. Owners are numbers: looking up their names
+would load the C library's name services, which are files of the container's by then (CVE-2019-14271).
 """
 
 from __future__ import annotations
 
 import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothing to load from afterwards)
-import grp  # noqa: F401  (tarfile looks names up in the container's files)
 import os
-import pwd  # noqa: F401
 import sys
 import tarfile
 
+from multios.closed_imports import close_imports
 from multios.supervisor import flags
 from multios.supervisor.syscalls import kernel
 
 NOT_THERE = 3
 NO_DIRECTORY = 4
 FILTERS = hasattr(tarfile, "fully_trusted_filter")
+tarfile.pwd = tarfile.grp = None  # type: ignore[attr-defined]  # no names: see above
 
 
 def main(way: str, descriptor: str, ids: str, verb: str, path: str) -> int:
     """Enter, then do what ``verb`` says; the exit status."""
+    close_imports()
     _enter(way, int(descriptor), ids == "user")
     if verb == "in":
         return _unpack(path)

@@ -143,7 +143,7 @@ def process(config: ContainerConfig, image: ImageConfig, account: Account, hostn
         "args": [*entrypoint, *command],
         "env": [f"{name}={value}" for name, value in environment.items()],
         "cwd": config.working_directory or image.working_directory or "/",
-        "user": {"uid": account.uid, "gid": account.gid, "additionalGids": list(account.groups)},
+        "user": account.section(),
         "capabilities": capability_sets(config.security, account.uid),
         "noNewPrivileges": config.security.no_new_privileges and not config.security.privileged,
         "rlimits": [

@@ -10,12 +10,14 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from multios.errors import InvalidInput, NotFound
 from multios.model.mount import Mount
 
 FILE_LIMIT = 1024 * 1024
 LARGEST_ID = 65535
+_MOST_DIGITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,14 @@ class Account:
     gid: int = 0
     groups: tuple[int, ...] = ()
     home: str = "/root"
+
+    def section(self) -> dict[str, Any]:
+        """The runtime spec's ``process.user``.
+
+        The own group is among the additional ones too, or a set-group-ID program could lay it down and with it what
+        a file refuses to that group (CVE-2022-36109).
+        """
+        return {"uid": self.uid, "gid": self.gid, "additionalGids": [self.gid, *self.groups]}
 
 
 def resolve(user: str, rootfs: Sequence[Mount], extra_groups: Sequence[str] = ()) -> Account:
@@ -61,7 +71,8 @@ def _group_id(name: str, groups: list[list[str]]) -> int:
 
 
 def _number(text: str) -> int:
-    if not text.isdecimal() or int(text) > LARGEST_ID:
+    if not text.isdecimal() or len(text) > _MOST_DIGITS or int(text) > LARGEST_ID:
+        text = text if len(text) <= _MOST_DIGITS else text[:_MOST_DIGITS] + "…"
         raise InvalidInput(
             f"user or group id {text!r} is out of range", f"use a number from 0 to {LARGEST_ID}"
         )
@@ -70,7 +81,8 @@ def _number(text: str) -> int:
 
 def _table(rootfs: Sequence[Mount], path: str, columns: int) -> list[list[str]]:
     text = _read(_layers(rootfs), path)
-    rows = [line.split(":") for line in text.splitlines() if not line.startswith("#")]
+    # Not splitlines(): a user who may change a comment could put one of the other line ends in it, and a line behind.
+    rows = [line.split(":") for line in text.split("\n") if not line.startswith("#")]
     return [row for row in rows if len(row) >= columns and row[2].isdecimal()]
 
 
@@ -106,6 +118,12 @@ def _open_below(layer: str, path: str) -> int:
             inner = os.open(parent, os.O_PATH | os.O_DIRECTORY | flags, dir_fd=directory)
             os.close(directory)
             directory = inner
-        return os.open(name, os.O_RDONLY | os.O_NONBLOCK | flags, dir_fd=directory)
+        found = os.open(name, os.O_PATH | flags, dir_fd=directory)
+        try:
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # opening a device could do something
+            return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(found)
     finally:
         os.close(directory)

@@ -215,6 +215,7 @@ def _opened(target: str | os.PathLike[str] | int | Sequence[Mount]) -> Iterator[
 
 def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
     """Runs in the child: everything is imported and prepared, then chroot, then the layer."""
+    from multios.closed_imports import close_imports
     from multios.layers.apply import Applier
     from multios.layers.archive import Source
     from multios.layers.compression import decompressed
@@ -222,6 +223,7 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
     from multios.supervisor.syscalls import Syscalls
 
     Syscalls().prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    close_imports()
     try:
         os.umask(0)
         os.fchdir(directory)

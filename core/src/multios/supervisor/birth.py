@@ -234,6 +234,9 @@ class Nursery:
             kinds &= ~flags.CLONE_NEWCGROUP
             take_cgroup = _entering_cgroup_namespace(container)
         if container >= 0:
+            # From the moment the child is seen inside until its exec nobody there may trace it or open what it has
+            # open, whatever they are allowed: a copy of our memory belongs to the host's user namespace.
+            kernel.prctl(flags.PR_SET_DUMPABLE, 0)
             _enter_namespaces(container, kinds)
             os.close(container)
         pid, pidfd = kernel.clone3(

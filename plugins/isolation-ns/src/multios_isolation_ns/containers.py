@@ -15,7 +15,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable
 from multios.model.container import ProcessSpec, Resources, Stats
-from multios.supervisor import mounts
+from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
 from multios_isolation_ns import limits, plan, seccomp
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
@@ -235,6 +235,8 @@ def _mounts(
     space = reservation.user_namespace if bundle.id_map is not None else None
     root = mounts.make_rootfs(bundle.rootfs, space)
     closing.callback(os.close, root)
+    if space is not None:  # nobody inside can make a device node, so one in the root is the image's
+        kernel.mount_setattr(root, "", flags.AT_EMPTY_PATH, set_attributes=flags.MOUNT_ATTR_NODEV)
     yield root
     for entry in binds:
         options = parse(entry["destination"], entry.get("options") or ())

@@ -170,6 +170,8 @@ def close_root(work: Workplace) -> None:
 
 def _plain(work: Workplace, mount: dict[str, Any]) -> None:
     """A filesystem of the kernel's: proc, sysfs, tmpfs, devpts, mqueue."""
+    if mount["kind"] in ("proc", "sysfs"):
+        _refuse_link(mount["target"])
     _make_directory(mount["target"])
     kernel.mount(mount["source"], mount["target"], mount["kind"], mount["flags"], mount["data"])
 
@@ -187,6 +189,7 @@ def _bind(work: Workplace, mount: dict[str, Any]) -> None:
 
 def _host_sysfs(work: Workplace, mount: dict[str, Any]) -> None:
     """The host's /sys, read-only with all below it: without a network namespace we may not mount a new one."""
+    _refuse_link(mount["target"])
     _make_directory(mount["target"])
     kernel.mount("sys", mount["target"], "", flags.MS_BIND | flags.MS_REC)
     try:
@@ -218,6 +221,12 @@ _MAKERS = {"bind": _bind, "host-sysfs": _host_sysfs, "cgroup": _cgroup_v1}
 
 
 # --- mount points ---
+
+
+def _refuse_link(path: str) -> None:
+    """Whoever else can write where a link leads could move it between this mount and its masks (CVE-2019-19921)."""
+    if os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
 
 
 def _make_directory(path: str) -> None:

@@ -25,7 +25,7 @@ _NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
 def create(plan: dict[str, Any], descriptors: list[int]) -> None:
     """Everything short of exec, inside the new namespaces."""
     work = filesystem.Workplace(plan, descriptors)
-    _step("take the namespace's root id", privileges.become_root)
+    _step("take the namespace's root id", privileges.become_root, True)
     _step("set oom_score_adj", privileges.set_oom_score, plan["process"]["oom_score_adj"])
     _step("make mounts private", filesystem.make_private, work)
     _step("change root", filesystem.enter_root, work)
@@ -46,9 +46,9 @@ def create(plan: dict[str, Any], descriptors: list[int]) -> None:
 
 
 def enter(plan: dict[str, Any], descriptors: list[int]) -> None:
-    """A process of exec: the namespaces are the container's already."""
-    _step("take the namespace's root id", privileges.become_root)
+    """A process of exec: the namespaces are the container's already, and so are those who could watch."""
     _step("set oom_score_adj", privileges.set_oom_score, plan["process"]["oom_score_adj"])
+    _step("take the namespace's root id", privileges.become_root, False)
     _step("new keyring", privileges.new_keyring)
     _step("hide", privileges.hide)
 

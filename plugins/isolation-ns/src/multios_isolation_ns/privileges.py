@@ -22,17 +22,18 @@ def _last_capability() -> int:
 _CAPABILITIES = range(_last_capability() + 1)
 
 
-def become_root() -> None:
+def become_root(alone: bool) -> None:
     """Take on id 0 of the user namespace; a child cloned into one has ids that its map does not know.
 
-    The change makes the process "not dumpable", and its files in /proc foreign; that is undone until
-    :func:`hide`.
+    The change makes the process "not dumpable", and its files in /proc foreign. While it is ``alone`` in its
+    PID namespace that is undone until :func:`hide`.
     """
     if os.getuid() != 0 or os.getgid() != 0:
         kernel.setgroups([])
         kernel.setresgid(0, 0, 0)
         kernel.setresuid(0, 0, 0)
-        kernel.prctl(flags.PR_SET_DUMPABLE, 1)
+        if alone:
+            kernel.prctl(flags.PR_SET_DUMPABLE, 1)
 
 
 def hide() -> None:
