@@ -68,7 +68,10 @@ def _pack(path: str, one_filesystem: bool) -> int:
     def keep(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
         source = os.path.join("/", entry.name) if one_filesystem else ""
         if one_filesystem and entry.name and os.lstat(source).st_dev != device:
-            return _as_empty_directory(entry)
+            # What is mounted over the root is not the container's; its mount point is, but nothing below it.
+            if entry.isdir() and os.path.ismount(source):
+                archive.addfile(entry)
+            return None
         if source:
             _add_attributes(entry, source)
         return entry
@@ -81,11 +84,6 @@ def _pack(path: str, one_filesystem: bool) -> int:
         else:
             archive.add(path, os.path.basename(path) or ".", filter=keep)
     return 0
-
-
-def _as_empty_directory(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """What is mounted over the root is not the container's; its mount point is."""
-    return entry if entry.isdir() and os.path.ismount("/" + entry.name) else None
 
 
 def _add_attributes(entry: tarfile.TarInfo, source: str) -> None:
