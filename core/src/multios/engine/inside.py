@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothing to load from afterwards)
 import os
+import stat
 import sys
 import tarfile
 
@@ -65,24 +66,38 @@ def _pack(path: str, one_filesystem: bool) -> int:
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         archive.copybufsize = 1024 * 1024  # type: ignore[attr-defined]
         if one_filesystem:
-            _add_children(archive, "/", os.lstat("/").st_dev)
+            _add_root(archive)
         else:
             archive.add(path, os.path.basename(path) or ".")
     return 0
 
 
-def _add_children(archive: tarfile.TarFile, directory: str, device: int) -> None:
-    """All of ``directory`` that is the root's own. Of what is mounted over it only the mount point: an empty directory."""
-    for name in sorted(os.listdir(directory)):
-        source = os.path.join(directory, name)
-        try:
-            is_own = os.lstat(source).st_dev == device
-            if is_own or os.path.isdir(source):
-                archive.add(source, source[1:], recursive=False, filter=_with_attributes if is_own else None)
-        except FileNotFoundError:
-            continue  # a running container removes files as it likes
-        if is_own and os.path.isdir(source) and not os.path.islink(source):
-            _add_children(archive, source, device)
+def _add_root(archive: tarfile.TarFile) -> None:
+    """Everything of the root's own. Of what is mounted over it only the mount point: an empty directory."""
+    root = kernel.mount_id("/")
+    waiting = ["/"]
+    while waiting:
+        below: list[str] = []
+        for source in _children(waiting.pop()):
+            try:
+                is_own = kernel.mount_id(source) == root
+                is_directory = stat.S_ISDIR(os.lstat(source).st_mode)
+                if is_own or is_directory:
+                    archive.add(
+                        source, source[1:], recursive=False, filter=_with_attributes if is_own else None
+                    )
+            except FileNotFoundError:
+                continue  # a running container removes files as it likes
+            if is_own and is_directory:
+                below.append(source)
+        waiting += reversed(below)
+
+
+def _children(directory: str) -> list[str]:
+    try:
+        return [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
+    except FileNotFoundError:
+        return []
 
 
 def _with_attributes(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -57,6 +57,7 @@ _NUMBERS = {
         "setns": 308,
         "seccomp": 317,
         "memfd_create": 319,
+        "statx": 332,
     },
     "aarch64": {
         "clone": 220,
@@ -77,6 +78,7 @@ _NUMBERS = {
         "setns": 268,
         "seccomp": 277,
         "memfd_create": 279,
+        "statx": 291,
     },
 }.get(os.uname().machine, {})
 
@@ -89,6 +91,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
 _OPEN_TRIES = 100
 _ENOSYS, _EBADF = 38, 9
+_STATX_MNT_ID, _AT_SYMLINK_NOFOLLOW, _AT_NO_AUTOMOUNT = 0x1000, 0x100, 0x800
 
 
 class Syscalls:
@@ -241,6 +244,25 @@ class Syscalls:
                 self._without_openat2 = True
                 return open_rooted(directory, path, options, resolve, mode)
         return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
+
+    def mount_id(self, path: str) -> int:
+        """What mount ``path`` is of, a link itself; statx(2), STATX_MNT_ID, since Linux 5.8, the device before.
+
+        A device alone does not tell: on an overlay files may have their layer's.
+        """
+        record = ctypes.create_string_buffer(256)
+        options = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+        try:
+            self._call("statx", flags.AT_FDCWD, os.fsencode(path), options, _STATX_MNT_ID, record, about=path)
+        except OSError as error:
+            if error.errno != _ENOSYS:
+                raise
+            return os.lstat(path).st_dev
+        (mask,) = struct.unpack_from("=I", record.raw, 0)
+        if not mask & _STATX_MNT_ID:
+            return os.lstat(path).st_dev
+        (identity,) = struct.unpack_from("=Q", record.raw, 144)
+        return int(identity)
 
     def open_tree(self, directory: int, path: str, options: int) -> int:
         """A descriptor of a mount, or of a detached copy of it; open_tree(2)."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from multios.errors import InvalidInput, Unsupported
+from multios_isolation_ns import socketcall
 
-_FORMAT = 2
+_FORMAT = 3
 _MAX_RULES = 10_000
 _FLAGS = {"SECCOMP_FILTER_FLAG_LOG": 2, "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4, "SECCOMP_FILTER_FLAG_TSYNC": 1}
 _KILL_PROCESS, _KILL_THREAD, _TRAP, _LOG, _ALLOW = 0x80000000, 0, 0x30000, 0x7FFC0000, 0x7FFF0000
@@ -107,7 +108,8 @@ def compile_program(section: Mapping[str, Any]) -> bytes:
     with os.fdopen(os.memfd_create("bpf", os.MFD_CLOEXEC), "r+b") as file:
         filter_.export_bpf(file)
         file.seek(0)
-        return file.read()
+        program = file.read()
+    return socketcall.closed(program, section) if platform.machine() == "x86_64" else program
 
 
 def _add_rule(filter_: Any, action: int, number: int, name: str, compared: list[Any]) -> None:
