@@ -24,6 +24,7 @@ from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
+from multios.engine.host_paths import open_source
 from multios.engine.id_ranges import IdRanges
 from multios.engine.images import Images
 from multios.engine.names import Names
@@ -85,7 +86,7 @@ class Containers:
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
         self.check(config, caller)
-        self._registry.check_name_free(config.name)
+        self._registry.check_name_free(config.name, caller.uid)
         config, image = self._resolve_image(config, progress)
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
         return self.create_on(config, image.id, chain, caller, of_run)
@@ -142,6 +143,9 @@ class Containers:
     def check(self, config: ContainerConfig, caller: Caller) -> None:
         """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
         check_request(config, caller)
+        for volume in config.volumes:
+            if volume.kind == "bind":
+                _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
         if config.template:
@@ -433,7 +437,7 @@ class Containers:
         """Give it another name."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            self._registry.check_name_free(name)
+            self._registry.check_name_free(name, container.owner)
             config = replace(container.config, name=name)
             self.attachments.renamed(self._registry.change(container, name=name, config=config))
 

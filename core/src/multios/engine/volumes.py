@@ -1,4 +1,4 @@
-"""Named volumes, and the opening of what is mounted from the host."""
+"""Named volumes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 
 from multios.engine.caller import Caller
 from multios.engine.steps import Steps
-from multios.errors import Conflict, InvalidInput, NotFound, Refused, unknown
-from multios.model.container import Volume
+from multios.errors import Conflict, NotFound, unknown
 from multios.model.container_document import check_name
 from multios.model.volume import NamedVolume
 from multios.store.database import Database
@@ -119,19 +118,3 @@ class Volumes:
             "containers": self._users_of(volume.name),
             "owner": volume.owner,
         }
-
-
-def open_host_path(volume: Volume, caller: Caller) -> int:
-    """An O_PATH descriptor of a bind mount's source; ``InvalidInput`` for a path that is not there.
-
-    Only for administrators: an ordinary user's bind mount would have to be opened and idmapped as that user.
-    """
-    if not caller.is_administrator:
-        raise Refused("bind mounts of host paths are for administrators", "use a named volume and `cp`")
-    try:
-        return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidInput(
-            f"volumes: {volume.source!r} on the host: {error.strerror}",
-            "create it first, or correct the path",
-        ) from None
