@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multios.api.client import Client
+from multios.engine.host_paths import Account, as_user
 from private_engine import PrivateEngine
 
 GROUP = 54321
@@ -40,7 +41,9 @@ class User:
             user=self.uid, group=self.gid, extra_groups=self.groups, cwd="/", errors="replace", **options,
         )  # fmt: skip
 
-    def run(self, *words: str, status: int | None = 0, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *words: str, status: int | None = 0, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
         """Run the client to its end as this user; it must exit with ``status`` (``None``: any)."""
         process = self.popen(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
@@ -65,18 +68,13 @@ class User:
 
     def client(self) -> Client:
         """A connection that belongs to this user, used from the test's own process: SO_PEERCRED is of connect(2)."""
-        effective, group, groups = os.geteuid(), os.getegid(), os.getgroups()
-        os.setgroups(self.groups)
-        os.setegid(self.gid)
-        os.seteuid(self.uid)
-        try:
+
+        def connect() -> Client:
             client = Client(str(self.engine.exec_root / "api.sock"), start=False)
             client.open()
             return client
-        finally:
-            os.seteuid(effective)
-            os.setegid(group)
-            os.setgroups(groups)
+
+        return as_user(Account(self.uid, self.gid, self.groups, self.name), connect)
 
 
 def open_to_group(engine: PrivateEngine) -> None:

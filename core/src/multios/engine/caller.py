@@ -11,6 +11,8 @@ from multios.errors import Refused
 from multios.model.container import ContainerConfig
 
 LOWEST_FREE_PORT = 1024
+GROUP = "multios"
+"""Its members may use a system's daemon."""
 
 
 @dataclass(frozen=True, slots=True)

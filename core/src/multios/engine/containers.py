@@ -30,6 +30,7 @@ from multios.engine.images import Images
 from multios.engine.names import Names
 from multios.engine.networks import Networks
 from multios.engine.processes import open_process
+from multios.engine.quotas import Quotas
 from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
@@ -61,6 +62,7 @@ class Parts:
     events: Events
     directory: Path
     settings: Callable[[], Settings]
+    quotas: Quotas
     features: Mapping[str, bool]
 
 
@@ -113,7 +115,7 @@ class Containers:
             created=time.time(),
             of_run=of_run,
         )
-        with Steps() as steps:
+        with self._parts.quotas.claimed(container, running=False), Steps() as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
@@ -268,7 +270,7 @@ class Containers:
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
-        with Steps() as steps:
+        with self._parts.quotas.claimed(container, running=True), Steps() as steps:
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
@@ -425,12 +427,14 @@ class Containers:
         """Change limits, on a running container at once, and the restart policy."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            if container.status in RUNNING:
-                self.capable(container, Capability.UPDATE).update(container.id, resources)
             config = replace(container.config, resources=_merged(resources, container.config.resources))
             if policy is not None:
                 config = replace(config, restart_policy=policy)
-            self._registry.change(container, config=config)
+            runs = container.status in RUNNING
+            with self._parts.quotas.claimed(replace(container, config=config), running=runs):
+                if runs:
+                    self.capable(container, Capability.UPDATE).update(container.id, resources)
+                self._registry.change(container, config=config)
         self._event("update", container)
 
     def rename(self, container: Container, name: str) -> None:

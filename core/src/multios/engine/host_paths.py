@@ -126,7 +126,8 @@ def id_mappings(
     """``uidMappings`` and ``gidMappings`` of an ordinary user's bind mount (OCI runtime-spec, config.md, Mounts).
 
     On disk the user's own uid and primary gid are ``user`` and ``group`` inside, which is whom the container's first
-    process runs as; the user's other groups have their own numbers inside. No other id has a meaning: files of
+    process runs as; the user's other groups have their own numbers inside,
+    or one from 65533 downwards. No other id has a meaning: files of
     others cannot be written, and no capability of the container's root counts for them.
     """
     account = account_of(owner.uid)
@@ -134,14 +135,23 @@ def id_mappings(
         raise InvalidInput(
             f"user {user}:{group} has no id on the host, so no bind mounts", f"choose ids below {inside.size}"
         )
-    groups = {account.gid: group}
+    places = {account.gid: group}
     for number in account.groups[:_MOST_GROUPS]:
-        if 0 < number < inside.size and number not in groups and number not in groups.values():
-            groups[number] = number
+        if number and number not in places:
+            places[number] = _place(
+                number, set(places.values()) | set(account.groups) - {number}, inside.size
+            )
     return (
         [_line(account.uid, inside.start + user)],
-        [_line(number, inside.start + place) for number, place in groups.items() if number],
+        [_line(number, inside.start + place) for number, place in places.items()],
     )
+
+
+def _place(group: int, taken: set[int], size: int) -> int:
+    """A group's number inside: its own, or one from below ``nogroup`` where that is too large or taken."""
+    if group < size and group not in taken:
+        return group
+    return next(place for place in range(size - 3, 0, -1) if place not in taken)
 
 
 def _line(on_disk: int, on_host: int) -> dict[str, int]:

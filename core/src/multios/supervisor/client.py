@@ -98,7 +98,11 @@ class Supervisor:
 
     def map_ids(self, users: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> int:
         """A descriptor, the caller's, of a user namespace for an idmapped mount: lines are (on disk, on the host, how many)."""
-        message = {"do": "map", "users": [list(line) for line in users], "groups": [list(line) for line in groups]}
+        message = {
+            "do": "map",
+            "users": [list(line) for line in users],
+            "groups": [list(line) for line in groups],
+        }
         return self._guardian.request(message, again=True)[1][0]
 
     def launch(
