@@ -13,18 +13,24 @@ import os
 import pwd
 import stat
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from multios.engine.caller import Caller
-from multios.errors import InvalidInput, Refused
+from multios.errors import InvalidInput, Refused, Unavailable
 from multios.model.container import Volume
 from multios.model.mount import IdMap
 from multios.supervisor import flags
 from multios.supervisor.syscalls import kernel
 
 Answer = TypeVar("Answer")
+PATIENCE = 10.0
+"""Seconds that a path may take: it may lie on a filesystem of the user's own making (fuse(4)) that never answers."""
+_MOST_WAITING = 16
+_waiting: Counter[int] = Counter()
+_waiting_lock = threading.Lock()
 _MOST_GROUPS = 300
 """A user namespace has at most 340 lines of a map (user_namespaces(7))."""
 
@@ -77,6 +83,12 @@ def as_user(account: Account, action: Callable[[], Answer]) -> Answer:
 
     Credentials are a thread's own (credentials(7)). The real and saved ids stay root's: the user cannot signal the thread.
     """
+    with _waiting_lock:
+        if _waiting[account.uid] >= _MOST_WAITING:
+            raise Unavailable(
+                f"{_MOST_WAITING} paths of user {account.name} do not answer", "unmount what hangs"
+            )
+        _waiting[account.uid] += 1
     answers: list[Answer] = []
     errors: list[BaseException] = []
 
@@ -88,12 +100,17 @@ def as_user(account: Account, action: Callable[[], Answer]) -> Answer:
             answers.append(action())
         except BaseException as error:  # handed to the caller's thread
             errors.append(error)
+        finally:
+            with _waiting_lock:
+                _waiting[account.uid] -= 1
 
-    thread = threading.Thread(target=run, name="as-user")
+    thread = threading.Thread(target=run, name="as-user", daemon=True)
     thread.start()
-    thread.join()
+    thread.join(PATIENCE)
     if errors:
         raise errors[0]
+    if not answers:
+        raise Unavailable("a path on the host does not answer", "is it on a filesystem that hangs?")
     return answers[0]
 
 
