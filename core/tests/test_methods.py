@@ -224,9 +224,9 @@ def test_volumes_of_others_do_not_exist(box: Box) -> None:
             box.call(method, BOB, name="hers")
     assert box.call("volumes.list", BOB) == []
     assert box.call("volumes.prune", BOB) == {"removed": []}
-    container = box.create(BOB, volumes=[{"volume": "hers", "container": "/data"}])
-    with pytest.raises(NotFound):
-        box.containers.start(container)
+    box.containers.start(box.create(BOB, volumes=[{"volume": "hers", "container": "/data"}]))
+    assert [item["owner"] for item in box.call("volumes.list", BOB)] == [BOB.uid]
+    assert box.call("volumes.inspect", ALICE, name="hers")["containers"] == []
     box.check_agreement()
 
 

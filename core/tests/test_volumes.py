@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from engine_box import ALICE, BOB, ROOT, Box
 
-from multios.engine.volumes import open_host_path
+from multios.engine.host_paths import open_source
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
 from multios.model.container import Volume
 
 
 def test_a_new_volume_never_has_what_a_removal_cut_short_has_left(box: Box) -> None:
-    left = box.settings.data_root / "volumes" / "data" / "_data"
+    left = box.settings.data_root / "volumes" / f"{BOB.uid}@data" / "_data"
     left.mkdir(parents=True)
     (left / "secret").write_text("of somebody else")
     assert list(box.engine.volumes.ensure("data", BOB).iterdir()) == []
@@ -70,11 +70,25 @@ def test_a_name_that_is_a_path_is_refused(box: Box, name: str) -> None:
         box.engine.volumes.create(name, ROOT, {})
 
 
-def test_host_paths_are_for_administrators_and_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(Refused):
-        open_host_path(Volume("bind", "/etc", "/mnt"), ALICE)
+def test_a_users_host_path_needs_an_account_and_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="no account"):
+        open_source(Volume("bind", "/etc", "/mnt"), ALICE)
     with pytest.raises(InvalidInput, match="absent"):
-        open_host_path(Volume("bind", str(tmp_path / "absent"), "/mnt"), ROOT)
+        open_source(Volume("bind", str(tmp_path / "absent"), "/mnt"), ROOT)
+
+
+def test_users_have_volume_names_of_their_own(box: Box) -> None:
+    for caller in (ROOT, ALICE, BOB):
+        box.engine.volumes.create("data", caller, {})
+    paths = {caller.uid: box.engine.volumes.inspect("data", caller)["path"] for caller in (ROOT, ALICE, BOB)}
+    assert len(set(paths.values())) == 3
+    box.engine.volumes.remove("data", ROOT)
+    with pytest.raises(Conflict, match="2 users"):
+        box.engine.volumes.remove("data", ROOT)
+    box.engine.volumes.remove("data", ALICE)
+    assert Path(paths[BOB.uid]).is_dir()
+    with pytest.raises(NotFound):
+        box.engine.volumes.inspect("data", ALICE)
 
 
 def test_a_volume_over_one_of_the_engines_files_leaves_no_descriptor_open(box: Box) -> None:

@@ -168,6 +168,7 @@ class Daemon:
         self, settings: Settings, config: Path | None, leave_when_idle: bool, log_level: str | None = None
     ) -> None:
         # Deferred: `stop`, `status` and `--help` need none of these.
+        from multios.api.audit import AuditLog
         from multios.api.methods import table
         from multios.api.server import Server
         from multios.engine.engine import Engine
@@ -178,7 +179,10 @@ class Daemon:
         """Its put is reentrant: a handler may interrupt the very thread that waits."""
         self._engine = Engine(settings)
         self._server = Server(
-            settings.exec_root / "api.sock", table(self._engine), self._engine.hooks.authorize
+            settings.exec_root / "api.sock",
+            table(self._engine),
+            self._engine.hooks.authorize,
+            AuditLog(settings.logging.audit).write,
         )
 
     def run(self) -> None:

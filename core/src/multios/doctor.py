@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from multios import features
 from multios.cgroups.hierarchy import Hierarchy
 from multios.drivers.base import KINDS
+from multios.engine.caller import GROUP
 from multios.errors import PluginError
 from multios.model.health import Health, HealthCheck
 from multios.model.quantities import format_size
@@ -54,6 +56,7 @@ def run(
         *cgroup_checks(settings),
         *directory_checks(settings),
         *id_range_checks(settings),
+        *group_checks(),
         *leftover_checks(settings, {kind: set(names) for kind, names in known.items()}),
         *default_driver_checks(settings, catalog),
     ]
@@ -154,6 +157,22 @@ def id_range_checks(settings: Settings) -> Iterator[HealthCheck]:
         yield HealthCheck("id_ranges", Health.WARN, detail, "choose [id_ranges] that are nobody's")
     else:
         yield HealthCheck("id_ranges", Health.OK, f"{first} to {last - 1}, nobody else's")
+
+
+def group_checks() -> Iterator[HealthCheck]:
+    """Whether ordinary users can be let in."""
+    try:
+        members = grp.getgrnam(GROUP).gr_mem
+    except KeyError:
+        yield HealthCheck(
+            f"group {GROUP}",
+            Health.SKIP,
+            "there is none, so only root can use this daemon",
+            f"groupadd --system {GROUP}, restart the daemon, then for each user: usermod -aG {GROUP} USER",
+        )
+        return
+    shown = ", ".join(members[:5]) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
+    yield HealthCheck(f"group {GROUP}", Health.OK, f"may use this daemon: {shown or 'nobody yet'}")
 
 
 def leftover_checks(settings: Settings, known: Mapping[str, set[str]]) -> Iterator[HealthCheck]:

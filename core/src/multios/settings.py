@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from multios import typed_table
+from multios import quota_settings, typed_table
 from multios.errors import InvalidInput
 from multios.model.container import Resources
 from multios.model.quantities import parse_cpus, parse_size
+from multios.quota_settings import QuotaSettings
 
 DEFAULT_FILE = Path("/etc/multios/containers.conf")
 DRIVER_TABLES = {
@@ -81,10 +82,17 @@ class DaemonSettings:
 
 @dataclass(frozen=True, slots=True)
 class LoggingSettings:
-    """``[logging]``: the daemon's own log."""
+    """``[logging]``: the daemon's own log, and who did what."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     file: Path = Path("/var/log/multios/containers.log")
+    audit_file: Path | None = None
+    """Unset: ``audit.log`` beside ``file``."""
+
+    @property
+    def audit(self) -> Path:
+        """Where the audit log is."""
+        return self.audit_file or self.file.with_name("audit.log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +231,7 @@ class Settings:
     id_ranges: IdRanges = IdRanges()
     build: BuildSettings = BuildSettings()
     images: ImagesSettings = ImagesSettings()
+    quotas: QuotaSettings = QuotaSettings()
     drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     file: Path | None = None
 
@@ -299,12 +308,17 @@ def _from_table(document: Mapping[str, Any], file: Path) -> Settings:
     values: dict[str, Any] = {"file": file}
     drivers: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     for section, table in document.items():
-        if section not in _SECTIONS and section not in DRIVER_TABLES:
-            raise typed_table.unknown_key(section, sorted({*_SECTIONS, *DRIVER_TABLES}), f"{file}: ")
+        if section not in _SECTIONS and section not in (*DRIVER_TABLES, "quotas"):
+            raise typed_table.unknown_key(
+                section, sorted({*_SECTIONS, *DRIVER_TABLES, "quotas"}), f"{file}: "
+            )
         if not isinstance(table, dict):
             raise InvalidInput(
                 f"{file}: {section}: {table!r} is not a table", f"write [{section}] and keys below it"
             )
+        if section == "quotas":
+            values[section] = quota_settings.read(table, f"{file}: quotas.")
+            continue
         own, named = _split(section, table, file)
         if named:
             drivers[DRIVER_TABLES[section]] = named

@@ -12,11 +12,13 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
 from multios.api.image_methods import Images
 from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
+from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
@@ -50,6 +52,8 @@ def table(engine: Engine) -> dict[str, Handler]:
         Ports,
         Volumes,
         Builds,
+        Quotas,
+        Audit,
     ):
         part = kind(engine)
         for name in dir(part):
@@ -81,7 +85,7 @@ class System:
             "cpus": os.cpu_count(),
             "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "cgroup": engine.cgroup_mode,
-            "containers": engine.counts(),
+            "containers": engine.counts(call.caller),
             "images": len(engine.images.list()),
             "defaults": to_json(_plain(settings.defaults)),
             "default_resources": to_json(settings.default_resources),
@@ -341,7 +345,11 @@ class ContainerMethods:
     def inspect(self, call: Call) -> Any:
         container = self._find(call)
         image = self._engine.images.find(container.image_id)
-        mounts = {row["name"]: row["path"] for row in self._engine.volumes.rows(call.caller)}
+        mounts = {
+            row["name"]: row["path"]
+            for row in self._engine.volumes.rows(call.caller)
+            if row["owner"] == container.owner
+        }
         return inspection.inspect(
             container, image.config if image else None, self._containers, self._engine.networks, mounts
         )

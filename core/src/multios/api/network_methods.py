@@ -76,7 +76,7 @@ class Networks:
     def remove(self, call: Call) -> Any:
         network = self._networks.find(call.text("name"), call.caller)
         self._await_ended(network)
-        self._networks.remove(network.name, call.caller)
+        self._networks.remove(network.id, call.caller)
         self._tell("remove", network)
         return {"name": network.name}
 
@@ -92,12 +92,12 @@ class Networks:
 
     def prune(self, call: Call) -> Any:
         """Remove the caller's networks that no container names."""
-        named = {name for item in self._registry.all() for name in item.config.networking.networks}
         removed = []
         for network in select(self._networks.visible(call.caller), call.mapping("filters"), PRUNE_FILTERS):
-            if network.name != DEFAULT and network.name not in named and call.caller.may_see(network.owner):
+            is_named = any(self._networks.is_named_by(network, item) for item in self._registry.all())
+            if network.name != DEFAULT and not is_named and call.caller.may_see(network.owner):
                 self._await_ended(network)
-                self._networks.remove(network.name, call.caller)
+                self._networks.remove(network.id, call.caller)
                 self._tell("remove", network)
                 removed.append(network.name)
         return {"removed": removed}

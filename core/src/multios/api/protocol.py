@@ -66,7 +66,7 @@ def send_frame(sock: _socket.socket, message: dict[str, Any], fds: Iterable[int]
         raise PeerGone(unread=True) from None
 
 
-def receive_frame(sock: _socket.socket) -> tuple[dict[str, Any], list[int]]:
+def receive_frame(sock: _socket.socket, largest: int = MAXIMUM_FRAME) -> tuple[dict[str, Any], list[int]]:
     """The next message and its descriptors, which are the caller's to close (close-on-exec is set).
 
     Raises ``PeerGone`` at the end of the connection and ``InvalidInput`` for what is no frame; the connection is
@@ -75,8 +75,8 @@ def receive_frame(sock: _socket.socket) -> tuple[dict[str, Any], list[int]]:
     fds: list[int] = []
     try:
         length = int.from_bytes(_receive_header(sock, fds), "big")
-        if length > MAXIMUM_FRAME:
-            raise InvalidInput(f"a frame of {length} bytes; at most {MAXIMUM_FRAME} are allowed")
+        if length > largest:
+            raise InvalidInput(f"a frame of {length} bytes; at most {largest} are allowed")
         message = _decode(_receive_exactly(sock, length))
         if message.get("fds", 0) != len(fds):
             raise InvalidInput(

@@ -15,17 +15,25 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from multios.api.protocol import PeerGone, close_all, receive_frame, send_frame
-from multios.engine.caller import Caller
+from multios.api.protocol import MAXIMUM_FRAME, PeerGone, close_all, receive_frame, send_frame
+from multios.engine.caller import GROUP, Caller
 from multios.errors import InvalidInput, MultiosError, Refused, Unavailable, nearest
 
 log = logging.getLogger(__name__)
-GROUP = "multios"
 PROGRESS_SECONDS = 0.05
 ACCEPT_AGAIN_SECONDS = 0.1
 CONNECTIONS_A_USER = 256
 """An ordinary user may have so many at once: each costs a thread."""
+LONGEST_METHOD = 100
+LARGEST_REQUEST = 1 << 20
+"""Bytes of an ordinary user's request: with all his connections he cannot fill the daemon's memory."""
 Handler = Callable[["Call"], Any]
+Audit = Callable[[Caller, str, Mapping[str, Any], str, str], None]
+"""Told of each authorised request: caller, method, parameters, ``ok``, ``begun`` or an error's code, its cause."""
+
+
+def no_audit(caller: Caller, method: str, params: Mapping[str, Any], result: str, cause: str) -> None:
+    """Nobody is told."""
 
 
 class Call:
@@ -37,6 +45,7 @@ class Call:
         self._connection = connection
         self._told: dict[str, float] = {}
         self.caller, self.method, self.params, self.fds = caller, method, params, fds
+        self.audit: Audit = no_audit
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text parameter; one that is missing and has no default raises ``InvalidInput``."""
@@ -118,6 +127,7 @@ class Call:
 
     def attached(self, facts: dict[str, Any], descriptors: list[int]) -> None:
         """Hand stream ends to the client and close them here."""
+        self.audit(self.caller, self.method, self.params, "begun", "")  # its end may be days away
         try:
             self._send({"attached": facts}, descriptors)
         finally:
@@ -149,8 +159,9 @@ class Server:
         path: Path,
         methods: Mapping[str, Handler],
         authorize: Callable[[int, str, dict[str, Any]], str | None],
+        audit: Audit = no_audit,
     ) -> None:
-        self._path, self._methods, self._authorize = path, methods, authorize
+        self._path, self._methods, self._authorize, self._audit = path, methods, authorize, audit
         self._listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: dict[socket.socket, int] = {}
         self._lock = threading.Lock()
@@ -235,13 +246,14 @@ class Server:
 
     def _answer(self, connection: socket.socket, caller: Caller) -> None:
         try:
-            message, fds = receive_frame(connection)
+            largest = MAXIMUM_FRAME if caller.is_administrator else LARGEST_REQUEST
+            message, fds = receive_frame(connection, largest)
         except RecursionError:
             raise InvalidInput("a frame is nested too deep", "see docs/architecture.md") from None
         self.last_request = time.monotonic()
         method, params = message.get("method"), message.get("params") or {}
         try:
-            if not isinstance(method, str) or not isinstance(params, dict):
+            if not isinstance(method, str) or len(method) > LONGEST_METHOD or not isinstance(params, dict):
                 raise InvalidInput("a request needs a method and params", "see docs/architecture.md")
             call = Call(connection, caller, method, params, fds)
             try:
@@ -270,8 +282,9 @@ class Server:
             )
         reason = self._authorize(call.caller.uid, call.method, call.params)
         if reason is not None:
+            self._audit(call.caller, call.method, call.params, Refused.code, reason)
             raise Refused(reason, "ask the administrator")
-        answer = handler(call)
+        answer = self._audited(handler, call)
         if isinstance(answer, WithDescriptors):
             try:
                 call.result(answer.value, answer.descriptors)
@@ -279,6 +292,19 @@ class Server:
                 close_all(answer.descriptors)
         else:
             call.result(answer)
+
+    def _audited(self, handler: Handler, call: Call) -> Any:
+        call.audit = self._audit
+        try:
+            answer = handler(call)
+        except BaseException as error:
+            code, cause = "failed", type(error).__name__
+            if isinstance(error, MultiosError):
+                code, cause = error.code, error.cause
+            self._audit(call.caller, call.method, call.params, code, cause)
+            raise
+        self._audit(call.caller, call.method, call.params, "ok", "")
+        return answer
 
 
 class WithDescriptors:

@@ -17,6 +17,7 @@ GROUPS = {
 
 COMMANDS = {
     "attach": ("execution", "Attach to a running container"),
+    "audit": ("accounts", "Show who did what"),
     "build": ("build", "Build an image from a Dockerfile"),
     "completion": ("completion", "Print a completion script for a shell"),
     "commit": ("changes", "Make an image of a container"),
@@ -44,6 +45,7 @@ COMMANDS = {
     "port-forward": ("ports", "Publish ports of a container, running or not"),
     "prune": ("lifecycle", "Delete all stopped containers"),
     "ps": ("listing", "List containers"),
+    "quota": ("accounts", "Show quotas and what they are used for"),
     "rename": ("lifecycle", "Give a container another name"),
     "restart": ("lifecycle", "Stop and start containers"),
     "resume": ("lifecycle", "Let frozen containers go on"),

@@ -185,7 +185,7 @@ class Attachments:
         """What is put back, each whether or not another cannot be."""
 
         def restore(network: Network, endpoint: Endpoint) -> None:
-            self._networks.ensure(network.name, Caller(container.owner, container.owner))
+            self._networks.ensure(network.id, Caller(container.owner, container.owner))
             self._networks.driver(network).restore(network, endpoint)
 
         def serve_inside() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 from multios.drivers.isolation import Bundle, Stdio
 from multios.engine import runtime_spec, users
 from multios.engine.caller import Caller
-from multios.engine.volumes import Volumes, open_host_path
-from multios.errors import InvalidInput
+from multios.engine.host_paths import id_mappings, open_source
+from multios.engine.volumes import Volumes
+from multios.errors import InvalidInput, Refused
 from multios.model.container import Container
 from multios.model.image import ImageConfig
 from multios.model.mount import Mount
@@ -34,7 +35,26 @@ def draft(
         raise InvalidInput(
             f"container {container.name!r} has no command, and its image has none", "name one at create"
         )
+    _map_binds(container, spec)
     return spec
+
+
+def _map_binds(container: Container, spec: dict[str, Any]) -> None:
+    """Bind mounts of an ordinary user's container show only the user's own ids; see :func:`id_mappings`."""
+    owner = Caller(container.owner, container.owner)
+    binds = {volume.target for volume in container.config.volumes if volume.kind == "bind"}
+    if owner.is_administrator or not binds:
+        return
+    if container.id_map is None:
+        raise Refused(
+            "a bind mount of an ordinary user's needs a container with a user namespace of its own",
+            "use a named volume and `cp`",
+        )
+    process = spec["process"]["user"]
+    users, groups = id_mappings(owner, container.id_map, process["uid"], process["gid"])
+    for entry in spec["mounts"]:
+        if entry["type"] == "bind" and entry["destination"] in binds:
+            entry["uidMappings"], entry["gidMappings"] = users, groups
 
 
 def _engine_files(container: Container) -> dict[str, str]:
@@ -61,7 +81,7 @@ def opened(
             descriptors[target] = os.open(directory / name, os.O_PATH | os.O_CLOEXEC)
         for volume in container.config.volumes:
             if volume.kind == "bind":
-                descriptors[volume.target] = open_host_path(volume, owner)
+                descriptors[volume.target] = open_source(volume, owner)
             elif volume.kind == "volume":
                 path = volumes.ensure(volume.source, owner)
                 descriptors[volume.target] = os.open(path, os.O_PATH | os.O_CLOEXEC)

@@ -11,6 +11,8 @@ from multios.errors import Refused
 from multios.model.container import ContainerConfig
 
 LOWEST_FREE_PORT = 1024
+GROUP = "multios"
+"""Its members may use a system's daemon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,6 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
         (security.apparmor_profile not in ("", "default"), "another AppArmor profile"),
         (bool(config.drivers.keys() & {"isolation", "security"}), "another isolation or security driver"),
         (bool(config.driver_options), "options of drivers"),
-        (any(volume.kind == "bind" for volume in config.volumes), "a bind mount of a host path"),
         (
             any(ipaddress.ip_address(server).is_loopback for server in networking.dns),
             "a name server on the host's loopback",

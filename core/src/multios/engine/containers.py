@@ -24,11 +24,13 @@ from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
+from multios.engine.host_paths import open_source
 from multios.engine.id_ranges import IdRanges
 from multios.engine.images import Images
 from multios.engine.names import Names
 from multios.engine.networks import Networks
 from multios.engine.processes import open_process
+from multios.engine.quotas import Quotas
 from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
@@ -60,6 +62,7 @@ class Parts:
     events: Events
     directory: Path
     settings: Callable[[], Settings]
+    quotas: Quotas
     features: Mapping[str, bool]
 
 
@@ -85,7 +88,7 @@ class Containers:
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
         self.check(config, caller)
-        self._registry.check_name_free(config.name)
+        self._registry.check_name_free(config.name, caller.uid)
         config, image = self._resolve_image(config, progress)
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
         return self.create_on(config, image.id, chain, caller, of_run)
@@ -112,7 +115,7 @@ class Containers:
             created=time.time(),
             of_run=of_run,
         )
-        with Steps() as steps:
+        with self._parts.quotas.claimed(container, running=False), Steps() as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
@@ -142,6 +145,9 @@ class Containers:
     def check(self, config: ContainerConfig, caller: Caller) -> None:
         """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
         check_request(config, caller)
+        for volume in config.volumes:
+            if volume.kind == "bind":
+                _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
         if config.template:
@@ -264,7 +270,7 @@ class Containers:
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
-        with Steps() as steps:
+        with self._parts.quotas.claimed(container, running=True), Steps() as steps:
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
@@ -421,19 +427,21 @@ class Containers:
         """Change limits, on a running container at once, and the restart policy."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            if container.status in RUNNING:
-                self.capable(container, Capability.UPDATE).update(container.id, resources)
             config = replace(container.config, resources=_merged(resources, container.config.resources))
             if policy is not None:
                 config = replace(config, restart_policy=policy)
-            self._registry.change(container, config=config)
+            runs = container.status in RUNNING
+            with self._parts.quotas.claimed(replace(container, config=config), running=runs):
+                if runs:
+                    self.capable(container, Capability.UPDATE).update(container.id, resources)
+                self._registry.change(container, config=config)
         self._event("update", container)
 
     def rename(self, container: Container, name: str) -> None:
         """Give it another name."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            self._registry.check_name_free(name)
+            self._registry.check_name_free(name, container.owner)
             config = replace(container.config, name=name)
             self.attachments.renamed(self._registry.change(container, name=name, config=config))
 

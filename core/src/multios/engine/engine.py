@@ -25,6 +25,7 @@ from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
 from multios.engine.names import Names
 from multios.engine.networks import Networks
+from multios.engine.quotas import Quotas
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
 from multios.engine.sandbox import ContainerSandbox
@@ -34,6 +35,7 @@ from multios.errors import MultiosError, PluginError, Refused
 from multios.layers.unpack import Bounds
 from multios.model.container import Container, Status
 from multios.model.json import to_json
+from multios.model.volume import NamedVolume
 from multios.plugins.catalog import Catalog
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
@@ -61,7 +63,10 @@ class Engine:
         self.drivers = Drivers(self.catalog, settings, self.supervisor)
         self.registry = Registry(self.database)
         self.events = Events(self.hooks.event)
-        self.volumes = Volumes(self.database, data / "volumes", self._users_of_volume)
+        self.quotas = Quotas(self.registry, lambda: self.settings.quotas, self._owners_of)
+        self.volumes = Volumes(
+            self.database, data / "volumes", self._users_of_volume, self.quotas.check_one_more
+        )
         self.names = Names(run, self._learned, self._open_namespace)
         self.networks = Networks(
             self.database,
@@ -70,6 +75,7 @@ class Engine:
             settings.defaults.network,
             settings.networking.bridge,
             settings.networking.subnet,
+            self.quotas.check_one_more,
         )
         content = ContentStore(data / "content")
         sources = self.drivers.image_sources()
@@ -110,6 +116,7 @@ class Engine:
             events=self.events,
             directory=data / "containers",
             settings=lambda: self.settings,
+            quotas=self.quotas,
             features=self.features,
         )
 
@@ -182,17 +189,21 @@ class Engine:
     def _open_namespace(self, container_id: str) -> int:
         return self.containers.attachments.open_namespace(container_id)
 
-    def _users_of_volume(self, name: str) -> list[str]:
+    def _owners_of(self, kind: str) -> list[int]:
+        return self.networks.owners() if kind == "networks" else self.volumes.owners()
+
+    def _users_of_volume(self, named: NamedVolume) -> list[str]:
         return [
             container.name
             for container in self.registry.all()
-            if any(volume.kind == "volume" and volume.source == name for volume in container.config.volumes)
+            if container.owner == named.owner
+            and any(item.kind == "volume" and item.source == named.name for item in container.config.volumes)
         ]
 
-    def counts(self) -> dict[str, int]:
-        """How many containers are in which state."""
+    def counts(self, caller: Caller | None = None) -> dict[str, int]:
+        """How many containers, of those that a caller may see, are in which state."""
         counts = {str(status): 0 for status in Status}
-        for container in self.registry.all():
+        for container in self.registry.visible(caller) if caller else self.registry.all():
             counts[str(container.status)] += 1
         return counts
 

@@ -16,10 +16,11 @@ from multios.engine import addresses
 from multios.engine.caller import Caller
 from multios.engine.endpoints import Endpoints, Wanted
 from multios.engine.names import Names
+from multios.engine.registry import choose_own
 from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, Refused, Unsupported, unknown
 from multios.model import destination
-from multios.model.container import Networking
+from multios.model.container import Container, Networking
 from multios.model.container_document import check_name
 from multios.model.network import Endpoint, Network
 from multios.store.database import Database
@@ -49,7 +50,10 @@ class NetworkRequest:
 
 
 class Networks:
-    """Networks and endpoints. ``driver_of`` gives the driver for a name; making one may be slow, using one is not."""
+    """Networks and endpoints. ``driver_of`` gives the driver for a name; making one may be slow, using one is not.
+
+    ``check_one_more("networks", owner, owners of all)`` raises where a quota is full.
+    """
 
     def __init__(
         self,
@@ -59,6 +63,7 @@ class Networks:
         default_driver: str,
         default_interface: str,
         default_subnet: str,
+        check_one_more: Callable[[str, int, list[int]], None],
     ) -> None:
         self._database = database
         self._driver_of = driver_of
@@ -66,8 +71,9 @@ class Networks:
         self._default_driver = default_driver
         self._default_interface = default_interface
         self._default_subnet = default_subnet
+        self._check_one_more = check_one_more
         self._lock = threading.RLock()
-        self._networks = {network.name: network for network in database.all(Network)}
+        self._networks = {network.id: network for network in database.all(Network)}
         self._ready: set[str] = set()
         self.endpoints = Endpoints(database)
 
@@ -76,7 +82,7 @@ class Networks:
     def ensure(self, name: str, caller: Caller) -> Network:
         """The network called ``name``, its host side in place; ``default`` is made when it is absent."""
         with self._lock:
-            if name == DEFAULT and DEFAULT not in self._networks:
+            if name == DEFAULT and not any(network.name == DEFAULT for network in self._networks.values()):
                 self._create_default()
             network = self.find(name, caller)
             if network.id not in self._ready:
@@ -98,8 +104,13 @@ class Networks:
         with self._lock:
             if name == DEFAULT and not caller.is_administrator:
                 raise Refused(f"the network {DEFAULT!r} is the administrator's", "choose another name")
-            if name in self._networks or name in BUILT_IN:
+            taken = [network for network in self._networks.values() if network.name == name]
+            if name in BUILT_IN or any(
+                network.owner == caller.uid or (not caller.is_administrator and is_usable(network, caller))
+                for network in taken
+            ):
                 raise Conflict(f"the network name {name!r} is in use", "choose another name")
+            self._check_one_more("networks", caller.uid, self.owners())
             passed_over: list[str] = []
             while True:
                 network = self._drafted(name, caller, request, passed_over)
@@ -133,7 +144,7 @@ class Networks:
                 lambda: self._serve_names(network, driver),
                 lambda: self._names.stop(network.id),
             )
-        self._networks[network.name] = network
+        self._networks[network.id] = network
         self._ready.add(network.id)
         return network
 
@@ -154,9 +165,10 @@ class Networks:
             for other in others:
                 taken = other.subnet6 if ":" in given else other.subnet
                 if taken and addresses.overlap(given, taken):
-                    raise Conflict(
-                        f"subnet {given} overlaps {taken} of network {other.name!r}", "choose another subnet"
+                    whose = (
+                        f"network {other.name!r}" if is_usable(other, caller) else "another user's network"
                     )
+                    raise Conflict(f"subnet {given} overlaps {taken} of {whose}", "choose another subnet")
         network_id = os.urandom(32).hex()
         driver = request.driver or self._default_driver
         return Network(
@@ -225,7 +237,7 @@ class Networks:
             self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)
-            del self._networks[network.name]
+            del self._networks[network.id]
             self._ready.discard(network.id)
             self.endpoints.forget(network)
 
@@ -239,9 +251,13 @@ class Networks:
                 f"choose it when a container is made: --network {name}",
             )
         mine = self.visible(caller)
-        for network in mine:
-            if network.name == name:
-                return network
+        called = [network for network in mine if network.name == name]
+        if network := choose_own(called, caller):
+            return network
+        if called:
+            raise Conflict(
+                f"{len(called)} users have a network {name!r}", "name it by its id, see `network list`"
+            )
         found = [network for network in mine if len(name) >= 4 and network.id.startswith(name)]
         if len(found) == 1:
             return found[0]
@@ -252,13 +268,18 @@ class Networks:
         names = sorted({DEFAULT, *BUILT_IN, *(network.name for network in mine)})
         raise unknown("network", name, names, "see `multios-container network list`")
 
+    def owners(self) -> list[int]:
+        """The owner of every network."""
+        return [network.owner for network in list(self._networks.values())]
+
     def visible(self, caller: Caller) -> list[Network]:
         """The networks that a caller may see and use: their own, shared ones, and the default one."""
-        return [
-            network
-            for network in list(self._networks.values())
-            if network.name == DEFAULT or network.shared or caller.may_see(network.owner)
-        ]
+        return [network for network in list(self._networks.values()) if is_usable(network, caller)]
+
+    def is_named_by(self, network: Network, container: Container) -> bool:
+        """Whether a container, running or not, wants to be on this network."""
+        names, owner = container.config.networking.networks, Caller(container.owner, container.owner)
+        return network.name in names and is_usable(network, owner)
 
     def resolved(self, networking: Networking, caller: Caller) -> Networking:
         """The same with each network's own name instead of its id; ``NotFound`` for what is none. Makes nothing."""
@@ -332,7 +353,7 @@ class Networks:
                 f"network driver {driver.name!r} has no MACs of one's choice", "use macvlan, or leave it out"
             )
         with self._lock:
-            if self._networks.get(network.name) != network:
+            if self._networks.get(network.id) != network:
                 raise Conflict(f"network {network.name!r} has just been removed", "create it again")
             return self.endpoints.reserve(network, wanted, has_mac)
 
@@ -359,6 +380,11 @@ class Networks:
         if endpoint is None or endpoint.network_id not in networks:
             return None
         return networks[endpoint.network_id], endpoint
+
+
+def is_usable(network: Network, caller: Caller) -> bool:
+    """Whether a caller may see and use a network."""
+    return network.name == DEFAULT or network.shared or caller.may_see(network.owner)
 
 
 def _check_capable(driver: NetworkDriver, network: Network) -> None:

@@ -7,7 +7,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from multios.engine.caller import Caller
 from multios.errors import Conflict, NotFound, unknown
@@ -17,6 +17,23 @@ from multios.store.database import Database
 RUNNING = (Status.RUNNING, Status.PAUSED)
 ENDED_KEPT = 1000
 ALIVE_CHECK_SECONDS = 5.0
+
+
+class Owned(Protocol):
+    """What belongs to a user: a container, a network, a volume."""
+
+    @property
+    def owner(self) -> int:
+        """The uid."""
+
+
+Thing = TypeVar("Thing", bound=Owned)
+
+
+def choose_own(called: list[Thing], caller: Caller) -> Thing | None:
+    """Of things of one name, each of another owner, the caller's own, else the only one."""
+    own = [thing for thing in called if thing.owner == caller.uid]
+    return own[0] if own else called[0] if len(called) == 1 else None
 
 
 class Registry:
@@ -37,9 +54,9 @@ class Registry:
             self._containers[container.id] = container
             self._locks[container.id] = threading.RLock()
 
-    def check_name_free(self, name: str) -> None:
-        """Raise ``Conflict`` if the name is in use."""
-        if any(container.name == name for container in self.all(removing=True)):
+    def check_name_free(self, name: str, owner: int) -> None:
+        """Raise ``Conflict`` if another container of this owner has the name."""
+        if any(item.name == name and item.owner == owner for item in self.all(removing=True)):
             raise Conflict(
                 f"the container name {name!r} is in use",
                 f"choose another name, or `multios-container delete {name}` first",
@@ -105,11 +122,18 @@ class Registry:
         return [container for container in self.all() if caller.may_see(container.owner)]
 
     def find(self, ref: str, caller: Caller) -> Container:
-        """By name, id or unambiguous id prefix. Others' containers do not exist for an ordinary caller."""
+        """By name, id or unambiguous id prefix. Others' containers do not exist for an ordinary caller.
+
+        Each user has names of his own: to an administrator a name is his own container's, else the only user's.
+        """
         visible = self.visible(caller)
-        for container in visible:
-            if ref in (container.name, container.id):
-                return container
+        called = [container for container in visible if ref in (container.name, container.id)]
+        if found := choose_own(called, caller):
+            return found
+        if called:
+            raise Conflict(
+                f"{len(called)} users have a container {ref!r}", "name it by its id, see `ps --all`"
+            )
         matches = [container for container in visible if ref and container.id.startswith(ref)]
         if len(matches) == 1:
             return matches[0]

@@ -1,4 +1,4 @@
-"""Named volumes, and the opening of what is mounted from the host."""
+"""Named volumes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from multios.engine.caller import Caller
+from multios.engine.registry import choose_own
 from multios.engine.steps import Steps
-from multios.errors import Conflict, InvalidInput, NotFound, Refused, unknown
-from multios.model.container import Volume
+from multios.errors import Conflict, NotFound, unknown
 from multios.model.container_document import check_name
 from multios.model.volume import NamedVolume
 from multios.store.database import Database
@@ -22,30 +22,45 @@ DATA = "_data"
 
 
 class Volumes:
-    """Volumes below ``directory`` and their rows. ``users_of`` gives the names of the containers that use one."""
+    """Volumes below ``directory`` and their rows. ``users_of`` gives the names of the containers that use one.
 
-    def __init__(self, database: Database, directory: Path, users_of: Callable[[str], list[str]]) -> None:
+    ``check_one_more("volumes", owner, owners of all)`` raises where a quota is full.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Path,
+        users_of: Callable[[NamedVolume], list[str]],
+        check_one_more: Callable[[str, int, list[int]], None],
+    ) -> None:
         self._database = database
         self._directory = directory
         self._users_of = users_of
+        self._check_one_more = check_one_more
         self._lock = threading.Lock()
-        self._volumes = {volume.name: volume for volume in database.all(NamedVolume)}
+        self._volumes = {(volume.owner, volume.name): volume for volume in database.all(NamedVolume)}
+        for volume in self._volumes.values():
+            former = directory / volume.name  # until 0.1 a name was everyone's
+            if former.exists() and not self._path(volume).parent.exists():
+                former.rename(self._path(volume).parent)
 
     def create(self, name: str, caller: Caller, labels: Mapping[str, str]) -> dict[str, Any]:
         """Make a volume; a name in use raises ``Conflict``."""
         check_name("volume", name)
         with self._lock:
-            if name in self._volumes:
+            if (caller.uid, name) in self._volumes:
                 raise Conflict(f"the volume name {name!r} is in use", "choose another name")
             return self._row(self._make(name, caller, labels))
 
     def ensure(self, name: str, caller: Caller) -> Path:
-        """The data directory of a volume, made if it is absent; another user's raises ``NotFound``."""
+        """The data directory of the caller's own volume, made if it is absent."""
         with self._lock:
-            volume = self._volumes.get(name) or self._make(name, caller, {})
-        if not caller.may_see(volume.owner):
-            raise NotFound(f"no such volume: {name!r}", "choose another name")
-        return self._path(volume)
+            return self._path(self._volumes.get((caller.uid, name)) or self._make(name, caller, {}))
+
+    def owners(self) -> list[int]:
+        """The owner of every volume."""
+        return [volume.owner for volume in list(self._volumes.values())]
 
     def rows(self, caller: Caller) -> list[dict[str, Any]]:
         """Every volume that the caller may see."""
@@ -60,13 +75,13 @@ class Volumes:
         """Remove a volume and its data; one in use raises ``Conflict``."""
         with self._lock:
             volume = self._find(name, caller)
-            users = self._users_of(name)
+            users = self._users_of(volume)
             if users:
                 raise Conflict(
                     f"volume {name!r} is used by {', '.join(users)}", "delete these containers first"
                 )
             self._database.delete(NamedVolume, volume.id)
-            del self._volumes[name]
+            del self._volumes[volume.owner, volume.name]
             shutil.rmtree(self._path(volume).parent, ignore_errors=True)
 
     def prune(self, caller: Caller) -> list[str]:
@@ -75,13 +90,14 @@ class Volumes:
         for row in self.rows(caller):
             if not row["containers"]:
                 try:
-                    self.remove(row["name"], caller)
+                    self.remove(row["id"], caller)
                 except (Conflict, NotFound):
                     continue  # taken into use, or removed, since it was listed
                 removed.append(row["name"])
         return removed
 
     def _make(self, name: str, caller: Caller, labels: Mapping[str, str]) -> NamedVolume:
+        self._check_one_more("volumes", caller.uid, self.owners())
         volume = NamedVolume(os.urandom(16).hex(), name, caller.uid, time.time(), dict(labels))
         top = self._path(volume).parent
         if top.exists():  # a removal that a crash cut short: its data is nobody's any more
@@ -93,7 +109,7 @@ class Volumes:
                 lambda: shutil.rmtree(top, ignore_errors=True),
             )
             steps.do("record", lambda: self._database.save(volume))
-        self._volumes[name] = volume
+        self._volumes[volume.owner, name] = volume
         return volume
 
     def _make_directory(self, volume: NamedVolume) -> None:
@@ -101,37 +117,29 @@ class Volumes:
         self._path(volume).mkdir()
 
     def _find(self, name: str, caller: Caller) -> NamedVolume:
-        volume = self._volumes.get(name)
-        if volume is None or not caller.may_see(volume.owner):
-            visible = [row["name"] for row in self.rows(caller)]
-            raise unknown("volume", name, visible, "see `multios-container volume ls`")
-        return volume
+        """The caller's own of that name; to an administrator else the only user's."""
+        visible = [volume for volume in self._volumes.values() if caller.may_see(volume.owner)]
+        called = [volume for volume in visible if name in (volume.name, volume.id)]
+        if volume := choose_own(called, caller):
+            return volume
+        if called:
+            raise Conflict(f"{len(called)} users have a volume {name!r}", "name it by its id")
+        names = [volume.name for volume in visible]
+        raise unknown("volume", name, names, "see `multios-container volume ls`")
 
     def _path(self, volume: NamedVolume) -> Path:
-        return self._directory / volume.name / DATA
+        is_administrators = Caller(volume.owner, volume.owner).is_administrator
+        return (
+            self._directory / (volume.name if is_administrators else f"{volume.owner}@{volume.name}") / DATA
+        )
 
     def _row(self, volume: NamedVolume) -> dict[str, Any]:
         return {
+            "id": volume.id,
             "name": volume.name,
             "path": str(self._path(volume)),
             "created": volume.created,
             "labels": dict(volume.labels),
-            "containers": self._users_of(volume.name),
+            "containers": self._users_of(volume),
             "owner": volume.owner,
         }
-
-
-def open_host_path(volume: Volume, caller: Caller) -> int:
-    """An O_PATH descriptor of a bind mount's source; ``InvalidInput`` for a path that is not there.
-
-    Only for administrators: an ordinary user's bind mount would have to be opened and idmapped as that user.
-    """
-    if not caller.is_administrator:
-        raise Refused("bind mounts of host paths are for administrators", "use a named volume and `cp`")
-    try:
-        return os.open(volume.source, os.O_PATH | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidInput(
-            f"volumes: {volume.source!r} on the host: {error.strerror}",
-            "create it first, or correct the path",
-        ) from None

@@ -20,7 +20,7 @@ from multios.model.json import from_json, to_json
 from multios.model.network import Endpoint, Network
 from multios.model.volume import NamedVolume
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE container (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL);
 CREATE TABLE network (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL);
@@ -30,6 +30,11 @@ CREATE TABLE endpoint (
 CREATE TABLE volume (id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, record TEXT NOT NULL);
 CREATE TABLE id_range (start INTEGER PRIMARY KEY, container TEXT NOT NULL UNIQUE);
 """
+"""Names are unique for an owner: the column holds ``OWNER/NAME``, since version 2."""
+FROM_VERSION_1 = "".join(
+    f"UPDATE {table} SET name = json_extract(record, '$.owner') || '/' || name;"
+    for table in ("container", "network", "volume")
+)
 
 Row = TypeVar("Row", Container, Network, NamedVolume)
 _TABLES: dict[type, str] = {Container: "container", Network: "network", NamedVolume: "volume"}
@@ -50,6 +55,10 @@ class Database:
             raise Unavailable(f"{path} cannot be read: {error}", "restore it, or move it away") from error
         if version == 0:
             self._connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;")
+        elif version == 1:
+            self._connection.executescript(
+                f"BEGIN; {FROM_VERSION_1} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+            )
         elif version != SCHEMA_VERSION:
             raise Conflict(
                 f"{path} has schema {version}, this version reads {SCHEMA_VERSION}",
@@ -67,13 +76,13 @@ class Database:
         return [from_json(kind, json.loads(row[0])) for row in rows]
 
     def save(self, row: Container | Network | NamedVolume) -> None:
-        """Insert or replace a row by id; a name that another row has raises ``Conflict``."""
+        """Insert or replace a row by id; a name that another row of its owner has raises ``Conflict``."""
         statement = (
             f"INSERT INTO {_TABLES[type(row)]} (id, name, record) VALUES (?, ?, ?) "
             "ON CONFLICT (id) DO UPDATE SET name = excluded.name, record = excluded.record"
         )
         try:
-            self._write(statement, (row.id, row.name, json.dumps(to_json(row))))
+            self._write(statement, (row.id, f"{row.owner}/{row.name}", json.dumps(to_json(row))))
         except sqlite3.IntegrityError:
             raise Conflict(
                 f"the {_TABLES[type(row)]} name {row.name!r} is in use", "choose another name"

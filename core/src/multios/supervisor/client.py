@@ -96,6 +96,15 @@ class Supervisor:
         result, ends = self._guardian.request(message)
         return Reservation(result["pid"], ends[0], ends[1], ends[2], result["cgroup"])
 
+    def map_ids(self, users: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> int:
+        """A descriptor, the caller's, of a user namespace for an idmapped mount: lines are (on disk, on the host, how many)."""
+        message = {
+            "do": "map",
+            "users": [list(line) for line in users],
+            "groups": [list(line) for line in groups],
+        }
+        return self._guardian.request(message, again=True)[1][0]
+
     def launch(
         self, container_id: str, plan: Mapping[str, Any], descriptors: Sequence[int], stdio: Stdio
     ) -> Ends:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from multios.supervisor import flags, handover, wire
+from multios.supervisor import flags, handover, id_maps, wire
 from multios.supervisor.complaint import complain
 from multios.supervisor.connections import Reply
 from multios.supervisor.exits import is_process_id
@@ -29,6 +29,7 @@ class Requests:
         self._supervision = supervision
         self._methods = {
             "reserve": self._reserve,
+            "map": self._map,
             "launch": self._launch,
             "start": self._start,
             "exec": self._exec,
@@ -75,6 +76,11 @@ class Requests:
         if ("user" in namespaces) != (id_map is not None):
             raise ValueError("an id map and a user namespace go together")
         self._supervision.reserve(reply, _identity(message), str(message["launcher"]), namespaces, id_map)
+
+    def _map(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
+        """A user namespace for a mount, made at once: it has no cgroup to wait for."""
+        space = id_maps.make(id_maps.lines(message["users"]), id_maps.lines(message["groups"]))
+        reply.good({}, [space])
 
     def _launch(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
         process = self._found(reply, message)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
-from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable
+from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable, Unsupported
 from multios.model.container import ProcessSpec, Resources, Stats
 from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
@@ -68,7 +68,7 @@ class Containers:
             group = self._groups.group(reservation.cgroup)
             group.cgroups.limit(group.name, resources)
             group.cgroups.allow_devices(group.name, devices)
-            descriptors = list(_mounts(bundle, binds, reservation, closing))
+            descriptors = list(_mounts(bundle, binds, reservation, supervisor, closing))
             held = made["process"]
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
@@ -229,7 +229,11 @@ class Containers:
 
 
 def _mounts(
-    bundle: Bundle, binds: list[Any], reservation: Reservation, closing: contextlib.ExitStack
+    bundle: Bundle,
+    binds: list[Any],
+    reservation: Reservation,
+    supervisor: Supervisor,
+    closing: contextlib.ExitStack,
 ) -> Iterator[int]:
     """The root and the bind mounts, detached; they live on in the container when ours are closed."""
     space = reservation.user_namespace if bundle.id_map is not None else None
@@ -241,7 +245,18 @@ def _mounts(
     for entry in binds:
         options = parse(entry["destination"], entry.get("options") or ())
         source = bundle.volumes[entry["destination"]]
-        bind = mounts.make_bind(source, options.attributes, options.recursive, space)
+        users, groups = (plan.id_lines(entry.get(key) or ()) for key in ("uidMappings", "gidMappings"))
+        own = space
+        if users or groups:
+            own = supervisor.map_ids(users, groups)
+            closing.callback(os.close, own)
+        try:
+            bind = mounts.make_bind(source, options.attributes, options.recursive, own)
+        except Unsupported:
+            raise Unsupported(
+                f"the filesystem of {entry.get('source')}, or one mounted below it, cannot show other ids",
+                "mount what is on ext4, xfs, btrfs or tmpfs and has nothing else mounted below",
+            ) from None
         closing.callback(os.close, bind)
         yield bind
 

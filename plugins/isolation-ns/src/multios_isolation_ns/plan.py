@@ -192,6 +192,13 @@ def _mount(
     )
 
 
+def id_lines(mappings: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, int]]:
+    """A mount's ``uidMappings`` or ``gidMappings`` as lines: the id on disk, the id on the host, how many."""
+    return [
+        (int(entry["containerID"]), int(entry["hostID"]), int(entry.get("size", 1))) for entry in mappings
+    ]
+
+
 def _devices(asked: Sequence[Mapping[str, Any]], user_namespace: bool) -> list[dict[str, Any]]:
     """The devices that every container has, then the spec's; a user namespace may not make nodes, only bind them."""
     devices = [_device(f"/dev/{name}", "c", 1, minor, 0o666, 0, 0) for name, minor in _DEFAULT_DEVICES]
