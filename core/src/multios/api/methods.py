@@ -21,7 +21,7 @@ from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import execution, files, inspection
+from multios.engine import disk_limits, execution, files, inspection
 from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
@@ -342,8 +342,9 @@ class ContainerMethods:
         container = self._find(call)
         image = self._engine.images.find(container.image_id)
         mounts = {row["name"]: row["path"] for row in self._engine.volumes.rows(call.caller)}
+        disk = disk_limits.shown(self._engine.drivers.storage(container), container)
         return inspection.inspect(
-            container, image.config if image else None, self._containers, self._engine.networks, mounts
+            container, image.config if image else None, self._containers, self._engine.networks, mounts, disk
         )
 
     def validate(self, call: Call) -> Any:

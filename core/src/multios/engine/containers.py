@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle
+from multios.engine import bundle, disk_limits
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
@@ -38,6 +38,7 @@ from multios.model.container import Container, ContainerConfig, Resources, Resta
 from multios.model.image import Image, ImageConfig
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
+from multios.supervisor.mounts import backed
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
@@ -102,6 +103,7 @@ class Containers:
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
+        disk_limits.check(storage, resources)
         container = Container(
             id=secrets.token_hex(32),
             name=config.name,
@@ -144,6 +146,8 @@ class Containers:
         check_request(config, caller)
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
+        wanted = _merged(config.resources, self._parts.settings().default_resources)
+        disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
 
@@ -264,7 +268,7 @@ class Containers:
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
-        with Steps() as steps:
+        with backed(rootfs[-1]), Steps() as steps:
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
@@ -421,12 +425,14 @@ class Containers:
         """Change limits, on a running container at once, and the restart policy."""
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            if container.status in RUNNING:
-                self.capable(container, Capability.UPDATE).update(container.id, resources)
             config = replace(container.config, resources=_merged(resources, container.config.resources))
             if policy is not None:
                 config = replace(config, restart_policy=policy)
-            self._registry.change(container, config=config)
+            with Steps() as steps:
+                disk_limits.change(self._parts.drivers.storage(container), container, resources, steps)
+                if container.status in RUNNING:
+                    self.capable(container, Capability.UPDATE).update(container.id, resources)
+                self._registry.change(container, config=config)
         self._event("update", container)
 
     def rename(self, container: Container, name: str) -> None:
@@ -501,8 +507,6 @@ class _Maker:
 def unenforced(config: ContainerConfig) -> list[str]:
     """What was asked for and is recorded, but that no driver here enforces: said, never passed over in silence."""
     said = []
-    if config.resources.disk_limit is not None:
-        said.append("resources.disk_limit is recorded but not enforced: no storage driver has quotas yet")
     if config.security.apparmor_profile not in ("", "none", "unconfined"):
         said.append("security.apparmor_profile is recorded but not enforced: no security driver applies it")
     return said
