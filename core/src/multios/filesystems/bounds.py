@@ -64,6 +64,7 @@ class Bounds:
             sized.make(f"{directory}/{FILE}", limit)
             with sized.mounted(f"{directory}/{FILE}", limit) as root:
                 os.rmdir("lost+found", dir_fd=root)
+                sized.make_spare(root)
                 yield f"/proc/self/fd/{root}"
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -37,6 +37,10 @@ _FEATURES = (
     "large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 )
 """Named one by one, so that neither the host's mke2fs.conf nor a newer mkfs makes what an older kernel cannot mount."""
+_OWN_INODES = 11 + 16
+"""ext4's first ones, and the spare files."""
+_SPARE = tuple(f"spare-{number}" for number in range(16))
+_ROOM_BLOCKS = 16
 _RESIZE_FS = 0x40086610
 """EXT4_IOC_RESIZE_FS: _IOW('f', 16, __u64), ext4/ext4.h."""
 _CAP_SYS_RESOURCE = 24
@@ -104,7 +108,7 @@ def mount(path: str, limit: int) -> int:
         finally:
             os.close(context)
         try:
-            _keep(root, name, limit)
+            _keep(root, limit)
         except BaseException:
             os.close(root)
             raise
@@ -124,12 +128,12 @@ def mounted(path: str, limit: int) -> Iterator[int]:
 def used(root: int) -> tuple[int, int]:
     """Bytes and inodes in use in the mounted filesystem; what an empty one needs is not counted."""
     status = os.fstatvfs(root)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize, max(0, status.f_files - status.f_ffree - 11)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize, max(0, status.f_files - status.f_ffree - _OWN_INODES)
 
 
 def inodes(root: int) -> int:
     """How many files the mounted filesystem can hold."""
-    return os.fstatvfs(root).f_files - 11  # the first eleven are ext4's own
+    return os.fstatvfs(root).f_files - _OWN_INODES
 
 
 def resize(path: str, before: int, limit: int) -> None:
@@ -198,9 +202,40 @@ def may_enlarge() -> bool:
     return bool(kernel.capget()[0] >> _CAP_SYS_RESOURCE & 1)
 
 
-def _keep(root: int, name: str, limit: int) -> None:
-    """Reserve all but ``limit`` bytes of the filesystem on the device ``name``."""
-    blocks = os.fstatvfs(root).f_blocks
+def make_spare(root: int) -> None:
+    """Keep some files that can be given up when the mounted filesystem has no more inodes; for :func:`room`."""
+    for name in _SPARE:
+        os.close(os.open(name, os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=root))
+
+
+@contextlib.contextmanager
+def room(path: str, root: int, limit: int) -> Iterator[None]:
+    """Room for a few files more than the limit allows while the block runs, where the filesystem mounted is full.
+
+    An overlay makes files in its work directory when it is mounted, and must not fail for a container that has
+    filled its disk: it could not be started to delete anything.
+    """
+    status = os.fstatvfs(root)
+    if status.f_bavail >= _ROOM_BLOCKS and status.f_ffree >= len(_SPARE):
+        yield
+        return
+    with mounted(path, limit) as own:  # ``root`` may be idmapped: the host's root could make nothing there
+        for name in _SPARE:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=own)
+        _keep(own, (status.f_blocks - status.f_bfree + _ROOM_BLOCKS) * BLOCK)
+        try:
+            yield
+            with contextlib.suppress(OSError):  # the container's processes were faster
+                make_spare(own)
+        finally:
+            _keep(own, limit)
+
+
+def _keep(root: int, limit: int) -> None:
+    """Reserve all but ``limit`` bytes of the mounted filesystem."""
+    blocks, number = os.fstatvfs(root).f_blocks, os.fstat(root).st_dev
+    name = os.path.basename(os.readlink(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}"))
     try:
         with open(f"/sys/fs/ext4/{name}/reserved_clusters", "w", encoding="ascii") as file:
             file.write(str(max(0, blocks - limit // BLOCK)))

@@ -162,6 +162,7 @@ def _overlay(mount: Mount, user_namespace: int | None) -> int:
             clones.append(stack.enter_context(backed(mount)))
             if user_namespace is not None:
                 _idmap(clones[-1], user_namespace)
+            stack.enter_context(sized.room(mount.backing.file, clones[-1], mount.backing.limit))
         return _joined(clones, names, words)
 
 

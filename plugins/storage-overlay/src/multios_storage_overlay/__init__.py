@@ -51,7 +51,9 @@ class OverlayStorage(DirectorySnapshots):
             if not layers:
                 return (Mount("bind", f"{own}fs", ("rw",), backing),)
             upper = (f"upperdir={own}fs", f"workdir={own}work")
-            return (Mount("overlay", "overlay", (_lower(layers), *upper, *self._switches), backing),)
+            # Layers of two filesystems: without xino a file's st_dev would tell them apart (filesystems/overlayfs).
+            words = (*self._switches, "xino=on") if backing else self._switches
+            return (Mount("overlay", "overlay", (_lower(layers), *upper, *words), backing),)
         if len(layers) == 1:
             return (Mount("bind", layers[0], ("ro",)),)
         return (Mount("overlay", "overlay", ("ro", _lower(layers), *self._switches)),)
