@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from multios.testing import storage_trees as trees
 from multios.layers.copying import copy_tree
+from multios.testing import storage_trees as trees
 
 
 @pytest.fixture

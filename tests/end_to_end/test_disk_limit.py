@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import tarfile
-from collections.abc import Iterator
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,7 +74,10 @@ def test_writing_past_the_limit_fails_inside_and_others_still_write(
     assert done.returncode == 1
     assert any(text in done.stderr for text in FULL)
     assert 14 * MIB < size_of(engine, limited, "/big") <= 16 * MIB
-    assert engine.out("run", "--rm", "--disk-limit", "16M", IMAGE, "sh", "-c", "echo fine > /x; cat /x") == "fine"
+    assert (
+        engine.out("run", "--rm", "--disk-limit", "16M", IMAGE, "sh", "-c", "echo fine > /x; cat /x")
+        == "fine"
+    )
     assert engine.out("run", "--rm", IMAGE, "sh", "-c", "echo fine > /x; cat /x") == "fine"
 
 
@@ -96,7 +98,7 @@ def test_deleting_gives_the_space_back_inside_and_on_the_host(engine: PrivateEng
     engine.run("exec", limited, "sh", "-c", "rm /again; sync")
     if image is not None:
         eventually(
-            lambda: (engine.run("exec", limited, "sync") and image.stat().st_blocks * 512 < 8 * MIB),
+            lambda: engine.run("exec", limited, "sync") and image.stat().st_blocks * 512 < 8 * MIB,
             "freed blocks leave the file",
         )
 
@@ -110,7 +112,9 @@ def test_an_inode_bomb_is_held(engine: PrivateEngine, limited: str) -> None:
     assert disk(engine, limited)["UsedInodes"] <= disk(engine, limited)["Inodes"]
 
 
-def test_a_full_container_can_be_started_copied_from_and_emptied(engine: PrivateEngine, limited: str, tmp_path: Path) -> None:
+def test_a_full_container_can_be_started_copied_from_and_emptied(
+    engine: PrivateEngine, limited: str, tmp_path: Path
+) -> None:
     for _ in range(3):
         write(engine, limited, "/big", 64)
         engine.run("exec", limited, "sh", "-c", "i=0; while : > /bomb-$i; do i=$((i+1)); done", status=None)
@@ -121,7 +125,9 @@ def test_a_full_container_can_be_started_copied_from_and_emptied(engine: Private
     assert write(engine, limited, "/fine", 8).returncode == 0
 
 
-def test_several_names_of_one_user_and_root_inside_are_all_bounded(engine: PrivateEngine, limited: str) -> None:
+def test_several_names_of_one_user_and_root_inside_are_all_bounded(
+    engine: PrivateEngine, limited: str
+) -> None:
     engine.run("exec", limited, "mkdir", "-m", "777", "/free")
     for user in ("0", "1000"):
         done = engine.run(
@@ -239,7 +245,9 @@ def test_a_restart_keeps_files_and_limit(engine: PrivateEngine, limited: str) ->
 
 
 def test_all_files_of_its_root_are_on_one_filesystem(engine: PrivateEngine, limited: str) -> None:
-    devices = engine.out("exec", limited, "sh", "-c", "echo x > /new; stat -c %d / /new /etc/passwd /bin/busybox")
+    devices = engine.out(
+        "exec", limited, "sh", "-c", "echo x > /new; stat -c %d / /new /etc/passwd /bin/busybox"
+    )
     assert len(set(devices.split())) == 1
 
 
@@ -280,7 +288,9 @@ def test_twelve_limited_containers_run_at_once(engine: PrivateEngine) -> None:
     eventually(lambda: not loops_of(engine), "no loop device is left")
 
 
-def test_a_killed_daemon_leaves_the_container_limited_and_the_host_clean(make_engine: Callable[..., PrivateEngine]) -> None:
+def test_a_killed_daemon_leaves_the_container_limited_and_the_host_clean(
+    make_engine: Callable[..., PrivateEngine],
+) -> None:
     engine = make_engine()
     engine.run("run", "-d", "--name", "one", "--disk-limit", "16M", IMAGE, "sleep", "1000")
     os.kill(engine.daemon_pid, signal.SIGKILL)
@@ -307,7 +317,9 @@ def test_a_default_limit_holds_for_every_container(make_engine: Callable[..., Pr
     assert disk(engine, "one")["Bytes"] == 8 * MIB
 
 
-def test_a_host_that_cannot_keep_a_limit_refuses_it(make_engine: Callable[..., PrivateEngine], tmp_path: Path) -> None:
+def test_a_host_that_cannot_keep_a_limit_refuses_it(
+    make_engine: Callable[..., PrivateEngine], tmp_path: Path
+) -> None:
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
@@ -315,17 +327,20 @@ def test_a_host_that_cannot_keep_a_limit_refuses_it(make_engine: Callable[..., P
         "devices.why_none = lambda: '/dev/loop-control: No such device'\n"
     )
     engine = make_engine({"PYTHONPATH": str(site)})
-    for words in (("create", "--disk-limit", "16M", IMAGE), ("run", "--rm", "--disk-limit", "16M", IMAGE, "true")):
+    for words in (
+        ("create", "--disk-limit", "16M", IMAGE),
+        ("run", "--rm", "--disk-limit", "16M", IMAGE, "true"),
+    ):
         done = engine.run(*words, status=125)
         assert "no disk limit can be kept here" in done.stderr and "loop-control" in done.stderr
     assert engine.out("ps", "-aq") == ""
     assert engine.out("run", "--rm", IMAGE, "echo", "fine") == "fine"
 
 
-@pytest.mark.parametrize(
-    "step", ["mkfs.ext4", "attach", "mount", "keep", "record"]
-)
-def test_a_step_that_fails_leaves_nothing(make_engine: Callable[..., PrivateEngine], tmp_path: Path, step: str) -> None:
+@pytest.mark.parametrize("step", ["mkfs.ext4", "attach", "mount", "keep", "record"])
+def test_a_step_that_fails_leaves_nothing(
+    make_engine: Callable[..., PrivateEngine], tmp_path: Path, step: str
+) -> None:
     places = {
         "mkfs.ext4": "sized, '_run'", "attach": "devices, '_attach'", "mount": "kernel, 'fsmount'",
         "keep": "sized, '_keep'", "record": "Store, '_write'",
@@ -357,7 +372,8 @@ def test_a_step_that_fails_leaves_nothing(make_engine: Callable[..., PrivateEngi
     assert engine.out("ps", "-a", "--format", "{{.Names}}") == "made"
     eventually(lambda: not loops_of(engine), "no loop device is left")
     eventually(
-        lambda: len(list(engine.data_root.glob("snapshots/overlay/*/*/files.ext4"))) == 1, "one filesystem is left"
+        lambda: len(list(engine.data_root.glob("snapshots/overlay/*/*/files.ext4"))) == 1,
+        "one filesystem is left",
     )
     engine.run("start", "made")
     assert disk(engine, "made")["Bytes"] == 16 * MIB
@@ -376,7 +392,9 @@ def test_the_engines_files_cannot_be_grown_by_a_limited_container(
 
 def test_dev_and_shared_memory_are_bounded(engine: PrivateEngine, limited: str) -> None:
     for place in ("/dev", "/dev/shm"):
-        done = engine.run("exec", limited, "dd", "if=/dev/zero", f"of={place}/big", "bs=1M", "count=100", status=None)
+        done = engine.run(
+            "exec", limited, "dd", "if=/dev/zero", f"of={place}/big", "bs=1M", "count=100", status=None
+        )
         assert "No space left" in done.stderr
         assert size_of(engine, limited, f"{place}/big") <= 64 * MIB
         engine.run("exec", limited, "rm", f"{place}/big")
@@ -413,4 +431,6 @@ def _file_of(engine: PrivateEngine, name: str) -> Path | None:
     record = json.loads(
         (engine.data_root / f"snapshots/overlay/index/{engine.inspect(name)['Id']}.json").read_text()
     )
-    return None if record["project"] else engine.data_root / f"snapshots/overlay/data/{record['id']}/files.ext4"
+    return (
+        None if record["project"] else engine.data_root / f"snapshots/overlay/data/{record['id']}/files.ext4"
+    )

@@ -151,7 +151,9 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         container = self._containers.create(config, call.caller, call.progress)
-        return {"id": container.id, "name": container.name, "warnings": unenforced(container.config)}
+        said = unenforced(container.config)
+        said += disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
+        return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from multios.drivers.base import Capability
@@ -10,6 +12,7 @@ from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, MultiosError, Unsupported
 from multios.filesystems.sized import SMALLEST
 from multios.model.container import Container, Resources
+from multios.model.quantities import format_size
 
 
 def check(storage: StorageDriver, resources: Resources) -> None:
@@ -18,11 +21,23 @@ def check(storage: StorageDriver, resources: Resources) -> None:
         return
     if Capability.QUOTA not in storage.capabilities:
         raise Unsupported(
-            f"storage driver {storage.name!r} keeps no disk limits", "use another --storage, or no --disk-limit"
+            f"storage driver {storage.name!r} keeps no disk limits",
+            "use another --storage, or no --disk-limit",
         )
     if resources.disk_limit < SMALLEST:
         raise InvalidInput(f"disk_limit: {resources.disk_limit} bytes are too few", "at least 1M")
     storage.limit_means()
+
+
+def warnings(resources: Resources, data_root: Path) -> list[str]:
+    """What a user should know of a limit that is kept, but that the host's disk may not have the space for."""
+    free = shutil.disk_usage(data_root).free
+    if resources.disk_limit is None or resources.disk_limit <= free:
+        return []
+    return [
+        f"resources.disk_limit is {format_size(resources.disk_limit)}, but only {format_size(free)} are free at "
+        f"{data_root}: when that disk is full, writing fails inside before the limit is reached"
+    ]
 
 
 def change(storage: StorageDriver, container: Container, resources: Resources, steps: Steps) -> None:

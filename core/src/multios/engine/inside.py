@@ -14,12 +14,14 @@ import pwd  # noqa: F401
 import stat
 import sys
 import tarfile
+from collections.abc import Callable
 
 from multios.supervisor import flags
 from multios.supervisor.syscalls import kernel
 
 NOT_THERE = 3
 NO_DIRECTORY = 4
+Filter = Callable[[tarfile.TarInfo], tarfile.TarInfo | None]
 FILTERS = hasattr(tarfile, "fully_trusted_filter")
 
 
@@ -74,11 +76,32 @@ def _pack(path: str, one_filesystem: bool) -> int:
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         archive.copybufsize = 1024 * 1024  # type: ignore[attr-defined]
         if one_filesystem:
-            for name in sorted(os.listdir("/")):
-                archive.add("/" + name, name, filter=keep)
+            _add_all(archive, keep, device)
         else:
             archive.add(path, os.path.basename(path) or ".", filter=keep)
     return 0
+
+
+def _add_all(archive: tarfile.TarFile, keep: Filter, device: int) -> None:
+    """Everything of the root filesystem; what is mounted over it is not gone into, and what vanishes is left out."""
+    waiting = ["/"]
+    while waiting:
+        directory = waiting.pop()
+        below: list[str] = []
+        try:
+            names = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            continue
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                archive.add(path, path.lstrip("/"), recursive=False, filter=keep)
+                status = os.lstat(path)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
+                below.append(path)
+        waiting += reversed(below)
 
 
 def _as_empty_directory(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:

@@ -81,8 +81,12 @@ def _attach(path: str) -> tuple[int, str]:
             if found is not None:
                 return found
             if time.monotonic() > deadline:
-                raise StepFailed(f"attach {path}", "it stays in use, and no loop device has it", "see losetup -a")
-            time.sleep(_PAUSE_SECONDS)  # the kernel is letting go of it, or another thread attaches it just now
+                raise StepFailed(
+                    f"attach {path}", "it stays in use, and no loop device has it", "see losetup -a"
+                )
+            time.sleep(
+                _PAUSE_SECONDS
+            )  # the kernel is letting go of it, or another thread attaches it just now
     finally:
         os.close(file)
 

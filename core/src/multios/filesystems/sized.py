@@ -128,7 +128,9 @@ def mounted(path: str, limit: int) -> Iterator[int]:
 def used(root: int) -> tuple[int, int]:
     """Bytes and inodes in use in the mounted filesystem; what an empty one needs is not counted."""
     status = os.fstatvfs(root)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize, max(0, status.f_files - status.f_ffree - _OWN_INODES)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize, max(
+        0, status.f_files - status.f_ffree - _OWN_INODES
+    )
 
 
 def inodes(root: int) -> int:
@@ -168,7 +170,9 @@ def _enlarge_mounted(path: str, root: int, size: int) -> None:
     try:
         fcntl.ioctl(directory, _RESIZE_FS, struct.pack("=Q", size // BLOCK))
     except OSError as error:
-        raise StepFailed("enlarge filesystem", error.strerror or "", "stop the container and try again") from error
+        raise StepFailed(
+            "enlarge filesystem", error.strerror or "", "stop the container and try again"
+        ) from error
     finally:
         os.close(directory)
 
@@ -180,7 +184,9 @@ def _enlarge_unmounted(path: str, size: int) -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            cause = "the container is in use, and enlarging its filesystem that far needs CAP_SYS_RESOURCE then"
+            cause = (
+                "the container is in use, and enlarging its filesystem that far needs CAP_SYS_RESOURCE then"
+            )
             raise Conflict(cause, "stop the container, update it, start it again") from None
         os.ftruncate(file, size)
         _run("e2fsck", "-f", "-y", path, fine=(0, 1))
@@ -240,7 +246,9 @@ def _keep(root: int, limit: int) -> None:
         with open(f"/sys/fs/ext4/{name}/reserved_clusters", "w", encoding="ascii") as file:
             file.write(str(max(0, blocks - limit // BLOCK)))
     except OSError as error:
-        raise Unsupported(f"the limit of {name} cannot be set: {error.strerror}", "mount sysfs at /sys") from error
+        raise Unsupported(
+            f"the limit of {name} cannot be set: {error.strerror}", "mount sysfs at /sys"
+        ) from error
 
 
 def _run(program: str, *words: str, fine: tuple[int, ...] = (0,)) -> None:
@@ -254,7 +262,9 @@ def _run(program: str, *words: str, fine: tuple[int, ...] = (0,)) -> None:
         lines = (ended.stderr or ended.stdout).decode("utf-8", "replace").strip().splitlines()
         full = any(os.strerror(errno.ENOSPC) in line for line in lines)
         raise StepFailed(
-            program, lines[-1][:300] if lines else f"exit {ended.returncode}", "free some space" if full else ""
+            program,
+            lines[-1][:300] if lines else f"exit {ended.returncode}",
+            "free some space" if full else "",
         )
 
 

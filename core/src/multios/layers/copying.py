@@ -56,9 +56,7 @@ def _all_xattrs(path: bytes) -> dict[bytes, bytes]:
     return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
 
 
-def _copy_looks(
-    path: bytes, place: bytes, status: os.stat_result, attributes: Mapping[bytes, bytes]
-) -> None:
+def _copy_looks(path: bytes, place: bytes, status: os.stat_result, attributes: Mapping[bytes, bytes]) -> None:
     os.chown(place, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(place, stat.S_IMODE(status.st_mode))  # after chown, which takes setuid away

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -68,7 +68,7 @@ def fill(mounts: Any, step: int, most: int) -> tuple[int, int]:
 class StorageLimitTests:
     """Mixed into the suite of storage drivers."""
 
-    driver_type: Any
+    driver_type: ClassVar[Any]
 
     @pytest.fixture
     def limited(self, driver: StorageDriver, base: str) -> str:
