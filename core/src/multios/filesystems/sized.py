@@ -153,8 +153,10 @@ def resize(path: str, before: int, limit: int) -> None:
         if fits:
             os.close(mount(path, limit))  # sets what may be used
             return
-        size = os.stat(path).st_size + limit - status.f_blocks * BLOCK
-        size += (limit >> 6) + (1 << 20)  # tables of the new groups of blocks
+        size = (
+            os.stat(path).st_size // BLOCK * BLOCK + limit // BLOCK * BLOCK + BLOCK - status.f_blocks * BLOCK
+        )
+        size += (limit >> 6) // BLOCK * BLOCK + (2 << 20)  # tables of the new groups of blocks
         if may_enlarge():
             _enlarge_mounted(path, root, size)
     if not may_enlarge():
@@ -163,16 +165,20 @@ def resize(path: str, before: int, limit: int) -> None:
 
 
 def _enlarge_mounted(path: str, root: int, size: int) -> None:
-    os.truncate(path, size)
-    with loop_devices.attached(path) as (device, _):
-        loop_devices.grown(device)
+    before = os.stat(path).st_size
     directory = os.open(f"/proc/self/fd/{root}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(directory, _RESIZE_FS, struct.pack("=Q", size // BLOCK))
-    except OSError as error:
-        raise StepFailed(
-            "enlarge filesystem", error.strerror or "", "stop the container and try again"
-        ) from error
+        with loop_devices.attached(path) as (device, _):
+            os.truncate(path, size)
+            try:
+                loop_devices.grown(device)
+                fcntl.ioctl(directory, _RESIZE_FS, struct.pack("=Q", size // BLOCK))
+            except OSError as error:
+                os.truncate(path, before)
+                loop_devices.grown(device)
+                raise StepFailed(
+                    "enlarge filesystem", error.strerror or "", "stop the container and try again"
+                ) from error
     finally:
         os.close(directory)
 
