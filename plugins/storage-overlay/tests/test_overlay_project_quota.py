@@ -1,7 +1,9 @@
-"""The overlay driver on an ext4 that is mounted with project quotas, against the suite that third parties use."""
+"""The overlay driver on filesystems that are mounted with project quotas, against the suite that third parties use."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +17,33 @@ from multios.supervisor.syscalls import kernel
 from multios.testing.storage import StorageDriverSuite
 from multios_storage_overlay import OverlayStorage
 
+MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+}
 
-@pytest.fixture(scope="module")
-def quotas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A mounted ext4 of 512 MiB with project quotas."""
+
+@pytest.fixture(scope="module", params=MAKE)
+def quotas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A mounted filesystem of 512 MiB with project quotas."""
+    make = MAKE[request.param]
+    program = shutil.which(make[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip(f"this host has no {make[0]}")
     place = tmp_path_factory.mktemp("quotas")
     file, root = place / "disk", place / "root"
     root.mkdir()
     with file.open("wb") as disk:
         disk.truncate(512 << 20)
-    make = ["mkfs.ext4", "-q", "-F", "-O", "quota,project", "-E", "quotatype=prjquota", str(file)]
-    subprocess.run(make, check=True, capture_output=True)
+    subprocess.run([program, *make[1:], str(file)], check=True, capture_output=True)
     done = subprocess.run(
         ["mount", "-o", "loop,prjquota", str(file), str(root)], capture_output=True, text=True
     )
-    if done.returncode:
-        pytest.skip("this kernel lacks project quotas on ext4 (CONFIG_QFMT_V2)")
+    reason = project_quota.why_none(str(root)) if not done.returncode else done.stderr
+    if reason and not done.returncode:
+        kernel.umount2(str(root), 0)
+    if reason:
+        pytest.skip(f"this kernel lacks project quotas on {request.param}: {reason.splitlines()[0]}")
     yield root
     kernel.umount2(str(root), 2)  # lazily: a failed test may hold it
 
