@@ -307,7 +307,9 @@ def test_a_killed_daemon_leaves_the_container_limited_and_the_host_clean(
     )
 
 
-def test_a_default_limit_holds_for_every_container(make_engine: Callable[..., PrivateEngine]) -> None:
+def test_a_default_limit_holds_for_every_container_and_for_builds(
+    make_engine: Callable[..., PrivateEngine], tmp_path: Path
+) -> None:
     engine = make_engine()
     engine.config.write_text(engine.config.read_text() + '[default_resources]\ndisk_limit = "8M"\n')
     engine.daemon("stop")
@@ -315,6 +317,19 @@ def test_a_default_limit_holds_for_every_container(make_engine: Callable[..., Pr
     engine.run("run", "-d", "--name", "one", IMAGE, "sleep", "1000")
     assert any(text in write(engine, "one", "/big", 64).stderr for text in FULL)
     assert disk(engine, "one")["Bytes"] == 8 * MIB
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {IMAGE}\nRUN echo built > /built && rm /etc/group\nRUN cat /built\n"
+    )
+    engine.run("build", "-t", "built:1", str(tmp_path))
+    assert (
+        engine.out("run", "--rm", "built:1", "sh", "-c", "cat /built; ls /etc/group 2>&1 | wc -l")
+        == "built\n1"
+    )
+    (tmp_path / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN dd if=/dev/zero of=/big bs=1M count=50\n")
+    assert any(
+        text in (done := engine.run("build", str(tmp_path), status=None)).stdout + done.stderr
+        for text in FULL
+    )
 
 
 def test_a_host_that_cannot_keep_a_limit_refuses_it(
