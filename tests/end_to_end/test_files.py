@@ -140,3 +140,16 @@ def test_an_image_in_use_is_kept(engine: PrivateEngine, name: str, tmp_path: Pat
     assert "in-use" in engine.out("images")
     engine.run("delete", name)
     engine.run("image", "rm", "in-use:1")
+
+
+def test_a_running_container_is_exported_without_what_is_mounted_in_it(
+    engine: PrivateEngine, running: str, tmp_path: Path
+) -> None:
+    engine.run(
+        "exec", running, "sh", "-c", "mkdir -p /deep/er; echo new > /deep/er/file; echo x > /dev/shm/memory"
+    )
+    engine.run("export", running, "-o", str(tmp_path / "all.tar"))
+    with tarfile.open(tmp_path / "all.tar") as archive:
+        names = archive.getnames()
+    assert {"deep/er/file", "proc", "dev", "bin/busybox"} <= set(names)
+    assert not any(name.startswith(("proc/", "dev/", "sys/")) for name in names)

@@ -14,7 +14,8 @@ from multios import features
 from multios.cgroups.hierarchy import Hierarchy
 from multios.drivers.base import KINDS
 from multios.engine.caller import GROUP
-from multios.errors import PluginError
+from multios.errors import PluginError, Unsupported
+from multios.filesystems import bounds, sized
 from multios.model.health import Health, HealthCheck
 from multios.model.quantities import format_size
 from multios.plugins.catalog import Catalog, health_of
@@ -55,6 +56,7 @@ def run(
         *kernel_checks(),
         *cgroup_checks(settings),
         *directory_checks(settings),
+        *disk_limit_checks(settings),
         *id_range_checks(settings),
         *group_checks(),
         *leftover_checks(settings, {kind: set(names) for kind, names in known.items()}),
@@ -140,6 +142,22 @@ def directory_checks(settings: Settings) -> Iterator[HealthCheck]:
             f"{path}: {format_size(free)} free",
             "remove images and containers that are not needed: multios-container prune" if low else "",
         )
+
+
+def disk_limit_checks(settings: Settings) -> Iterator[HealthCheck]:
+    """What keeps ``--disk-limit`` on the data root."""
+    path = next(path for path in (settings.data_root, *settings.data_root.parents) if path.is_dir())
+    try:
+        means = bounds.found(str(path))
+    except Unsupported as error:
+        needed = settings.default_resources.disk_limit is not None
+        health = Health.FAIL if needed else Health.SKIP
+        yield HealthCheck("disk limits", health, error.cause, error.remedy)
+        return
+    detail = f"kept by a {means} each"
+    if means == bounds.SIZED_FILESYSTEM and not sized.may_enlarge():
+        detail += ", which without CAP_SYS_RESOURCE grows to four times its first size while in use, and further when stopped"
+    yield HealthCheck("disk limits", Health.OK, detail)
 
 
 def id_range_checks(settings: Settings) -> Iterator[HealthCheck]:

@@ -39,7 +39,8 @@ def multios_prepare_rootfs(
 ) -> tuple[Mount, ...] | None:
     """Make the container's writable snapshot on the committed snapshot ``parent``.
 
-    Called once at create. Returns the snapshot's mounts. Since 0.1.
+    Called once at create. With ``resources.disk_limit`` it is to be kept to that size. Returns the snapshot's
+    mounts. Since 0.1.
     """
 
 

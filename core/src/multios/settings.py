@@ -205,6 +205,8 @@ class _ResourceTable:
             raise ValueError("pids_limit must be 0 (not limited) to 4194304")
         if self.cpu_shares is not None and not 2 <= self.cpu_shares <= 262144:
             raise ValueError("cpu_shares must be 2 to 262144")
+        if self.disk_limit is not None and self.disk_limit < 2**20:
+            raise ValueError("disk_limit must be at least 1M")
         if self.io_limit is not None and self.io_limit < 1:
             raise ValueError("io_limit must be at least 1")
         if self.cpuset is not None and not re.fullmatch(r"[0-9]{1,5}([,-][0-9]{1,5}){0,127}", self.cpuset):

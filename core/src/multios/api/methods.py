@@ -23,7 +23,7 @@ from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import execution, files, inspection
+from multios.engine import disk_limits, execution, files, inspection
 from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
@@ -155,7 +155,9 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         container = self._containers.create(config, call.caller, call.progress)
-        return {"id": container.id, "name": container.name, "warnings": unenforced(container.config)}
+        said = unenforced(container.config)
+        said += disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
+        return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)
@@ -350,8 +352,9 @@ class ContainerMethods:
             for row in self._engine.volumes.rows(call.caller)
             if row["owner"] == container.owner
         }
+        disk = disk_limits.shown(self._engine.drivers.storage(container), container)
         return inspection.inspect(
-            container, image.config if image else None, self._containers, self._engine.networks, mounts
+            container, image.config if image else None, self._containers, self._engine.networks, mounts, disk
         )
 
     def validate(self, call: Call) -> Any:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
 from multios.drivers.base import Driver
+from multios.errors import Unsupported
 from multios.model.mount import Mount
 
 
@@ -34,6 +35,15 @@ class Usage:
     inodes: int
 
 
+@dataclass(frozen=True, slots=True)
+class DiskLimit:
+    """``size`` bytes and ``inodes`` files at most, kept by ``means``, a few words for people."""
+
+    size: int
+    inodes: int
+    means: str
+
+
 class StorageDriver(Driver):
     """Contract. Every method may be called from several threads; calls for one key are not concurrent.
 
@@ -47,6 +57,37 @@ class StorageDriver(Driver):
     @abstractmethod
     def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
         """Make a writable snapshot on committed ``parent`` (empty: on nothing) and return its mounts."""
+
+    def limit_means(self) -> str:
+        """What would keep a disk limit, for people: "project quota". Capability QUOTA; since 0.1.
+
+        ``Unsupported`` says why this driver, or this host, can keep none. Quick; nothing is changed.
+        """
+        raise self._no_limits()
+
+    def prepare_limited(self, key: str, parent: str, size: int) -> tuple[Mount, ...]:
+        """:meth:`prepare` a snapshot that takes at most ``size`` bytes, and a number of files that goes with it.
+
+        Writing more fails (ENOSPC or EDQUOT) and takes nothing from anybody else. Capability QUOTA; since 0.1.
+        Raises what :meth:`limit_means` does where no limit can be kept, never makes one without.
+        """
+        raise self._no_limits()
+
+    def limit(self, key: str, size: int) -> None:
+        """Change the limit of a snapshot that was prepared with one, also while it is mounted and written to.
+
+        ``Conflict`` when it has none, or holds more than ``size``. Capability QUOTA; since 0.1.
+        """
+        raise self._no_limits()
+
+    def limit_of(self, key: str) -> DiskLimit | None:
+        """The limit of a snapshot, ``None`` without one. Since 0.1."""
+        return None
+
+    def _no_limits(self) -> Unsupported:
+        return Unsupported(
+            f"storage driver {self.name!r} keeps no disk limits", "use another --storage, or no --disk-limit"
+        )
 
     @abstractmethod
     def view(self, key: str, parent: str) -> tuple[Mount, ...]:

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle
+from multios.engine import bundle, disk_limits
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
@@ -40,6 +40,7 @@ from multios.model.container import Container, ContainerConfig, Resources, Resta
 from multios.model.image import Image, ImageConfig
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
+from multios.supervisor.mounts import backed
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
@@ -105,6 +106,7 @@ class Containers:
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
+        disk_limits.check(storage, resources)
         container = Container(
             id=secrets.token_hex(32),
             name=config.name,
@@ -150,6 +152,8 @@ class Containers:
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
+        wanted = _merged(config.resources, self._parts.settings().default_resources)
+        disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
 
@@ -270,7 +274,11 @@ class Containers:
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
-        with self._parts.quotas.claimed(container, running=True), Steps() as steps:
+        with (
+            self._parts.quotas.claimed(container, running=True),
+            backed(rootfs[-1]),
+            Steps() as steps,
+        ):
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
@@ -431,7 +439,9 @@ class Containers:
             if policy is not None:
                 config = replace(config, restart_policy=policy)
             runs = container.status in RUNNING
-            with self._parts.quotas.claimed(replace(container, config=config), running=runs):
+            changed = replace(container, config=config)
+            with self._parts.quotas.claimed(changed, running=runs), Steps() as steps:
+                disk_limits.change(self._parts.drivers.storage(container), container, resources, steps)
                 if runs:
                     self.capable(container, Capability.UPDATE).update(container.id, resources)
                 self._registry.change(container, config=config)
@@ -509,8 +519,6 @@ class _Maker:
 def unenforced(config: ContainerConfig) -> list[str]:
     """What was asked for and is recorded, but that no driver here enforces: said, never passed over in silence."""
     said = []
-    if config.resources.disk_limit is not None:
-        said.append("resources.disk_limit is recorded but not enforced: no storage driver has quotas yet")
     if config.security.apparmor_profile not in ("", "none", "unconfined"):
         said.append("security.apparmor_profile is recorded but not enforced: no security driver applies it")
     return said

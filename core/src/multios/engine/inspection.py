@@ -103,8 +103,9 @@ def inspect(
     containers: Containers,
     networks: Networks,
     mounts: Mapping[str, str],
+    disk: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole record with podman's keys. ``mounts`` maps a volume's name to its path."""
+    """The whole record with podman's keys. ``mounts`` maps a volume's name to its path; ``disk`` is the disk limit."""
     config, directory = container.config, containers.directory(container)
     image = image or ImageConfig()  # it may have been removed by force
     hostname = config.hostname or container.id[:12]
@@ -149,6 +150,7 @@ def inspect(
         },
         "HostConfig": {
             "Resources": to_json(config.resources),
+            "DiskLimit": disk,
             "RestartPolicy": to_json(config.restart_policy),
             "AutoRemove": config.auto_remove,
             "Init": config.init,

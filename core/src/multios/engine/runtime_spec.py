@@ -109,7 +109,7 @@ def draft(
         "root": {"path": "rootfs", "readonly": config.security.read_only},
         "process": process(config, image, account, hostname),
         "mounts": [dict(mount) for mount in SYSTEM_MOUNTS]
-        + [_engine_mount(target, source) for target, source in engine_files.items()]
+        + [_engine_mount(target, source, config) for target, source in engine_files.items()]
         + [_volume_mount(volume) for volume in config.volumes],
         "annotations": {"org.multios.name": container.name},
         "linux": {
@@ -196,8 +196,10 @@ def _device_rules(security: Security) -> list[dict[str, Any]]:
     return rules
 
 
-def _engine_mount(target: str, source: str) -> dict[str, Any]:
-    return {"destination": target, "type": "bind", "source": source, "options": ["bind", "rw"]}
+def _engine_mount(target: str, source: str, config: ContainerConfig) -> dict[str, Any]:
+    """One of the engine's files. They lie on the host's disk, where a disk limit does not reach: it makes them read-only."""
+    mode = "rw" if config.resources.disk_limit is None else "ro"
+    return {"destination": target, "type": "bind", "source": source, "options": ["bind", mode]}
 
 
 def _volume_mount(volume: Volume) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from multios.errors import InvalidInput, NotFound
 from multios.model.mount import Mount
+from multios.supervisor.mounts import backed
 
 FILE_LIMIT = 1024 * 1024
 LARGEST_ID = 65535
@@ -80,18 +81,19 @@ def _number(text: str) -> int:
 
 
 def _table(rootfs: Sequence[Mount], path: str, columns: int) -> list[list[str]]:
-    text = _read(_layers(rootfs), path)
+    with backed(rootfs[-1]) as place:
+        text = _read(_layers(rootfs[-1], f"/proc/self/fd/{place}/" if place >= 0 else ""), path)
     # Not splitlines(): a user who may change a comment could put one of the other line ends in it, and a line behind.
     rows = [line.split(":") for line in text.split("\n") if not line.startswith("#")]
     return [row for row in rows if len(row) >= columns and row[2].isdecimal()]
 
 
-def _layers(rootfs: Sequence[Mount]) -> list[str]:
-    root = rootfs[-1]
+def _layers(root: Mount, own: str) -> list[str]:
+    """The directories to look in; ``own`` is where the writable one is, if its mount does not say it all."""
     if root.type != "overlay":
-        return [root.source]
+        return [own + root.source]
     upper = root.option("upperdir")
-    return ([upper] if upper else []) + (root.option("lowerdir") or "").split(":")
+    return ([own + upper] if upper else []) + (root.option("lowerdir") or "").split(":")
 
 
 def _read(layers: list[str], path: str) -> str:

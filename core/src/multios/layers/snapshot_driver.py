@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
 from multios.drivers.base import DriverContext
-from multios.drivers.storage import Snapshot, StorageDriver, Usage
+from multios.drivers.storage import DiskLimit, Snapshot, StorageDriver, Usage
+from multios.errors import Conflict
+from multios.filesystems import sized
+from multios.filesystems.bounds import FILE, PROJECT_QUOTA, SIZED_FILESYSTEM, Bounds
+from multios.layers.copying import copy_tree
 from multios.layers.pack import xattrs
 from multios.layers.snapshots import Record, SnapshotStore
-from multios.layers.trees import usage
+from multios.layers.trees import remove_tree, usage
+from multios.model.mount import Backing, Mount
 
 
 class DirectorySnapshots(StorageDriver):
-    """Base of drivers whose snapshot is a directory; they add ``prepare``, ``view``, ``mounts`` and ``diff``.
+    """Base of drivers whose snapshot is a directory; they add ``fill``, ``view``, ``mounts`` and ``diff``.
 
-    A snapshot's files stand in ``fs`` inside its own directory; a view has none.
+    A snapshot's files stand in ``fs`` inside its own directory; a view has none. Those of a limited one may stand in
+    a filesystem of their own, which is a file in that directory, until it is committed.
     """
 
     def __init__(self, settings: Any, context: DriverContext) -> None:
         super().__init__(settings, context)
         self.store = SnapshotStore(context.state)
+        self._bounds = Bounds(self.store.state)
 
     def close(self) -> None:
         """Let go of the state directory; what is being deleted is deleted first."""
@@ -32,13 +41,93 @@ class DirectorySnapshots(StorageDriver):
         """The directory of the snapshot's files."""
         return self.store.directory(record) + "/fs"
 
-    def commit(self, name: str, key: str) -> None:
+    @abstractmethod
+    def fill(self, directory: str, parent: str) -> None:
+        """Make the content of a writable snapshot of ``parent``, empty for none, in the empty ``directory``."""
+
+    def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
         """See :class:`StorageDriver`."""
-        self.store.commit(name, key)
+        with self.store.making(key, parent, "active") as directory:
+            self.fill(directory, parent)
+        return self.mounts(key)
+
+    def limit_means(self) -> str:
+        """See :class:`StorageDriver`."""
+        return self._bounds.means()
+
+    def prepare_limited(self, key: str, parent: str, size: int) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`."""
+        taken = {record.project for record in self.store.records()}
+        with (
+            self._bounds.project(size, taken) as project,
+            self.store.making(key, parent, "active", limit=size, project=project) as directory,
+            self._bounds.filling(directory, size, project) as inside,
+        ):
+            self.fill(inside, parent)
+        return self.mounts(key)
+
+    def limit(self, key: str, size: int) -> None:
+        """See :class:`StorageDriver`."""
+        record = self.store.get(key)
+        if not record.limit:
+            raise Conflict(
+                "it was made without a disk limit, which cannot be added later",
+                "commit it, and create another from that image with --disk-limit",
+            )
+        self._bounds.change(self.store.directory(record), record.limit, size, record.project)
+        self.store.limited(key, size)
+
+    def limit_of(self, key: str) -> DiskLimit | None:
+        """See :class:`StorageDriver`."""
+        record = self.store.get(key)
+        if not record.limit:
+            return None
+        inodes = self._bounds.inodes(self.store.directory(record), record.limit, record.project)
+        return DiskLimit(record.limit, inodes, PROJECT_QUOTA if record.project else SIZED_FILESYSTEM)
+
+    def backing(self, record: Record) -> Backing | None:
+        """The filesystem of its own that the snapshot's files stand in, if they do."""
+        if not record.limit or record.project:
+            return None
+        return Backing(f"{self.store.directory(record)}/{FILE}", record.limit)
+
+    @contextlib.contextmanager
+    def reached(self, record: Record) -> Iterator[str]:
+        """The directory of the snapshot's files, wherever they stand, for as long as the block runs."""
+        backing = self.backing(record)
+        if backing is None:
+            yield self.files(record)
+            return
+        with sized.mounted(backing.file, backing.limit) as root:
+            yield f"/proc/self/fd/{root}/fs"
+
+    def commit(self, name: str, key: str) -> None:
+        """See :class:`StorageDriver`. What is immutable needs no limit: it leaves its own filesystem."""
+        record = self.store.get(key)
+        backing = self.backing(record)
+        if backing is None:
+            self.store.commit(name, key)
+            self._bounds.unbind(record.project)
+            return
+        files = self.files(record)
+        remove_tree(os.fsencode(files))  # of a commit that a kill has cut short
+        try:
+            os.mkdir(files, 0o700)
+            with self.reached(record) as inside:
+                copy_tree(os.fsencode(inside), os.fsencode(files), marks=True)
+            self.store.commit(name, key)
+        except BaseException:
+            remove_tree(os.fsencode(files))
+            raise
+        with contextlib.suppress(OSError):
+            os.unlink(backing.file)
 
     def remove(self, key: str) -> None:
         """See :class:`StorageDriver`. The files are deleted in the background."""
+        record = self.store.find(key)
         self.store.remove(key)
+        if record is not None:
+            self._bounds.unbind(record.project)
 
     def stat(self, key: str) -> Snapshot:
         """See :class:`StorageDriver`."""
@@ -53,6 +142,10 @@ class DirectorySnapshots(StorageDriver):
         record = self.store.get(key)
         if not record.id:
             return Usage(0, 0)
+        backing = self.backing(record)
+        if backing is not None:
+            with sized.mounted(backing.file, backing.limit) as root:
+                return Usage(*sized.used(root))
         return Usage(*usage(os.fsencode(self.files(record))))
 
 

@@ -34,13 +34,16 @@ _SUFFIX = ".json"
 @dataclass(frozen=True, slots=True)
 class Record:
     """A snapshot. ``id`` is its directory's name, empty for none; ``made`` the filesystem's time, in nanoseconds,
-    when its directory was complete."""
+    when its directory was complete. ``limit`` are the bytes that it may have, 0 for no limit; ``project`` is the
+    project whose quota it counts to, 0 for none."""
 
     key: str
     parent: str
     kind: str
     id: str
     made: int = 0
+    limit: int = 0
+    project: int = 0
 
 
 class SnapshotStore:
@@ -82,6 +85,11 @@ class SnapshotStore:
                 raise NotFound(f"no such snapshot: {key!r}")
             return self._records[key]
 
+    def find(self, key: str) -> Record | None:
+        """The record of ``key``, if there is one."""
+        with self._lock:
+            return self._records.get(key)
+
     def records(self) -> list[Record]:
         """All, as of now."""
         with self._lock:
@@ -103,10 +111,19 @@ class SnapshotStore:
     # --- changing --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def making(self, key: str, parent: str, kind: str, with_directory: bool = True) -> Iterator[str]:
+    def making(
+        self,
+        key: str,
+        parent: str,
+        kind: str,
+        with_directory: bool = True,
+        limit: int = 0,
+        project: int = 0,
+    ) -> Iterator[str]:
         """Make a snapshot: the block fills the empty directory it is given, and at its end the snapshot exists.
 
-        An exception in the block, or death, leaves nothing. The directory's path is empty without one.
+        An exception in the block, or death, leaves nothing. The directory's path is empty without one. ``limit``
+        and ``project`` are only recorded.
         """
         self._reserve(key, parent)
         identity = secrets.token_hex(6) if with_directory else ""
@@ -115,7 +132,7 @@ class SnapshotStore:
             if path:
                 os.mkdir(path, 0o700)
             yield path
-            record = self._write(Record(key, parent, kind, identity))
+            record = self._write(Record(key, parent, kind, identity, 0, limit, project))
             with self._lock:
                 self._records[key] = record
         except BaseException as error:
@@ -140,10 +157,18 @@ class SnapshotStore:
             if name in self._records or name in self._reserved:
                 raise Conflict(f"a snapshot {name!r} exists already")
             try:
-                self._records[name] = self._write(replace(record, key=name, kind="committed"))
+                self._records[name] = self._write(replace(record, key=name, kind="committed", limit=0))
                 # Killed here, both stand on disk with one id: the committed one counts.
                 del self._records[key]
                 os.unlink(self._index(key))
+            except OSError as error:
+                raise _explained(error, key) from error
+
+    def limited(self, key: str, limit: int) -> None:
+        """Record another limit."""
+        with self._lock:
+            try:
+                self._records[key] = self._write(replace(self.get(key), limit=limit))
             except OSError as error:
                 raise _explained(error, key) from error
 

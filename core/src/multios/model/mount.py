@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Backing:
+    """A filesystem of a limited size in ``file``, an absolute host path; ``limit`` bytes of it may be used."""
+
+    file: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mount:
     """One mount to make, in the sense of mount(2).
 
@@ -14,11 +22,15 @@ class Mount:
     side in one directory). For ``bind``, ``source`` is an absolute host path and ``ro`` may be given.
     On disk all ids are the container's own (0 is its root): who makes the mount in a user namespace
     idmaps every layer with mount_setattr(2).
+
+    With a ``backing`` the writable directories are no host paths but relative ones inside that filesystem, which
+    is to be mounted first: ``upperdir`` and ``workdir``, or the ``source`` of a ``bind``.
     """
 
     type: str
     source: str
     options: tuple[str, ...] = ()
+    backing: Backing | None = None
 
     def option(self, name: str) -> str | None:
         """The value of ``name=value`` among the options, or ``None``."""

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 @hookimpl(trylast=True)
 def multios_prepare_rootfs(driver: StorageDriver, container: Container, parent: str) -> tuple[Mount, ...]:
+    limit = container.config.resources.disk_limit
+    if limit is not None:
+        return driver.prepare_limited(container.id, parent, limit)
     return driver.prepare(container.id, parent)
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from multios.errors import MultiosError, StepFailed, Unsupported
+from multios.filesystems import sized
 from multios.model.mount import Mount
 from multios.supervisor import flags
 from multios.supervisor.remounting import add_attributes
@@ -53,9 +54,11 @@ def make_rootfs(mounts: Sequence[Mount], user_namespace: int | None = None) -> i
         if mount.type == "overlay":
             return _overlay(mount, user_namespace)
         if mount.type == "bind":
-            with _opened(mount.source) as source:
+            with backed(mount) as place, _opened(mount.source, place) as source:
                 recursive = "rbind" in mount.options
                 attributes = sum(_WORDS.get(word, 0) for word in set(mount.options))
+                if place >= 0:
+                    return _bind_inside(place, source, attributes, user_namespace)
                 return make_bind(source, attributes, recursive, user_namespace)
         return _filesystem(mount, user_namespace)
 
@@ -111,6 +114,39 @@ def _remounted(clone: int, attributes: int, recursion: int) -> int:
 
 
 @contextlib.contextmanager
+def backed(mount: Mount) -> Iterator[int]:
+    """The root of the filesystem that holds the mount's writable directories, a descriptor; -1 without one.
+
+    While the block runs that filesystem stays mounted: mounting it once more then costs nothing.
+    """
+    if mount.backing is None:
+        yield -1
+        return
+    with _told("mount sized filesystem"):
+        root = sized.mount(mount.backing.file, mount.backing.limit)
+    try:
+        yield root
+    finally:
+        os.close(root)
+
+
+def _bind_inside(place: int, source: int, attributes: int, user_namespace: int | None) -> int:
+    """:func:`make_bind` of what lies in the detached mount ``place``, which before Linux 6.15 must be attached for it."""
+    try:
+        return make_bind(source, attributes, user_namespace=user_namespace)
+    except StepFailed as error:
+        if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EINVAL:
+            raise
+
+    def attached() -> int:
+        kernel.mount("tmpfs", _PRIVATE_PLACE, "tmpfs")
+        kernel.move_mount(place, "", flags.AT_FDCWD, _PRIVATE_PLACE, flags.MOVE_MOUNT_F_EMPTY_PATH)
+        return make_bind(source, attributes, user_namespace=user_namespace)
+
+    return _in_private_namespace(attached)
+
+
+@contextlib.contextmanager
 def mounted(mounts: Sequence[Mount], user_namespace: int | None = None) -> Iterator[int]:
     """The snapshot's root as an O_PATH descriptor, for as long as the block runs.
 
@@ -145,7 +181,7 @@ def _overlay(mount: Mount, user_namespace: int | None) -> int:
     upper, work = mount.option("upperdir") or "", mount.option("workdir") or ""
     if bool(upper) != bool(work) or (upper and os.path.dirname(upper) != os.path.dirname(work)):
         raise StepFailed("mount overlay", "upperdir and workdir must stand side by side")
-    places = [*layers, *([os.path.dirname(upper)] if upper else [])]
+    places = [*layers, *([os.path.dirname(upper)] if upper and not mount.backing else [])]
     names = [os.path.basename(upper), os.path.basename(work)] if upper else []
     words = [word for word in mount.options if word.partition("=")[0] not in _LAYER_OPTIONS]
     with contextlib.ExitStack() as stack:
@@ -153,6 +189,11 @@ def _overlay(mount: Mount, user_namespace: int | None) -> int:
         for path in places:
             clones.append(_layer(path, user_namespace))
             stack.callback(os.close, clones[-1])
+        if mount.backing:
+            clones.append(stack.enter_context(backed(mount)))
+            if user_namespace is not None:
+                _idmap(clones[-1], user_namespace)
+            stack.enter_context(sized.room(mount.backing.file, clones[-1], mount.backing.limit))
         return _joined(clones, names, words)
 
 
@@ -335,8 +376,9 @@ def _kept(descriptor: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(path: str) -> Iterator[int]:
-    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _opened(path: str, directory: int = -1) -> Iterator[int]:
+    """``path``, relative to ``directory`` where there is one."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC, dir_fd=directory if directory >= 0 else None)
     try:
         yield descriptor
     finally:

@@ -36,6 +36,7 @@ _NUMBERS = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "mount_setattr": 442,
+    "quotactl_fd": 443,
     "landlock_create_ruleset": 444,
 } | {
     "x86_64": {
@@ -346,6 +347,14 @@ class Syscalls:
             len(record),
             about=path,
         )
+
+    def quotactl_fd(self, directory: int, command: int, identity: int, record: bytearray) -> None:
+        """Read into ``record``, or set from it, a quota of the filesystem of a descriptor; quotactl(2).
+
+        ``command`` is QCMD's number: the sub-command and the kind of quota.
+        """
+        buffer = (ctypes.c_char * len(record)).from_buffer(record)
+        self._call("quotactl_fd", directory, command, identity, buffer, about=identity)
 
     # --- privileges ---
 

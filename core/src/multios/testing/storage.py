@@ -29,11 +29,12 @@ import pytest
 from multios import typed_table
 from multios.drivers.base import DriverContext
 from multios.drivers.storage import Snapshot, StorageDriver
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Unsupported
 from multios.layers.unpack import unpack
 from multios.supervisor.mounts import mounted
 from multios.testing import storage_trees as trees
 from multios.testing.base import DriverSuite
+from multios.testing.storage_limits import SMALL, StorageLimitTests
 
 DEEP = 120
 """Layers on top of each other that must work; images have at most 127."""
@@ -54,7 +55,7 @@ def content(driver: StorageDriver, key: str) -> dict[bytes, tuple[Any, ...]]:
 
 
 @pytest.mark.needs_root
-class StorageDriverSuite(DriverSuite):
+class StorageDriverSuite(StorageLimitTests, DriverSuite):
     """What every storage driver must do."""
 
     driver_type: ClassVar[type[StorageDriver]]
@@ -413,11 +414,14 @@ def work_until_killed(driver: StorageDriver) -> None:
         driver.commit(base, f"{base}.active")
         driver.prepare(top, base)
         driver.view(f"{top}.view", base)
+        with contextlib.suppress(Unsupported):
+            driver.prepare_limited(f"{top}.limited", base, SMALL)
         if number == 0:
             print("ready", flush=True)
         if number % 2:
             with contextlib.suppress(MultiosError):
                 driver.remove(f"{top}.view")
+                driver.remove(f"{top}.limited")
                 driver.remove(top)
                 driver.remove(base)
         number += 1

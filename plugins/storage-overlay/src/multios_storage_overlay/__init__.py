@@ -19,18 +19,18 @@ class OverlayStorage(DirectorySnapshots):
 
     name: ClassVar[str] = "overlay"
     summary: ClassVar[str] = "snapshots stacked by overlayfs; the default"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.DIFF, Capability.USER_NAMESPACE})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA}
+    )
 
     def __init__(self, settings: Any, context: DriverContext) -> None:
         super().__init__(settings, context)
         self._switches = switches(os.uname().release)
 
-    def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
-        """See :class:`StorageDriver`: two directories and a record."""
-        with self.store.making(key, parent, "active") as directory:
-            make_root(f"{directory}/fs", self.files(self.store.get(parent)) if parent else "")
-            os.mkdir(f"{directory}/work", 0o700)
-        return self.mounts(key)
+    def fill(self, directory: str, parent: str) -> None:
+        """See :class:`DirectorySnapshots`: two directories."""
+        make_root(f"{directory}/fs", self.files(self.store.get(parent)) if parent else "")
+        os.mkdir(f"{directory}/work", 0o700)
 
     def view(self, key: str, parent: str) -> tuple[Mount, ...]:
         """See :class:`StorageDriver`: a record only."""
@@ -46,11 +46,14 @@ class OverlayStorage(DirectorySnapshots):
         if record.kind == "committed":
             layers.insert(0, self.files(record))
         if record.kind == "active":
-            own = self.store.directory(record)
+            backing = self.backing(record)
+            own = "" if backing else f"{self.store.directory(record)}/"
             if not layers:
-                return (Mount("bind", f"{own}/fs", ("rw",)),)
-            upper = (f"upperdir={own}/fs", f"workdir={own}/work")
-            return (Mount("overlay", "overlay", (_lower(layers), *upper, *self._switches)),)
+                return (Mount("bind", f"{own}fs", ("rw",), backing),)
+            upper = (f"upperdir={own}fs", f"workdir={own}work")
+            # Layers of two filesystems: without xino a file's st_dev would tell them apart (filesystems/overlayfs).
+            words = (*self._switches, "xino=on") if backing else self._switches
+            return (Mount("overlay", "overlay", (_lower(layers), *upper, *words), backing),)
         if len(layers) == 1:
             return (Mount("bind", layers[0], ("ro",)),)
         return (Mount("overlay", "overlay", ("ro", _lower(layers), *self._switches)),)
@@ -61,7 +64,11 @@ class OverlayStorage(DirectorySnapshots):
 
         record = self.store.get(key)
         below = self.files(self.store.get(record.parent)) if record.parent else ""
-        pack_upper(self.files(record) if record.id else "", below, target, latest)
+        if not record.id:
+            pack_upper("", below, target, latest)
+            return
+        with self.reached(record) as own:
+            pack_upper(own, below, target, latest)
 
     @classmethod
     def health_checks(cls) -> Iterable[HealthCheck]:

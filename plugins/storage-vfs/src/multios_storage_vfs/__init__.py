@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from multios.drivers.base import Capability
+from multios.layers.copying import copy_tree
 from multios.layers.snapshot_driver import DirectorySnapshots, make_root
 from multios.model.mount import Mount
 
@@ -19,18 +20,16 @@ class VfsStorage(DirectorySnapshots):
 
     name: ClassVar[str] = "vfs"
     summary: ClassVar[str] = "snapshots as whole copies; works on every filesystem"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.DIFF, Capability.USER_NAMESPACE})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA}
+    )
 
-    def prepare(self, key: str, parent: str = "") -> tuple[Mount, ...]:
-        """See :class:`StorageDriver`."""
-        from multios_storage_vfs.copy import copy_tree  # deferred: only containers on vfs need it
-
-        with self.store.making(key, parent, "active") as directory:
-            below = self.files(self.store.get(parent)) if parent else ""
-            make_root(f"{directory}/fs", below)
-            if below:
-                copy_tree(os.fsencode(below), os.fsencode(f"{directory}/fs"))
-        return self.mounts(key)
+    def fill(self, directory: str, parent: str) -> None:
+        """See :class:`DirectorySnapshots`: a copy of the parent, which counts to a limit."""
+        below = self.files(self.store.get(parent)) if parent else ""
+        make_root(f"{directory}/fs", below)
+        if below:
+            copy_tree(os.fsencode(below), os.fsencode(f"{directory}/fs"))
 
     def view(self, key: str, parent: str) -> tuple[Mount, ...]:
         """See :class:`StorageDriver`: the parent itself, read-only."""
@@ -43,7 +42,8 @@ class VfsStorage(DirectorySnapshots):
         """See :class:`StorageDriver`."""
         record = self.store.get(key)
         if record.kind == "active":
-            return (Mount("bind", self.files(record), ("rw",)),)
+            backing = self.backing(record)
+            return (Mount("bind", "fs" if backing else self.files(record), ("rw",), backing),)
         shown = record if record.id else self.store.get(record.parent)
         return (Mount("bind", self.files(shown), ("ro",)),)
 
@@ -53,8 +53,11 @@ class VfsStorage(DirectorySnapshots):
 
         record = self.store.get(key)
         below = self.files(self.store.get(record.parent)) if record.parent else ""
-        own = self.files(record) if record.id else below
-        pack_changes(below, own, record.made, target, latest)
+        if not record.id:
+            pack_changes(below, below, record.made, target, latest)
+            return
+        with self.reached(record) as own:
+            pack_changes(below, own, record.made, target, latest)
 
     @classmethod
     def health_checks(cls) -> Iterable[HealthCheck]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from multios.layers.copying import copy_tree
 from multios.testing import storage_trees as trees
-from multios_storage_vfs.copy import copy_tree
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_without_copy_file_range_the_content_is_the_same(
     def absent(*arguments: int) -> int:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("multios_storage_vfs.copy.os.copy_file_range", absent)
+    monkeypatch.setattr("multios.layers.copying.os.copy_file_range", absent)
     data = os.urandom(3 << 20)
     Path(pair[0], "file").write_bytes(data)
     copy_tree(os.fsencode(pair[0]), os.fsencode(pair[1]))

@@ -1,4 +1,4 @@
-"""Copying a root filesystem with all that belongs to it."""
+"""Copying directory trees of root filesystems with all that belongs to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Mapping
 
 from multios.layers.pack import walk, xattrs
 
@@ -15,12 +16,14 @@ _CHUNK = 1 << 26
 _NOT_HERE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
-def copy_tree(source: bytes, target: bytes) -> None:
+def copy_tree(source: bytes, target: bytes, marks: bool = False) -> None:
     """Copy everything below ``source`` into the existing directory ``target``.
 
     Owners, modes, times, extended attributes, hard links, holes, devices, fifos and sockets are kept; blocks
-    are shared where the filesystem can. ``source`` must not change meanwhile.
+    are shared where the filesystem can. ``source`` must not change meanwhile. With ``marks``, ``source`` is the
+    upper directory of an overlay: overlay's own attributes, and those of ``source`` itself, are kept too.
     """
+    read = _all_xattrs if marks else xattrs
     links: dict[tuple[int, int], bytes] = {}
     directories = [(target, os.stat(source))]
     clone = True
@@ -41,16 +44,23 @@ def copy_tree(source: bytes, target: bytes) -> None:
             os.symlink(os.readlink(path), place)
         else:
             os.mknod(place, kind | 0o600, status.st_rdev)
-        _copy_looks(path, place, status)
+        _copy_looks(path, place, status, read(path))
+    if marks:
+        _copy_looks(source, target, os.stat(source), read(source))
     for place, status in reversed(directories):  # last, because content changes a directory's time
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _copy_looks(path: bytes, place: bytes, status: os.stat_result) -> None:
+def _all_xattrs(path: bytes) -> dict[bytes, bytes]:
+    names = [os.fsencode(name) for name in os.listxattr(path, follow_symlinks=False)]
+    return {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+
+
+def _copy_looks(path: bytes, place: bytes, status: os.stat_result, attributes: Mapping[bytes, bytes]) -> None:
     os.chown(place, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
         os.chmod(place, stat.S_IMODE(status.st_mode))  # after chown, which takes setuid away
-    for name, value in xattrs(path).items():
+    for name, value in attributes.items():
         os.setxattr(place, name, value, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
