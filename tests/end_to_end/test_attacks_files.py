@@ -178,7 +178,6 @@ PASSWD = {
 def test_a_passwd_that_is_no_file_names_nobody(engine: PrivateEngine, kind: str) -> None:
     """An image whose ``/etc/passwd`` is a link to the host's, a FIFO, an endless device, a loop.
 
-    CVE: CVE-2021-4034, CVE-2022-1227
     Stopped by: read layer by layer, no link followed, regular files only, at most 1 MiB
     """
     image = import_image(engine, "passwd:1", [PASSWD[kind]])

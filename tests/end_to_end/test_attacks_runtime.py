@@ -61,7 +61,7 @@ def test_a_process_that_enters_cannot_be_seized_or_looked_into(
 ) -> None:
     """Trace the process of exec in the moment before it becomes the command, or take its files.
 
-    CVE: CVE-2019-5736, CVE-2020-14298
+    CVE: CVE-2016-9962, CVE-2019-5736
     Stopped by: it is not dumpable from before it enters, and its memory belongs to the host's user namespace
     """
     before = digest()
@@ -119,7 +119,7 @@ print(*sorted(found))
 def test_no_descriptor_is_left_open_inside(engine: PrivateEngine, name: str) -> None:
     """Use a descriptor that the runtime left open.
 
-    CVE: CVE-2024-21626, CVE-2016-9962
+    CVE: CVE-2024-21626
     Stopped by: everything of ours is close-on-exec; the helper closes all else before it enters
     """
     assert python_inside(engine, LIST_DESCRIPTORS) == "0 1 2"
