@@ -191,9 +191,9 @@ class TestContainers(IsolationFixtures):
         box.bind(tmp_path, "/data", "rw", "nosuid", "nodev")
         assert "nosuid,nodev" in box.shell("busybox grep ' /data ' /proc/self/mountinfo").output
 
-    def test_a_filesystem_that_cannot_be_mapped_is_named(self, box: Box) -> None:
+    def test_a_source_that_cannot_be_mapped_is_named(self, box: Box) -> None:
         box.bind(Path("/proc"), "/data", "ro")
-        with pytest.raises(Unsupported, match="cannot be mounted with a user namespace"):
+        with pytest.raises(Unsupported, match="cannot show other ids"):
             box.create()
 
     def test_a_container_on_a_kernel_without_detached_layers(
