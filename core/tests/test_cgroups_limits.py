@@ -143,9 +143,9 @@ def test_a_limit_without_its_controller_is_refused_by_name(resources: Resources,
 @pytest.mark.needs_root
 def test_more_memory_than_allowed_is_an_oom_kill(cgroups: Cgroups) -> None:
     cgroups.limit("one", Resources(memory_limit=32 * MIB, memory_swap=32 * MIB))
-    assert not cgroups.oom_killed("one")
+    assert not (cgroups.counters("one").oom_kills or 0)
     assert run_inside(cgroups, "x=bytearray(200<<20)").returncode == -9
-    assert cgroups.oom_killed("one")
+    assert cgroups.counters("one").oom_kills or 0
 
 
 @pytest.mark.needs_root

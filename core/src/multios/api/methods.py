@@ -342,8 +342,15 @@ class ContainerMethods:
         container = self._find(call)
         image = self._engine.images.find(container.image_id)
         mounts = {row["name"]: row["path"] for row in self._engine.volumes.rows(call.caller)}
+        is_running = container.status in (Status.RUNNING, Status.PAUSED)
+        counters = self._engine.watch.counters(container) if is_running else container.counters
         return inspection.inspect(
-            container, image.config if image else None, self._containers, self._engine.networks, mounts
+            container,
+            image.config if image else None,
+            self._containers,
+            self._engine.networks,
+            mounts,
+            counters,
         )
 
     def validate(self, call: Call) -> Any:
@@ -353,23 +360,28 @@ class ContainerMethods:
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}
-        meter = inspection.Meter()
+        meter = inspection.Meter(self._engine.watch.earlier)
+        wants_all = call.flag("all")
         while True:
             chosen = [item for item in self._registry.visible(call.caller) if not named or item.id in named]
-            call.item([row for container in chosen if (row := self._reading(meter, container))])
+            rows = [self._reading(meter, container, wants_all) for container in chosen]
+            shown = [row for row in rows if row is not None]
+            call.item(sorted(shown, key=lambda row: -(row["cpu_percent"] or 0.0)))
             if not call.flag("stream") or (named and not chosen):
                 return {}
             time.sleep(STATS_SECONDS)
 
-    def _reading(self, meter: inspection.Meter, container: Container) -> dict[str, Any] | None:
+    def _reading(
+        self, meter: inspection.Meter, container: Container, wants_all: bool
+    ) -> dict[str, Any] | None:
         if container.status not in (Status.RUNNING, Status.PAUSED):
-            return None
+            return meter.idle_row(container) if wants_all else None
         isolation = self._engine.drivers.isolation(container)
         try:
             stats = isolation.stats(container.id) if Capability.STATS in isolation.capabilities else Stats()
         except MultiosError:
             if isolation.state(container.id).status == "stopped":
-                return None  # it has ended meanwhile
+                return meter.idle_row(container) if wants_all else None  # it has ended meanwhile
             raise
         return meter.row(container, stats)
 

@@ -18,6 +18,8 @@ class Record:
     program: str
     program_flags: int
     user_namespace: bool
+    pid: int = 0
+    """The first process's on the host; 0 in records of an earlier version."""
 
 
 class Records:
