@@ -21,7 +21,7 @@ from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import execution, files, inspection
+from multios.engine import execution, files, inspection, top
 from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
@@ -296,7 +296,8 @@ class ContainerMethods:
 
     def top(self, call: Call) -> Any:
         container = self._containers.running(self._find(call))
-        return execution.top(self._containers.capable(container, Capability.EXEC), container)
+        isolation = self._containers.capable(container, Capability.EXEC)
+        return top.top(isolation, container, call.words("columns"))
 
     def logs(self, call: Call) -> Any:
         container = self._find(call)

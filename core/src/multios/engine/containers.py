@@ -97,7 +97,7 @@ class Containers:
 
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
-        _, resources = limit_changes.completed(config.resources, self._parts.settings().default_resources)
+        resources = limit_changes.together(config.resources, self._parts.settings().default_resources)
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
@@ -423,7 +423,7 @@ class Containers:
         with self._registry.lock(container.id), Steps() as steps:
             container = self._registry.current(container.id)
             before = container.config.resources
-            resources, together = limit_changes.completed(resources, before)
+            together = limit_changes.together(resources, before)
             if container.status in RUNNING and resources != Resources():
                 isolation, back = (
                     self.capable(container, Capability.UPDATE),

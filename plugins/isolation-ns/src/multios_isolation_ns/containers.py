@@ -17,7 +17,7 @@ from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavail
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.supervisor import mounts
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import limits, plan, seccomp
+from multios_isolation_ns import device_nodes, limits, plan, seccomp
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
 from multios_isolation_ns.records import Record, Records
@@ -69,6 +69,7 @@ class Containers:
             group.cgroups.limit(group.name, resources)
             group.cgroups.allow_devices(group.name, devices)
             descriptors = list(_mounts(bundle, binds, reservation, closing))
+            descriptors += device_nodes.make(made["devices"], bundle.id_map, len(descriptors), closing)
             held = made["process"]
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
