@@ -65,7 +65,7 @@ def _stats(values: Values, context: Context) -> int:
 
 def _redraw(readings: Any) -> int:
     """Draw each reading over the last one, cut to the window, with a line of bars of the CPU's."""
-    from os import get_terminal_size, terminal_size
+    from os import get_terminal_size
 
     from multios.cli.tables import table
 
@@ -80,11 +80,9 @@ def _redraw(readings: Any) -> int:
         for row in rows:
             line = [cell(row) for _, _, cell in _COLUMNS]
             cells.append([*line[:3], bars(history[row["id"]]).rjust(_HISTORY), *line[3:]])
-        try:
-            window = get_terminal_size(sys.stdout.fileno())
-        except OSError:
-            window = terminal_size((80, 24))
-        lines = [line[: window.columns] for line in table(titles, cells).splitlines()[: window.lines - 1]]
+        width, height = get_terminal_size(sys.stdout.fileno())
+        shown = table(titles, cells).splitlines()[: (height or 24) - 1]
+        lines = [line[: width or 80] for line in shown]
         # Over the old text and not a cleared screen, which would flicker (console_codes(4): EL, ED).
         sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         sys.stdout.flush()
