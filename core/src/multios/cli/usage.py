@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 12
 """Readings that a line of bars shows."""
+_NAME_WIDTH = 24
 
 
 def _percent(value: float | None) -> str:
@@ -67,7 +68,7 @@ def _redraw(readings: Any) -> int:
     """Draw each reading over the last one, cut to the window, with a line of bars of the CPU's."""
     from os import get_terminal_size
 
-    from multios.cli.tables import table
+    from multios.cli.tables import clip, table
 
     history: dict[str, list[float]] = {}
     titles = [*(title for title, _, _ in _COLUMNS[:3]), "CPU", *(title for title, _, _ in _COLUMNS[3:])]
@@ -79,6 +80,7 @@ def _redraw(readings: Any) -> int:
         cells = []
         for row in rows:
             line = [cell(row) for _, _, cell in _COLUMNS]
+            line[1] = clip(line[1], _NAME_WIDTH)
             cells.append([*line[:3], bars(history[row["id"]]).rjust(_HISTORY), *line[3:]])
         width, height = get_terminal_size(sys.stdout.fileno())
         shown = table(titles, cells).splitlines()[: (height or 24) - 1]

@@ -7,6 +7,7 @@ One thread reads a few small files of every container every few seconds. The ker
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -123,7 +124,7 @@ class Watch:
                 seen.samples = [*seen.samples[-1:], (now, counters.cpu_nanoseconds)]
             for action, field_name in _KINDS.items():
                 grown = _growth(field_name, seen.told, counters)
-                is_due = at_end or now - seen.told_at.get(action, 0.0) >= TELL_SECONDS
+                is_due = at_end or now - seen.told_at.get(action, -math.inf) >= TELL_SECONDS
                 if grown > 0 and is_due:
                     told.append((action, _attributes(action, seen.told, counters)))
                     seen.told_at[action] = now

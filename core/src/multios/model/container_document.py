@@ -231,8 +231,10 @@ def _device(path: str, value: Any) -> Device:
     fields = _fields(path, value, {"host": _absolute, "container": _absolute, "access": _access})
     if "host" not in fields:
         raise InvalidInput(f"{path}.host is missing", "say which device of the host is meant")
-    inside = fields.get("container", fields["host"])
-    return Device(fields["host"], _target(f"{path}.container", inside), fields.get("access", "rwm"))
+    inside = _target(f"{path}.container", fields.get("container", fields["host"]))
+    if os.path.dirname(inside).split("/")[1] != "dev":
+        raise _wrong(f"{path}.container", inside, "a path below /dev")
+    return Device(fields["host"], inside, fields.get("access", "rwm"))
 
 
 def _access(path: str, value: Any) -> str:
