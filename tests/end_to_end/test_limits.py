@@ -77,12 +77,15 @@ def test_a_busy_loop_gets_no_more_cpu_than_allowed(engine: PrivateEngine) -> Non
 
 @needs_python
 def test_the_cpu_limit_changes_while_it_runs_and_goes(engine: PrivateEngine, room: str) -> None:
-    update(engine, room, "--cpu-limit", "0.1")
-    assert measure_in(engine, room, probes.CPU) < 0.14
-    update(engine, room, "--cpu-limit", "0.25")
-    assert 0.14 < measure_in(engine, room, probes.CPU) < 0.31
+    update(engine, room, "--cpu-limit", "0.05")
+    assert measure_in(engine, room, probes.CPU) < 0.08
+    update(engine, room, "--cpu-limit", "15%")
+    assert 0.08 < measure_in(engine, room, probes.CPU) < 0.19
     update(engine, room, "--cpu-limit", "0")
-    assert measure_in(engine, room, probes.CPU) > 0.31
+    before = engine.inspect(room)["State"]["Limits"]["ThrottledPeriods"]
+    assert measure_in(engine, room, probes.CPU) > 0.1
+    # How much it gets is the busy host's to say; that nothing stops it, the kernel's.
+    assert engine.inspect(room)["State"]["Limits"]["ThrottledPeriods"] == before > 10
 
 
 @needs_python
@@ -389,7 +392,10 @@ def test_a_device_is_there_with_its_access_and_no_other(engine: PrivateEngine) -
 
 
 def test_what_is_no_device_is_refused(engine: PrivateEngine) -> None:
-    assert "no device" in engine.run("run", "--rm", "--device", "/etc/passwd", IMAGE, status=125).stderr
+    inside = engine.run("run", "--rm", "--device", "/etc/passwd", IMAGE, status=125).stderr
+    assert "a path below /dev" in inside
+    words = ("run", "--rm", "--device", "/etc/passwd:/dev/x", IMAGE)
+    assert "no device" in engine.run(*words, status=125).stderr
     assert "/dev/none" in engine.run("run", "--rm", "--device", "/dev/none", IMAGE, status=125).stderr
 
 

@@ -142,6 +142,7 @@ class Containers:
     def check(self, config: ContainerConfig, caller: Caller) -> None:
         """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
         check_request(config, caller)
+        limit_changes.together(config.resources, self._parts.settings().default_resources)
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
         if config.template:
