@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multios.cgroups import Cgroups, devices, limits
+from multios.cgroups import Cgroups, devices, disk_limits, limits, usage
 from multios.cgroups.hierarchy import Hierarchy, read
 from multios.errors import InvalidInput, MultiosError, NotFound, Unsupported
-from multios.model.container import Resources
+from multios.model.container import Counters, Resources
 
 MIB = 1 << 20
 
@@ -47,7 +47,7 @@ def run_inside(cgroups: Cgroups, code: str) -> subprocess.CompletedProcess[str]:
 
 def needs_v1(cgroups: Cgroups, *controllers: str) -> None:
     if missing := set(controllers) - set(cgroups.hierarchy.v1):
-        pytest.skip(f"needs v1 {missing}")
+        pytest.skip(f"this host has no cgroup v1 controllers {missing}")
 
 
 @pytest.mark.needs_root
@@ -98,7 +98,7 @@ def test_io_is_limited_on_the_disk_of_the_data_root(cgroups: Cgroups) -> None:
     try:
         device = limits.block_device(cgroups.data_root)
     except Unsupported:
-        pytest.skip("the temporary directory lies on no disk")
+        pytest.skip("this host has its temporary directory on no disk")
     cgroups.limit("one", Resources(io_limit=100))
     assert value(cgroups, "blkio", "blkio.throttle.read_iops_device") == f"{device} 100"
     assert value(cgroups, "blkio", "blkio.throttle.write_iops_device") == f"{device} 100"
@@ -143,9 +143,9 @@ def test_a_limit_without_its_controller_is_refused_by_name(resources: Resources,
 @pytest.mark.needs_root
 def test_more_memory_than_allowed_is_an_oom_kill(cgroups: Cgroups) -> None:
     cgroups.limit("one", Resources(memory_limit=32 * MIB, memory_swap=32 * MIB))
-    assert not cgroups.oom_killed("one")
+    assert not (cgroups.counters("one").oom_kills or 0)
     assert run_inside(cgroups, "x=bytearray(200<<20)").returncode == -9
-    assert cgroups.oom_killed("one")
+    assert cgroups.counters("one").oom_kills or 0
 
 
 @pytest.mark.needs_root
@@ -189,7 +189,7 @@ def test_device_rules_allow_just_what_they_say(cgroups: Cgroups) -> None:
 @pytest.mark.needs_root
 def test_device_rules_as_a_program_say_the_same(cgroups: Cgroups) -> None:
     if not cgroups.hierarchy.unified:
-        pytest.skip("needs cgroup2")
+        pytest.skip("this host mounts no cgroup2")
     only_v2 = Hierarchy({}, cgroups.hierarchy.unified, cgroups.hierarchy.parent)
     devices.apply(only_v2, "one", RULES)
     assert run_inside(cgroups, TRIES).stdout.split() == ["y", "y", "n", "n"]
@@ -294,3 +294,174 @@ def test_v2_without_swap_accounting_refuses_only_what_was_asked(second: Hierarch
     limits.apply(second, "one", Resources(memory_limit=64 * MIB), "/")
     with pytest.raises(Unsupported, match="memory_swap"):
         limits.apply(second, "one", Resources(memory_swap=64 * MIB), "/")
+
+
+# --- huge pages, disks, taking away, putting back: on made-up trees of both versions ---
+
+
+@pytest.fixture
+def first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hierarchy:
+    """A made-up v1 group ``multios/one``, all controllers in one directory."""
+    group = tmp_path / "multios/one"
+    group.mkdir(parents=True)
+    (tmp_path / "multios/cpuset.cpus").write_text("0-7")
+    for name, text in V1_FILES.items():
+        (group / name).write_text(text)
+    monkeypatch.setattr(disk_limits, "block_device", lambda *places: "8:0")
+    controllers = ("cpu", "cpuset", "memory", "pids", "blkio", "hugetlb")
+    return Hierarchy(dict.fromkeys(controllers, str(tmp_path)), "", "multios")
+
+
+UNLIMITED = str((1 << 63) - 4096)
+V1_FILES = {
+    "memory.limit_in_bytes": UNLIMITED,
+    "memory.memsw.limit_in_bytes": UNLIMITED,
+    "cpu.cfs_quota_us": "-1",
+    "cpu.cfs_period_us": "100000",
+    "cpu.shares": "1024",
+    "cpuset.cpus": "0-7",
+    "pids.max": "max",
+    "hugetlb.2MB.limit_in_bytes": UNLIMITED,
+    "hugetlb.2MB.rsvd.limit_in_bytes": UNLIMITED,
+    **{f"blkio.throttle.{way}_{kind}_device": "" for way in ("read", "write") for kind in ("iops", "bps")},
+}
+ALL = Resources(0.5, 512, "0-1", 64 * MIB, 96 * MIB, 20, None, 100, 5 * MIB, {"2MB": 8 * MIB})
+NONE = Resources(-1, -1, "", -1, -1, -1, None, -1, -1, {"2MB": -1})
+
+
+def files_of(hierarchy: Hierarchy, tmp_path: Path) -> dict[str, str]:
+    return {file.name: file.read_text().strip() for file in sorted((tmp_path / "multios/one").iterdir())}
+
+
+def test_v1_limits_use_v1_words(first: Hierarchy, tmp_path: Path) -> None:
+    limits.apply(first, "one", ALL, "/")
+    found = files_of(first, tmp_path)
+    assert found["hugetlb.2MB.limit_in_bytes"] == found["hugetlb.2MB.rsvd.limit_in_bytes"] == str(8 * MIB)
+    assert found["blkio.throttle.write_bps_device"] == f"8:0 {5 * MIB}"
+    assert found["blkio.throttle.read_iops_device"] == "8:0 100"
+    assert found["memory.memsw.limit_in_bytes"] == str(96 * MIB)
+
+
+def test_v1_limits_are_taken_away_in_v1_words(first: Hierarchy, tmp_path: Path) -> None:
+    limits.apply(first, "one", ALL, "/")
+    limits.apply(first, "one", NONE, "/")
+    assert files_of(first, tmp_path) == {
+        "memory.limit_in_bytes": "-1",
+        "memory.memsw.limit_in_bytes": "-1",
+        "cpu.cfs_quota_us": "-1",
+        "cpu.cfs_period_us": "100000",
+        "cpu.shares": "1024",
+        "cpuset.cpus": "0-7",
+        "pids.max": "max",
+        "hugetlb.2MB.limit_in_bytes": "-1",
+        "hugetlb.2MB.rsvd.limit_in_bytes": "-1",
+        **{f"blkio.throttle.{way}_{kind}_device": "8:0 0" for way in ("read", "write") for kind in ("iops", "bps")},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def second_with_all(second: Hierarchy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hierarchy:
+    for path in (tmp_path, tmp_path / "multios"):
+        for name in ("cgroup.controllers", "cgroup.subtree_control"):
+            (path / name).write_text("cpuset cpu io memory pids hugetlb")
+    for name in ("hugetlb.2MB.max", "hugetlb.2MB.rsvd.max"):
+        (tmp_path / "multios/one" / name).write_text("max")
+    monkeypatch.setattr(disk_limits, "block_device", lambda *places: "8:0")
+    return second
+
+
+def test_v2_huge_pages_and_disks_use_v2_words(second_with_all: Hierarchy, tmp_path: Path) -> None:
+    limits.apply(second_with_all, "one", Resources(io_limit=100, hugepages={"2MB": 8 * MIB}), "/")
+    found = files_of(second_with_all, tmp_path)
+    assert found["hugetlb.2MB.max"] == found["hugetlb.2MB.rsvd.max"] == str(8 * MIB)
+    assert found["io.max"] == "8:0 riops=100 wiops=100"
+    limits.apply(second_with_all, "one", Resources(io_bytes_limit=5 * MIB), "/")
+    assert files_of(second_with_all, tmp_path)["io.max"] == f"8:0 rbps={5 * MIB} wbps={5 * MIB}"
+
+
+def test_v2_limits_are_taken_away_in_v2_words(second_with_all: Hierarchy, tmp_path: Path) -> None:
+    limits.apply(second_with_all, "one", ALL, "/")
+    limits.apply(second_with_all, "one", NONE, "/")
+    found = files_of(second_with_all, tmp_path)
+    assert found["io.max"] == "8:0 rbps=max wbps=max"
+    assert found["cpu.max"] == "max 100000" and found["cpu.weight"] == "100"
+    assert {found[name] for name in found if name.endswith(".max") and name[:2] not in ("io", "cp")} == {
+        "max"
+    }
+    assert found["cpuset.cpus"] == ""
+
+
+@pytest.mark.parametrize("version", ["first", "second_with_all"])
+def test_limits_set_before_the_one_that_fails_are_put_back(
+    version: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    hierarchy = request.getfixturevalue(version)
+    limits.apply(hierarchy, "one", ALL, "/")
+    if version == "second_with_all":
+        lines = f"8:0 rbps={5 * MIB} wbps={5 * MIB} riops=100 wiops=100"  # the kernel answers with all four
+        (tmp_path / "multios/one/io.max").write_text(lines)
+    before = files_of(hierarchy, tmp_path)
+    change = Resources(1, 99, "3", 80 * MIB, 99 * MIB, 7, None, 9, MIB, {"2MB": 4 * MIB, "4MB": 4 * MIB})
+    with pytest.raises(Unsupported, match="4MB") as caught:
+        limits.apply(hierarchy, "one", change, "/")
+    assert "2MB" in (caught.value.remedy or "")
+    assert files_of(hierarchy, tmp_path) == before
+
+
+def test_what_nobody_limits_can_be_taken_away_without_its_controller() -> None:
+    limits.apply(Hierarchy({}, ""), "x", NONE, "/")
+
+
+@pytest.mark.parametrize(
+    ("resources", "controller"),
+    [(Resources(io_bytes_limit=MIB), "io"), (Resources(hugepages={"2MB": MIB}), "hugetlb")],
+)
+def test_bytes_and_huge_pages_without_their_controller_are_refused(
+    resources: Resources, controller: str
+) -> None:
+    with pytest.raises(Unsupported, match=f"'{controller}'"):
+        limits.apply(Hierarchy({}, ""), "x", resources, "/")
+
+
+@pytest.mark.parametrize("version", ["first", "second_with_all"])
+def test_swap_is_not_limited_where_memory_is_not(version: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(InvalidInput, match="memory_limit is not"):
+        limits.apply(request.getfixturevalue(version), "one", Resources(memory_swap=64 * MIB), "/")
+
+
+def test_v1_counters_are_read(first: Hierarchy, tmp_path: Path) -> None:
+    group = tmp_path / "multios/one"
+    (group / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 3\n")
+    (group / "memory.failcnt").write_text("17\n")
+    (group / "cpu.stat").write_text("nr_periods 9\nnr_throttled 4\nthrottled_time 5000\n")
+    (group / "pids.events").write_text("max 2\n")
+    assert usage.counters(first, "one") == Counters(None, 3, 17, 4, 5000, 2)
+
+
+def test_v2_counters_are_read(second_with_all: Hierarchy, tmp_path: Path) -> None:
+    group = tmp_path / "multios/one"
+    (group / "memory.events").write_text("low 0\nhigh 0\nmax 17\noom 3\noom_kill 3\n")
+    (group / "cpu.stat").write_text("usage_usec 7\nnr_periods 9\nnr_throttled 4\nthrottled_usec 5\n")
+    (group / "pids.events").write_text("max 2\n")
+    assert usage.counters(second_with_all, "one") == Counters(7000, 3, 17, 4, 5000, 2)
+
+
+def test_counters_of_an_absent_group_are_unknown(first: Hierarchy) -> None:
+    assert usage.counters(first, "other") == Counters()
+
+
+@pytest.mark.needs_root
+def test_the_kernel_counts_throttling_and_refused_processes(cgroups: Cgroups) -> None:
+    if not {"cpu", "pids"} <= cgroups.controllers:
+        pytest.skip("this host gives no cgroup controllers cpu and pids")
+    cgroups.limit("one", Resources(cpu_limit=0.1, pids_limit=3))
+    forks = (
+        "import os, time\nfor _ in range(5):\n try:\n  if not os.fork(): time.sleep(0.5); os._exit(0)\n"
+        " except BlockingIOError: pass\n"
+    )
+    spin = "import time\nend = time.monotonic() + 0.5\nwhile time.monotonic() < end: pass\n"
+    assert run_inside(cgroups, spin).returncode == 0
+    run_inside(cgroups, forks)
+    counted = cgroups.counters("one")
+    assert (counted.throttled_periods or 0) >= 2 and (counted.throttled_nanoseconds or 0) > 100_000_000
+    assert (counted.pids_refused or 0) >= 3

@@ -187,6 +187,8 @@ def test_stats_top_doctor_features_info_version_and_events_print(daemon: Any, cl
     )
     shown = cli("stats", "--no-stream").stdout
     assert "a 12.35% 5 MiB / 1 GiB 0.49% 1.5 kB / 0 B -- / 10 B 3" in " ".join(shown.split())
+    assert cli("top", "a", "-o", "pid,user", "--format", "args").stdout == cli("top", "a").stdout
+    assert daemon.asked[-2][1] == {"ref": "a", "columns": ["pid", "user", "args"]}
     assert cli("top", "a").stdout == "PID   CMD\n1     sh\n22    cat\n"
     done = cli("doctor")
     assert (done.returncode, done.stdout.splitlines()[0]) == (1, "fail  cgroups: none")

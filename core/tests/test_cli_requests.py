@@ -106,6 +106,17 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
         entrypoint=["python3", "-u"],
     ),
     created(
+        "create --pids-limit 0 --io-bps 5MiB --hugepages 2M=64M --hugepages 1G=1G --device /dev/fuse "
+        "--device /dev/kvm:rw --device /dev/loop0:/dev/disk:r x",
+        image="x",
+        resources={"pids_limit": 0, "io_bytes_limit": "5MiB", "hugepages": {"2M": "64M", "1G": "1G"}},
+        devices=[
+            {"host": "/dev/fuse", "container": "/dev/fuse", "access": "rwm"},
+            {"host": "/dev/kvm", "container": "/dev/kvm", "access": "rw"},
+            {"host": "/dev/loop0", "container": "/dev/disk", "access": "r"},
+        ],
+    ),
+    created(
         "create --restart on-failure:3 --stop-signal INT --stop-timeout 3 --ulimit nofile=1024:2048 --ulimit core=0 x",
         image="x",
         restart_policy="on-failure:3",
@@ -193,6 +204,8 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
     ("update my-python --memory-limit 512M", "containers.update", {**REF, "resources": {"memory_limit": "512M"}}),
     ("update my-python --io-limit 1000", "containers.update", {**REF, "resources": {"io_limit": 1000}}),
     ("update container-name --memory-limit 2G", "containers.update", {"ref": "container-name", "resources": {"memory_limit": "2G"}}),
+    ("update my-python --io-bps 10M --memory-limit 0 --pids-limit -1 --cpuset all --hugepages 2M=0 --cpu-limit 0", "containers.update",
+     {**REF, "resources": {"io_bytes_limit": "10M", "memory_limit": "0", "pids_limit": -1, "cpuset": "all", "hugepages": {"2M": "0"}, "cpu_limit": 0.0}}),
     ("update --restart always my-python", "containers.update", {**REF, "resources": {}, "restart_policy": "always"}),
     # --- images, templates, networks, volumes ---
     ("image pull ubuntu:20.04", "images.pull", {"ref": "ubuntu:20.04"}),
@@ -238,6 +251,7 @@ RECORDS: list[tuple[str, str, dict[str, Any]]] = [
     ("features --format json", "system.features", {}),
     ("stats", "containers.stats", {"refs": [], "stream": True}),
     ("stats my-python", "containers.stats", {"refs": ["my-python"], "stream": True}),
+    ("stats --all", "containers.stats", {"refs": [], "stream": True, "all": True}),
     ("stats --no-stream my-python", "containers.stats", {"refs": ["my-python"], "stream": False}),
     (
         "events --since 100 --no-stream --filter type=container",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
 from multios.model.container import RestartPolicy, Volume
-from multios.model.container_document import check_name, parse, signal_name
+from multios.model.container_document import check_name, page_name, parse, parse_resources, signal_name
 from multios.model.network import PortMapping
 
 REQUESTED = {
@@ -58,6 +58,15 @@ def test_the_documented_configuration_is_read_whole() -> None:
     [
         ({"resources": {"memory_limit": "lots"}}, "resources.memory_limit"),
         ({"resources": {"memory_limit": 1}}, "resources.memory_limit"),
+        ({"resources": {"memory_limit": -2}}, "resources.memory_limit"),
+        ({"resources": {"pids_limit": False}}, "resources.pids_limit"),
+        ({"resources": {"io_bytes_limit": 100}}, "resources.io_bytes_limit"),
+        ({"resources": {"hugepages": "2M"}}, "resources.hugepages"),
+        ({"resources": {"hugepages": {"two": "8M"}}}, "resources.hugepages: page size"),
+        ({"resources": {"hugepages": {"2M": "3M"}}}, "whole pages"),
+        ({"devices": [{"container": "/dev/x"}]}, "devices[0].host"),
+        ({"devices": [{"host": "/dev/x", "access": "rx"}]}, "devices[0].access"),
+        ({"devices": [{"host": "/dev/x", "container": "/proc/x"}]}, "devices[0].container"),
         ({"resources": {"cpu_limit": True}}, "resources.cpu_limit"),
         ({"resources": {"memori_limit": "1G"}}, "resources.memori_limit"),
         ({"networking": {"ports": [{"container": 0}]}}, "networking.ports[0].container"),
@@ -143,3 +152,36 @@ def test_any_document_is_read_or_refused_with_a_cause(document: dict[str, Any]) 
 @pytest.mark.parametrize("text", ["TERM", "term", "SIGTERM", "15"])
 def test_a_signal_has_one_name(text: str) -> None:
     assert signal_name(text) == "SIGTERM"
+
+
+UNLIMITED = [0, -1, "0", "-1"]
+LIMITS = [
+    "cpu_limit",
+    "cpu_shares",
+    "memory_limit",
+    "memory_swap",
+    "pids_limit",
+    "io_limit",
+    "io_bytes_limit",
+]
+
+
+@pytest.mark.parametrize("value", UNLIMITED)
+@pytest.mark.parametrize("field", LIMITS)
+def test_nought_and_minus_one_take_a_limit_away(field: str, value: Any) -> None:
+    assert getattr(parse_resources({field: value}), field) == -1
+
+
+def test_all_processors_and_pages_without_a_limit_can_be_asked_for() -> None:
+    assert parse_resources({"cpuset": "all"}).cpuset == parse_resources({"cpuset": ""}).cpuset == ""
+    assert parse_resources({"hugepages": {"2M": 0, "1G": "1GiB"}}).hugepages == {"2MB": -1, "1GB": 1 << 30}
+
+
+@pytest.mark.parametrize("text", ["64M", "64m", "64MB", "64mb", "64MiB", "65536K", "64 MiB", "0.0625G"])
+def test_sizes_are_read_as_people_write_them(text: str) -> None:
+    assert parse_resources({"memory_limit": text, "io_bytes_limit": text}).memory_limit == 64 << 20
+
+
+@pytest.mark.parametrize(("size", "name"), [(64 << 10, "64KB"), (2 << 20, "2MB"), (16 << 30, "16GB")])
+def test_page_sizes_have_the_kernels_names(size: int, name: str) -> None:
+    assert page_name(size) == name

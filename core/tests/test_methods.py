@@ -145,6 +145,7 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"networking": {"network": "host"}},
     {"networking": {"ports": [{"container": 80, "host": 80}]}},
     {"volumes": [{"host": "/etc", "container": "/mnt"}]},
+    {"devices": [{"host": "/dev/null"}]},
     {"drivers": {"security": "noop"}},
     {"drivers": {"isolation": "noop"}},
     {"driver_options": {"storage": {"fail": "x"}}},

@@ -19,7 +19,14 @@ WITHOUT = {
     "mount_setattr": ["mount_setattr"],
     "all of these": [
         *("clone3", "openat2", "setns-pidfd", "mount_setattr", "pidfd_getfd", "close_range", "faccessat2"),
-        *("landlock_create_ruleset", "quotactl_fd", "statx", "process_madvise", "epoll_pwait2", "futex_waitv"),
+        *(
+            "landlock_create_ruleset",
+            "quotactl_fd",
+            "statx",
+            "process_madvise",
+            "epoll_pwait2",
+            "futex_waitv",
+        ),
     ],
 }
 

@@ -199,6 +199,7 @@ class _ResourceTable:
     pids_limit: int = 2048
     disk_limit: int | None = field(default=None, metadata={"parse": parse_size})
     io_limit: int | None = None
+    io_bytes_limit: int | None = field(default=None, metadata={"parse": parse_size})
 
     def __post_init__(self) -> None:
         if not 0 <= self.pids_limit <= 2**22:

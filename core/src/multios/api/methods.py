@@ -23,7 +23,7 @@ from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import disk_limits, execution, files, inspection
+from multios.engine import disk_limits, execution, files, inspection, top
 from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
@@ -302,7 +302,8 @@ class ContainerMethods:
 
     def top(self, call: Call) -> Any:
         container = self._containers.running(self._find(call))
-        return execution.top(self._containers.capable(container, Capability.EXEC), container)
+        isolation = self._containers.capable(container, Capability.EXEC)
+        return top.top(isolation, container, call.words("columns"))
 
     def logs(self, call: Call) -> Any:
         container = self._find(call)
@@ -352,9 +353,15 @@ class ContainerMethods:
             for row in self._engine.volumes.rows(call.caller)
             if row["owner"] == container.owner
         }
-        disk = disk_limits.shown(self._engine.drivers.storage(container), container)
+        is_running = container.status in (Status.RUNNING, Status.PAUSED)
         return inspection.inspect(
-            container, image.config if image else None, self._containers, self._engine.networks, mounts, disk
+            container,
+            image.config if image else None,
+            self._containers,
+            self._engine.networks,
+            mounts,
+            self._engine.watch.counters(container) if is_running else container.counters,
+            disk_limits.shown(self._engine.drivers.storage(container), container),
         )
 
     def validate(self, call: Call) -> Any:
@@ -364,23 +371,28 @@ class ContainerMethods:
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}
-        meter = inspection.Meter()
+        meter = inspection.Meter(self._engine.watch.earlier)
+        wants_all = call.flag("all")
         while True:
             chosen = [item for item in self._registry.visible(call.caller) if not named or item.id in named]
-            call.item([row for container in chosen if (row := self._reading(meter, container))])
+            rows = [self._reading(meter, container, wants_all) for container in chosen]
+            shown = [row for row in rows if row is not None]
+            call.item(sorted(shown, key=lambda row: -(row["cpu_percent"] or 0.0)))
             if not call.flag("stream") or (named and not chosen):
                 return {}
             time.sleep(STATS_SECONDS)
 
-    def _reading(self, meter: inspection.Meter, container: Container) -> dict[str, Any] | None:
+    def _reading(
+        self, meter: inspection.Meter, container: Container, wants_all: bool
+    ) -> dict[str, Any] | None:
         if container.status not in (Status.RUNNING, Status.PAUSED):
-            return None
+            return meter.idle_row(container) if wants_all else None
         isolation = self._engine.drivers.isolation(container)
         try:
             stats = isolation.stats(container.id) if Capability.STATS in isolation.capabilities else Stats()
         except MultiosError:
             if isolation.state(container.id).status == "stopped":
-                return None  # it has ended meanwhile
+                return meter.idle_row(container) if wants_all else None  # it has ended meanwhile
             raise
         return meter.row(container, stats)
 

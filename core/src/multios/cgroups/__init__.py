@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-    from multios.model.container import Resources, Stats
+    from multios.model.container import Counters, Resources, Stats
 
 
 class Cgroups:
@@ -65,11 +65,11 @@ class Cgroups:
 
         return usage.stats(self.hierarchy, name)
 
-    def oom_killed(self, name: str) -> bool:
-        """Whether the OOM killer took a process of the group."""
+    def counters(self, name: str) -> Counters:
+        """What has been counted since the group was made; all ``None`` when it is gone."""
         from multios.cgroups import usage
 
-        return usage.oom_killed(self.hierarchy, name)
+        return usage.counters(self.hierarchy, name)
 
     def freeze(self, name: str) -> None:
         """Stop all processes; returns when they stand still."""

@@ -11,8 +11,8 @@ import os
 import time
 
 PARENT = "multios"
-V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids")
-V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids")
+V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "hugetlb")
+V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
 REMOVE_SECONDS = 2.0
 _SIGKILL = 9
 

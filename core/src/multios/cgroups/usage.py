@@ -1,9 +1,9 @@
-"""What a group uses: one reading, and whether the kernel killed something in it for want of memory."""
+"""What a group uses: one reading, and what the kernel counts of limits that were met."""
 
 from __future__ import annotations
 
 from multios.cgroups.hierarchy import Hierarchy, read
-from multios.model.container import Stats
+from multios.model.container import Counters, Stats
 
 _UNLIMITED_FROM = 1 << 62
 
@@ -24,13 +24,36 @@ def stats(hierarchy: Hierarchy, name: str) -> Stats:
     )
 
 
-def oom_killed(hierarchy: Hierarchy, name: str) -> bool:
-    """Whether the kernel's OOM killer ever took a process of the group; ask before the group is removed."""
+def counters(hierarchy: Hierarchy, name: str) -> Counters:
+    """What has been counted since the group was made; ask before it is removed. Few files: it is read often."""
+    kills, hits = _memory_events(hierarchy, name)
+    nanoseconds = _cpu(hierarchy, name)
+    cpu, pids = hierarchy.path("cpu", name), hierarchy.path("pids", name)
+    throttled = _table(f"{cpu}/cpu.stat") if cpu else {}
+    time = throttled.get("throttled_time")
+    microseconds = throttled.get("throttled_usec")
+    if time is None and microseconds is not None:
+        time = microseconds * 1000
+    return Counters(
+        cpu_nanoseconds=nanoseconds,
+        oom_kills=kills,
+        memory_limit_hits=hits,
+        throttled_periods=throttled.get("nr_throttled"),
+        throttled_nanoseconds=time,
+        pids_refused=_table(f"{pids}/pids.events").get("max") if pids else None,
+    )
+
+
+def _memory_events(hierarchy: Hierarchy, name: str) -> tuple[int | None, int | None]:
+    """Processes that the OOM killer took, and how often the limit was met."""
     directory = hierarchy.path("memory", name)
     if not directory:
-        return False
-    events = "memory.oom_control" if "memory" in hierarchy.v1 else "memory.events"
-    return _table(f"{directory}/{events}").get("oom_kill", 0) > 0
+        return None, None
+    if "memory" in hierarchy.v1:
+        kills = _table(f"{directory}/memory.oom_control").get("oom_kill")
+        return kills, _number(f"{directory}/memory.failcnt")
+    events = _table(f"{directory}/memory.events")
+    return events.get("oom_kill"), events.get("max")
 
 
 def _cpu(hierarchy: Hierarchy, name: str) -> int | None:

@@ -34,7 +34,7 @@ def document(values: dict[str, Any]) -> dict[str, Any]:
     """The document of a ``create`` or ``run``. Raises ``InvalidInput``."""
     result: dict[str, Any] = read_json(values["config"]) if values["config"] else {}
     for key, value in values.items():
-        given = value not in (None, False, [], {})
+        given = value is not None and value is not False and value not in ([], {})  # 0 takes a limit away
         if given and key in _WHOLE_FIELDS:
             _set(result, [key], value)
         elif given and "." in key:
@@ -96,6 +96,8 @@ def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
         _set(result, ["networking", "extra_hosts"], {name: address})
     for text in values["volumes"]:
         _set(result, ["volumes"], [volume(text)])
+    for text in values["devices"]:
+        _set(result, ["devices"], [_device(text)])
     for text in values["tmpfs"]:
         _set(result, ["tmpfs"], [_tmpfs(text)])
     for text in values["ulimit"]:
@@ -230,6 +232,17 @@ def volume(text: str) -> dict[str, str]:
         ("host" if is_path else "volume"): os.path.abspath(os.path.expanduser(source)) if is_path else source,
         **result,
     }
+
+
+def _device(text: str) -> dict[str, str]:
+    """``HOST[:CONTAINER][:ACCESS]``; a second part without a slash is the access."""
+    host, *rest = text.split(":")
+    inside = rest.pop(0) if rest and "/" in rest[0] else host
+    access = rest.pop(0) if rest else "rwm"
+    _refuse_unless(
+        bool(host and access) and not rest, "--device", text, "HOST[:CONTAINER][:rwm], such as /dev/fuse"
+    )
+    return {"host": os.path.abspath(host), "container": inside, "access": access}
 
 
 def _tmpfs(text: str) -> dict[str, str]:

@@ -20,7 +20,15 @@ RESOURCES = (
     Option(
         "--disk-limit", "resources.disk_limit", TEXT, "Disk space of the root file system, as 10G", "SIZE"
     ),
-    Option("--io-limit", "resources.io_limit", INTEGER, "Disk operations a second", "N"),
+    Option("--io-limit", "resources.io_limit", INTEGER, "Disk operations a second, each way", "N"),
+    Option("--io-bps", "resources.io_bytes_limit", TEXT, "Bytes to and from disk a second, each way", "SIZE"),
+    Option(
+        "--hugepages",
+        "resources.hugepages",
+        PAIRS,
+        "Memory in huge pages of a size, as 2M=64M; can be repeated",
+        "PAGE=SIZE",
+    ),
 )
 
 RESTART = Option(
@@ -57,6 +65,14 @@ CONTAINER = (
     *PROCESS,
     Option("--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
     Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro]"),
+    Option(
+        "--device",
+        "devices",
+        LIST,
+        "A device of the host's (administrators only)",
+        "HOST[:CONTAINER][:rwm]",
+        completes="files",
+    ),
     Option("--tmpfs", "tmpfs", LIST, "Mount a file system in memory", "CONTAINER[:size=SIZE]"),
     Option(
         "--network --net",

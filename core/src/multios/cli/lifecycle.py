@@ -76,7 +76,7 @@ def _update(values: Values, context: Context) -> int:
     resources = {
         key.removeprefix("resources."): value
         for key, value in values.items()
-        if key.startswith("resources.") and value is not None
+        if key.startswith("resources.") and value not in (None, {})
     }
     params: dict[str, Any] = {"ref": values["ref"], "resources": resources}
     if values["restart_policy"] is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from multios.cli.filters import FILTER, filters
-from multios.cli.grammar import FLAG, INTEGER, Argument, Command, Option
+from multios.cli.grammar import FLAG, INTEGER, LIST, Argument, Command, Option
 from multios.cli.output import FORMAT, print_records, print_rows
 from multios.cli.tables import ago, clip, table
 
@@ -73,7 +73,10 @@ def _inspect(values: Values, context: Context) -> int:
 
 
 def _top(values: Values, context: Context) -> int:
-    answer = context.call("containers.top", {"ref": values["ref"]})
+    columns = [word for text in values["columns"] for word in text.replace(",", " ").split()]
+    answer = context.call(
+        "containers.top", {"ref": values["ref"], **({"columns": columns} if columns else {})}
+    )
     rows = [[str(cell) for cell in process] for process in answer["processes"]]
     sys.stdout.write(table([str(title) for title in answer["titles"]], rows))
     return 0
@@ -101,5 +104,19 @@ COMMANDS = {
         "",
         ("inspect my-python", "inspect --format '{{.State.Status}}' my-python"),
     ),
-    "top": Command(_top, (), (Argument("ref", "CONTAINER", completes="containers"),), "", ("top my-python",)),
+    "top": Command(
+        _top,
+        (
+            Option(
+                "-o --format",
+                "columns",
+                LIST,
+                "Only these columns: user, pid, ppid, pcpu, etime, time, stat, comm, args or hpid",
+                "COLUMN,…",
+            ),
+        ),
+        (Argument("ref", "CONTAINER", completes="containers"),),
+        "Ids and names are those inside; hpid is the id on the host.",
+        ("top my-python", "top my-python -o pid,user,args"),
+    ),
 }

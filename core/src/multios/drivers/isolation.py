@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from multios.drivers.base import Driver
-from multios.model.container import ProcessSpec, Resources, Stats
+from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.model.mount import IdMap, Mount
 
 
@@ -73,6 +73,8 @@ class ProcessState:
     finished: float = 0.0
     oom_killed: bool = False
     """Whether the kernel killed one of its processes for want of memory; told until :meth:`IsolationDriver.delete`."""
+    counters: Counters | None = None
+    """As they were at its end; told until :meth:`IsolationDriver.delete`, by drivers that can."""
 
 
 class IsolationDriver(Driver):
@@ -116,12 +118,16 @@ class IsolationDriver(Driver):
         raise NotImplementedError
 
     def update(self, container_id: str, resources: Resources) -> None:
-        """Change limits while it runs; ``None`` fields stay as they are (capability UPDATE)."""
+        """Change limits while it runs, all or none; ``None`` fields stay, −1 is no limit (capability UPDATE)."""
         raise NotImplementedError
 
     def stats(self, container_id: str) -> Stats:
         """One reading (capability STATS)."""
         raise NotImplementedError
+
+    def counters(self, container_id: str) -> Counters:
+        """What only grows while it runs; read every few seconds for every container, so it should be cheap."""
+        return Counters(cpu_nanoseconds=self.stats(container_id).cpu_nanoseconds)
 
     def processes(self, container_id: str) -> tuple[int, ...]:
         """Host pids of every process of the container, for ``top``."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multios.drivers.isolation import Bundle, Stdio
-from multios.engine import runtime_spec, users
+from multios.engine import devices, runtime_spec, users
 from multios.engine.caller import Caller
 from multios.engine.host_paths import id_mappings, open_source
 from multios.engine.volumes import Volumes
@@ -31,6 +31,7 @@ def draft(
     account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
     engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
     spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
+    devices.add(spec, container.config.devices)
     if not spec["process"]["args"]:
         raise InvalidInput(
             f"container {container.name!r} has no command, and its image has none", "name one at create"

@@ -52,6 +52,7 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
         (security.user_namespace == "host", "the host's user namespace"),
         (networking.networks == ("host",), "the host's network"),
         (bool(security.capabilities), "added capabilities"),
+        (bool(config.devices), "a device of the host's"),
         (not security.no_new_privileges, "running without no_new_privileges"),
         (security.seccomp_profile not in ("", "default"), "another seccomp profile"),
         (security.apparmor_profile not in ("", "default"), "another AppArmor profile"),

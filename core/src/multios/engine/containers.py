@@ -13,13 +13,13 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle, disk_limits
+from multios.engine import bundle, disk_limits, limit_changes
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.drivers import Drivers
@@ -36,7 +36,7 @@ from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
-from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
+from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status, merged
 from multios.model.image import Image, ImageConfig
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
@@ -101,7 +101,7 @@ class Containers:
 
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
-        resources = _merged(config.resources, self._parts.settings().default_resources)
+        resources = limit_changes.together(config.resources, self._parts.settings().default_resources)
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
@@ -152,7 +152,7 @@ class Containers:
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
-        wanted = _merged(config.resources, self._parts.settings().default_resources)
+        wanted = limit_changes.together(config.resources, self._parts.settings().default_resources)
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
@@ -169,7 +169,7 @@ class Containers:
             config.security,
             capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
         )
-        resources = _merged(config.resources, plan.resources)
+        resources = merged(config.resources, plan.resources)
         config = replace(config, resources=resources, security=security, image=image.references[0])
         if not config.command and config.entrypoint is None:
             # A template's container is a machine: its shell has a terminal, so it stays up to be worked in,
@@ -326,6 +326,7 @@ class Containers:
                 error="",
                 stopped_by_user=False,
                 oom_killed=False,
+                counters=None,
             ),
             lambda: self._registry.change(container),
         )
@@ -432,19 +433,23 @@ class Containers:
         return self._registry.change(container, status=Status.RUNNING)
 
     def update(self, container: Container, resources: Resources, policy: RestartPolicy | None) -> None:
-        """Change limits, on a running container at once, and the restart policy."""
-        with self._registry.lock(container.id):
+        """Change limits, on a running container at once, and the restart policy; all or nothing."""
+        with self._registry.lock(container.id), Steps() as steps:
             container = self._registry.current(container.id)
-            config = replace(container.config, resources=_merged(resources, container.config.resources))
+            before = container.config.resources
+            config = replace(container.config, resources=limit_changes.together(resources, before))
             if policy is not None:
                 config = replace(config, restart_policy=policy)
             runs = container.status in RUNNING
-            changed = replace(container, config=config)
-            with self._parts.quotas.claimed(changed, running=runs), Steps() as steps:
+            with self._parts.quotas.claimed(replace(container, config=config), running=runs):
                 disk_limits.change(self._parts.drivers.storage(container), container, resources, steps)
-                if runs:
-                    self.capable(container, Capability.UPDATE).update(container.id, resources)
-                self._registry.change(container, config=config)
+                asked = replace(resources, disk_limit=None)
+                if runs and asked != Resources():
+                    isolation = self.capable(container, Capability.UPDATE)
+                    back = limit_changes.inverse(asked, before)
+                    steps.do("change limits", lambda: isolation.update(container.id, asked))
+                    steps.later("change limits", lambda: isolation.update(container.id, back))
+                steps.do("record", lambda: self._registry.change(container, config=config))
         self._event("update", container)
 
     def rename(self, container: Container, name: str) -> None:
@@ -522,15 +527,6 @@ def unenforced(config: ContainerConfig) -> list[str]:
     if config.security.apparmor_profile not in ("", "none", "unconfined"):
         said.append("security.apparmor_profile is recorded but not enforced: no security driver applies it")
     return said
-
-
-def _merged(over: Resources, under: Resources) -> Resources:
-    """``over``'s limits, and ``under``'s where it has none."""
-    chosen = {
-        item.name: getattr(under, item.name) if getattr(over, item.name) is None else getattr(over, item.name)
-        for item in fields(Resources)
-    }
-    return Resources(**chosen)
 
 
 def _close(*descriptors: int) -> None:

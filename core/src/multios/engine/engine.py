@@ -31,6 +31,7 @@ from multios.engine.registry import Registry
 from multios.engine.sandbox import ContainerSandbox
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
+from multios.engine.watch import Watch
 from multios.errors import MultiosError, PluginError, Refused
 from multios.layers.unpack import Bounds
 from multios.model.container import Container, Status
@@ -98,7 +99,8 @@ class Engine:
         self.templates = Templates(self.catalog, self.images, self.builds)
         parts = self._parts(data)
         self.containers = Containers(parts)
-        self.exits = Exits(parts, self.containers, self.supervisor)
+        self.watch = Watch(self.registry, self.drivers, self.events)
+        self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
         sandbox.connect(self.containers, self.registry, self.drivers)
 
     def _parts(self, data: Path) -> Parts:
@@ -141,6 +143,7 @@ class Engine:
         self.containers.attachments.tell_names()
         self.exits.listen()
         self.exits.start_again()
+        self.watch.begin()
 
     def _warm(self) -> None:
         """Make what the first start needs, so that it is as fast as the second."""
@@ -177,6 +180,7 @@ class Engine:
     def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
         self.events.close()
+        self.watch.close()
         self.exits.close()
         self.supervisor.close()
         self.names.close()

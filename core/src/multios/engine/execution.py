@@ -1,25 +1,20 @@
-"""Further processes in a running container: exec and top."""
+"""Further processes in a running container: exec."""
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from multios.drivers.base import Capability
-from multios.drivers.isolation import IsolationDriver, Launched, Stdio
+from multios.drivers.isolation import Launched, Stdio
 from multios.engine import runtime_spec, users
 from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.errors import Conflict, InvalidInput
 from multios.model.container import Container, ProcessSpec, Security, Status
-
-TITLES = ("USER", "PID", "PPID", "ELAPSED", "TIME", "COMMAND")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,47 +85,3 @@ def _process(
     process["env"] = [f"{name}={value}" for name, value in environment.items()]
     process["cwd"] = request.working_directory or base["cwd"]
     return process
-
-
-def top(isolation: IsolationDriver, container: Container) -> dict[str, Any]:
-    """Every process of a container, as the host sees it; ids are the container's own."""
-    rows = [row for pid in isolation.processes(container.id) if (row := _process_row(pid, container))]
-    return {"titles": list(TITLES), "processes": rows}
-
-
-def _process_row(pid: int, container: Container) -> list[str] | None:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        status = dict(
-            line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line
-        )
-        command = (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-        )
-        uptime = float(Path("/proc/uptime").read_text().split()[0])
-    except OSError:
-        return None  # it has ended meanwhile
-    name = stat[stat.index("(") + 1 : stat.rindex(")")]
-    words = stat[stat.rindex(")") + 2 :].split()
-    ticks = os.sysconf("SC_CLK_TCK")
-    elapsed = uptime - int(words[19]) / ticks
-    cpu = (int(words[11]) + int(words[12])) / ticks
-    uid = int(status["Uid"].split()[0])
-    inside = status.get("NSpid", str(pid)).split()[-1]
-    return [_user(uid, container), inside, words[1], _clock(elapsed), _clock(cpu), command or f"[{name}]"]
-
-
-def _user(uid: int, container: Container) -> str:
-    if container.id_map is not None and 0 <= uid - container.id_map.start < container.id_map.size:
-        uid -= container.id_map.start
-    if uid == 0:
-        return "root"
-    try:
-        return str(uid) if container.id_map is not None else pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -17,6 +17,7 @@ from multios.drivers.isolation import ProcessState
 from multios.engine.containers import Containers, Parts
 from multios.engine.registry import ALIVE_CHECK_SECONDS, RUNNING
 from multios.engine.sandbox import LABEL
+from multios.engine.watch import Watch
 from multios.errors import Conflict, MultiosError
 from multios.model.container import Container, Status
 from multios.supervisor.client import Supervisor
@@ -34,8 +35,9 @@ SETTLED_SECONDS = 10.0
 class Exits:
     """Listens to the supervisor. Work on one container is serialised by its lock."""
 
-    def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor) -> None:
+    def __init__(self, parts: Parts, containers: Containers, supervisor: Supervisor, watch: Watch) -> None:
         self._parts, self._containers, self._supervisor = parts, containers, supervisor
+        self._watch = watch
         self._registry = parts.registry
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exit")
         self._condition = threading.Condition()
@@ -103,6 +105,7 @@ class Exits:
                 exit_code=exit_code,
                 finished=finished,
                 oom_killed=state.oom_killed,
+                counters=state.counters,
                 error="" if exit_code is not None else "how it ended is not known: its parent died before it",
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),
@@ -112,6 +115,7 @@ class Exits:
             ended = self._registry.change(ended, ports=())  # only now may others have them
             if ended.removing:
                 self._containers.discard(ended)
+        self._watch.ended(container, state.counters)
         self._parts.events.publish(
             "container", "die", container.id, container.name, owner=container.owner, exit_code=exit_code
         )

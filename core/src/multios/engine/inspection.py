@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from multios.engine.containers import Containers
 from multios.engine.networks import Networks
 from multios.engine.users import Account
 from multios.errors import InvalidInput, nearest
-from multios.model.container import Container, Stats, Status
+from multios.model.container import Container, Counters, Stats, Status
 from multios.model.image import ImageConfig
 from multios.model.json import to_json
 
@@ -103,6 +103,7 @@ def inspect(
     containers: Containers,
     networks: Networks,
     mounts: Mapping[str, str],
+    counters: Counters | None,
     disk: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The whole record with podman's keys. ``mounts`` maps a volume's name to its path; ``disk`` is the disk limit."""
@@ -117,7 +118,7 @@ def inspect(
         "Created": _iso(container.created),
         "Path": process["args"][0] if process["args"] else "",
         "Args": process["args"][1:],
-        "State": _state(container),
+        "State": _state(container, counters or Counters()),
         "Image": container.image_id,
         "ImageName": config.image,
         "Template": config.template,
@@ -156,6 +157,10 @@ def inspect(
             "Init": config.init,
             "NetworkMode": ",".join(config.networking.networks),
             "Security": to_json(config.security),
+            "Devices": [
+                {"PathOnHost": one.host, "PathInContainer": one.container, "CgroupPermissions": one.access}
+                for one in config.devices
+            ],
             "Ulimits": to_json(config.rlimits),
             "LogConfig": {
                 "Path": str(directory / LOG),
@@ -170,7 +175,7 @@ def inspect(
     }
 
 
-def _state(container: Container) -> dict[str, Any]:
+def _state(container: Container, counters: Counters) -> dict[str, Any]:
     return {
         "Status": str(container.status),
         "Running": container.status == Status.RUNNING,
@@ -178,9 +183,18 @@ def _state(container: Container) -> dict[str, Any]:
         "Pid": container.pid,
         "ExitCode": container.exit_code,
         "Error": container.error,
-        "OOMKilled": container.oom_killed,
+        "OOMKilled": container.oom_killed or bool(counters.oom_kills),
         "StartedAt": _iso(container.started),
         "FinishedAt": _iso(container.finished),
+        "Limits": {
+            "OOMKills": counters.oom_kills,
+            "MemoryLimitHits": counters.memory_limit_hits,
+            "ThrottledPeriods": counters.throttled_periods,
+            "ThrottledSeconds": None
+            if counters.throttled_nanoseconds is None
+            else counters.throttled_nanoseconds / 1e9,
+            "PidsRefused": counters.pids_refused,
+        },
     }
 
 
@@ -223,15 +237,19 @@ def _iso(moment: float) -> str:
 
 
 class Meter:
-    """Turns readings of :class:`Stats` into rows with a CPU percentage, from one reading to the next."""
+    """Turns readings of :class:`Stats` into rows with a CPU percentage, from one reading to the next.
 
-    def __init__(self) -> None:
+    ``earlier`` knows what to compare the first reading of a container with: see ``Watch.earlier``.
+    """
+
+    def __init__(self, earlier: Callable[[Container], tuple[float, int]]) -> None:
+        self._earlier = earlier
         self._last: dict[str, tuple[float, int]] = {}
 
     def row(self, container: Container, stats: Stats) -> dict[str, Any]:
-        """One row of ``stats``; the first of a container is an average since its start."""
+        """One row of ``stats``."""
         now, used = time.time(), stats.cpu_nanoseconds
-        before, used_before = self._last.get(container.id, (container.started, 0))
+        before, used_before = self._last.get(container.id) or self._earlier(container)
         percent = None
         if used is not None:
             percent = max(0.0, (used - used_before) / max(now - before, 1e-3) / 1e7)
@@ -239,15 +257,28 @@ class Meter:
         share = None
         if stats.memory_bytes is not None and stats.memory_limit:
             share = 100 * stats.memory_bytes / stats.memory_limit
-        received, sent = _traffic(container)
+        row = to_json(stats)
+        if row["received_bytes"] is None or container.config.networking.networks == ("host",):
+            row["received_bytes"], row["sent_bytes"] = _traffic(container)
         return {
-            **to_json(stats),
+            **row,
             "id": container.id,
             "name": container.name,
+            "status": str(container.status),
             "cpu_percent": percent,
             "memory_percent": share,
-            "received_bytes": received,
-            "sent_bytes": sent,
+        }
+
+    def idle_row(self, container: Container) -> dict[str, Any]:
+        """The row of a container that does not run."""
+        self._last.pop(container.id, None)
+        return {
+            **dict.fromkeys(Stats.__slots__),
+            "id": container.id,
+            "name": container.name,
+            "status": str(container.status),
+            "cpu_percent": None,
+            "memory_percent": None,
         }
 
 

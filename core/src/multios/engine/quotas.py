@@ -170,7 +170,7 @@ def _size(name: str, container: Container) -> float | None:
     if name in ("containers", "running"):
         return 1
     value: float | None = getattr(container.config.resources, _RESOURCES[name])
-    return value
+    return None if value is None or value < 0 else value
 
 
 def _refusal(limit: _Limit, name: str, used: float, asked: float, most: float) -> Refused:

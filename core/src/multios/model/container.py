@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from multios.model.mount import IdMap
@@ -13,7 +13,11 @@ from multios.model.network import PortMapping
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Limits; ``None`` is: not limited. Sizes in bytes, ``cpu_limit`` in cores, ``io_limit`` in operations a second."""
+    """Limits; ``None`` is: nothing was asked, −1: no limit, whatever was asked before or is the default.
+
+    Sizes in bytes, ``cpu_limit`` in cores, ``io_limit`` in operations and ``io_bytes_limit`` in bytes a second,
+    reading and writing each. ``hugepages`` maps a page's size in the kernel's words (``2MB``) to bytes.
+    """
 
     cpu_limit: float | None = None
     cpu_shares: int | None = None
@@ -23,6 +27,28 @@ class Resources:
     pids_limit: int | None = None
     disk_limit: int | None = None
     io_limit: int | None = None
+    io_bytes_limit: int | None = None
+    hugepages: Mapping[str, int] | None = None
+
+
+def merged(over: Resources, under: Resources) -> Resources:
+    """``over``'s limits, and ``under``'s where it has none; of huge pages, size by size."""
+    chosen = {
+        item.name: getattr(under, item.name) if getattr(over, item.name) is None else getattr(over, item.name)
+        for item in fields(Resources)
+    }
+    if over.hugepages is not None and under.hugepages is not None:
+        chosen["hugepages"] = {**under.hugepages, **over.hugepages}
+    return Resources(**chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host's: its path there, its path inside, and what is allowed, of ``rwm`` (devices(5))."""
+
+    host: str
+    container: str
+    access: str = "rwm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +144,7 @@ class ContainerConfig:
     networking: Networking = Networking()
     security: Security = Security()
     volumes: tuple[Volume, ...] = ()
+    devices: tuple[Device, ...] = ()
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     restart_policy: RestartPolicy = RestartPolicy()
@@ -151,6 +178,21 @@ class DriverIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class Counters:
+    """What only grows while a container runs: cheap to read, for whoever watches many. ``None``: the host cannot tell.
+
+    ``memory_limit_hits`` counts how often the memory limit was met, killed or not: what could be freed was freed.
+    """
+
+    cpu_nanoseconds: int | None = None
+    oom_kills: int | None = None
+    memory_limit_hits: int | None = None
+    throttled_periods: int | None = None
+    throttled_nanoseconds: int | None = None
+    pids_refused: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container as the engine records it. Times are seconds since the epoch; ``exit_code`` ``None`` is unknown or not yet."""
 
@@ -174,6 +216,8 @@ class Container:
     stopped_by_user: bool = False
     error: str = ""
     oom_killed: bool = False
+    counters: Counters | None = None
+    """As they were at the end of its last run."""
     of_run: bool = False
     """Made by ``run``: one that never started is nothing to keep."""
     removing: bool = False

@@ -20,6 +20,7 @@ from multios.model import destination
 from multios.model.container import (
     Attachment,
     ContainerConfig,
+    Device,
     Networking,
     Resources,
     RestartPolicy,
@@ -58,7 +59,8 @@ def parse(document: Any) -> ContainerConfig:
     fields["name"] = check_name("container", fields["name"]) if "name" in fields else invent_name()
     if fields.get("auto_remove") and fields.get("restart_policy", RestartPolicy()).name != "no":
         raise InvalidInput("both 'auto_remove' and 'restart_policy' are given", "leave out one of them")
-    targets = [volume.target for volume in fields["volumes"]]
+    devices = [device.container for device in fields.get("devices", ())]
+    targets = [*(volume.target for volume in fields["volumes"]), *devices]
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidInput(f"volumes: {target!r} is mounted twice", "mount each path once")
@@ -194,12 +196,58 @@ def _cpus(path: str, value: Any) -> float:
     return parse_cpus(value, field=path)
 
 
-def _swap(path: str, value: Any) -> int:
-    return -1 if value in (-1, "-1") else int(_size(0)(path, value))
+def _or_unlimited(limit: Reader) -> Reader:
+    """−1 for 0 and −1, which take a limit away as podman and docker have it; else ``limit``."""
+
+    def read(path: str, value: Any) -> Any:
+        is_none = not isinstance(value, bool) and value in (0, -1, "0", "-1")
+        return -1 if is_none else limit(path, value)
+
+    return read
+
+
+def _shares(path: str, value: Any) -> int:
+    return int(_or_unlimited(_integer(2, 262144))(path, value))
+
+
+def _hugepages(path: str, value: Any) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for size, limit in _mapping(lambda path, value: value)(path, value).items():
+        page = parse_size(size, field=f"{path}: page size")
+        bytes_ = int(_or_unlimited(_size(1))(f"{path}.{size}", limit))
+        if bytes_ != -1 and bytes_ % page:
+            raise _wrong(f"{path}.{size}", limit, f"whole pages of {size}")
+        found[page_name(page)] = bytes_
+    return found
+
+
+def page_name(size: int) -> str:
+    """A huge page's size as the kernel writes it in its control files: ``2MB`` (hugetlb_cgroup.c, mem_fmt)."""
+    unit, name = next(pair for pair in ((1 << 30, "GB"), (1 << 20, "MB"), (1 << 10, "KB")) if size >= pair[0])
+    return f"{size // unit}{name}"
+
+
+def _device(path: str, value: Any) -> Device:
+    fields = _fields(path, value, {"host": _absolute, "container": _absolute, "access": _access})
+    if "host" not in fields:
+        raise InvalidInput(f"{path}.host is missing", "say which device of the host is meant")
+    inside = _target(f"{path}.container", fields.get("container", fields["host"]))
+    if os.path.dirname(inside).split("/")[1] != "dev":
+        raise _wrong(f"{path}.container", inside, "a path below /dev")
+    return Device(fields["host"], inside, fields.get("access", "rwm"))
+
+
+def _access(path: str, value: Any) -> str:
+    text = _text(path, value)
+    if not text or set(text) - set("rwm") or len(set(text)) != len(text):
+        raise _wrong(path, value, "some of r (read), w (write) and m (make nodes)")
+    return text
 
 
 def _cpuset(path: str, value: Any) -> str:
     text = _text(path, value)
+    if text in ("", "all", "-1"):
+        return ""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         raise _wrong(path, value, "processors such as 0-3 or 0,2")
     return text
@@ -422,14 +470,16 @@ RLIMITS = tuple(
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()  # noqa: SIM905
 )
 _RESOURCES: dict[str, Reader] = {
-    "cpu_limit": _cpus,
-    "cpu_shares": _integer(2, 262144),
+    "cpu_limit": _or_unlimited(_cpus),
+    "cpu_shares": _shares,
     "cpuset": _cpuset,
-    "memory_limit": _size(MEMORY_FLOOR),
-    "memory_swap": _swap,
-    "pids_limit": _integer(-1, 4194304),
+    "memory_limit": _or_unlimited(_size(MEMORY_FLOOR)),
+    "memory_swap": _or_unlimited(_size(0)),
+    "pids_limit": _or_unlimited(_integer(1, 4194304)),
     "disk_limit": _size(1024 * 1024),
-    "io_limit": _integer(1, 10**9),
+    "io_limit": _or_unlimited(_integer(1, 10**9)),
+    "io_bytes_limit": _or_unlimited(_size(1024)),
+    "hugepages": _hugepages,
 }
 _PORT: dict[str, Reader] = {
     "container": _integer(1, 65535),
@@ -497,6 +547,7 @@ _TOP: dict[str, Reader] = {
     "security": lambda path, value: Security(**_fields(path, value, _SECURITY)),
     "volumes": _list(_volume),
     "tmpfs": _list(_tmpfs),
+    "devices": _list(_device),
     "rlimits": _mapping(_rlimit),
     "labels": _mapping(_option_text),
     "restart_policy": _restart_policy,

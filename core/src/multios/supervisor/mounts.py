@@ -146,6 +146,23 @@ def _bind_inside(place: int, source: int, attributes: int, user_namespace: int |
     return _in_private_namespace(attached)
 
 
+def make_device(mode: int, number: int, uid: int, gid: int) -> int:
+    """A detached mount of a new device node alone, on a filesystem of the host's that lets it be used; mknod(2).
+
+    ``PermissionError`` where we may make none: in a user namespace.
+    """
+
+    def make() -> int:
+        kernel.mount("tmpfs", _PRIVATE_PLACE, "tmpfs", 0, "size=4k,mode=755")
+        path = f"{_PRIVATE_PLACE}/node"
+        os.mknod(path, mode, number)
+        os.chmod(path, mode & 0o777)  # whatever the umask
+        os.chown(path, uid, gid)
+        return kernel.open_tree(flags.AT_FDCWD, path, flags.OPEN_TREE_CLONE | flags.OPEN_TREE_CLOEXEC)
+
+    return _in_private_namespace(make)
+
+
 @contextlib.contextmanager
 def mounted(mounts: Sequence[Mount], user_namespace: int | None = None) -> Iterator[int]:
     """The snapshot's root as an O_PATH descriptor, for as long as the block runs.

@@ -26,7 +26,7 @@ from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import Snapshot, StorageDriver, Usage
 from multios.drivers.template import TemplateDriver
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unsupported, unknown
-from multios.model.container import ProcessSpec, Resources, Stats
+from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.model.image import Descriptor, ResolvedImage
 from multios.model.mount import Mount
 from multios.model.network import Endpoint, Network, PortMapping
@@ -69,6 +69,8 @@ class FakeIsolation(_Noting, IsolationDriver):
         super().__init__(settings, context)
         self._states: dict[str, ProcessState] = {}
         self._limits: dict[str, Resources] = {}
+        self.counted: dict[str, Counters] = {}
+        """What :meth:`counters` answers; tests fill it."""
 
     def create(self, bundle: Bundle) -> Launched:
         self._note("create", bundle.container_id)
@@ -123,6 +125,10 @@ class FakeIsolation(_Noting, IsolationDriver):
         self.state(container_id)
         limits = self._limits[container_id]
         return Stats(memory_limit=limits.memory_limit, pids_limit=limits.pids_limit, pids=0)
+
+    def counters(self, container_id: str) -> Counters:
+        self.state(container_id)
+        return self.counted.get(container_id, Counters())
 
     def processes(self, container_id: str) -> tuple[int, ...]:
         self.state(container_id)

@@ -343,6 +343,47 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
             box.driver.update(box.id, Resources(pids_limit=32))
             assert box.driver.stats(box.id).pids_limit == 32
 
+    def test_a_limit_can_be_taken_away(self, box: Box) -> None:
+        self.require(Capability.STATS)
+        self.require(Capability.UPDATE)
+        box.resources = Resources(pids_limit=64)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        box.driver.update(box.id, Resources(pids_limit=-1))
+        assert box.driver.stats(box.id).pids_limit is None
+
+    def test_an_update_that_fails_changes_nothing(self, box: Box) -> None:
+        self.require(Capability.STATS)
+        self.require(Capability.UPDATE)
+        box.resources = Resources(memory_limit=64 << 20, pids_limit=64)
+        box.process["args"] = ["sleep", "100"]
+        box.create()
+        box.start()
+        with pytest.raises(MultiosError):
+            box.driver.update(box.id, Resources(memory_limit=32 << 20, pids_limit=9, hugepages={"3KB": 3072}))
+        stats = box.driver.stats(box.id)
+        assert (stats.memory_limit, stats.pids_limit) == (64 << 20, 64)
+
+    def test_counters_grow_and_are_known_at_the_end(self, box: Box) -> None:
+        self.require(Capability.STATS)
+        box.resources = Resources(pids_limit=4)
+        forks = "i=0; while [ $i -lt 9 ]; do i=$((i+1)); sleep 1 & done"
+        box.process["args"] = ["sh", "-c", f"({forks}; true); while :; do :; done"]
+        box.create()
+        box.start()
+        first = box.driver.counters(box.id)
+        eventually(
+            lambda: (box.driver.counters(box.id).cpu_nanoseconds or 0) > (first.cpu_nanoseconds or 0),
+            "CPU time grows",
+        )
+        if first.pids_refused is not None:
+            eventually(lambda: (box.driver.counters(box.id).pids_refused or 0) > 0, "a process is refused")
+        box.driver.kill(box.id, signal.SIGKILL, everything=True)
+        box.wait()
+        last = box.driver.state(box.id).counters
+        assert last is None or (last.cpu_nanoseconds or 0) >= (first.cpu_nanoseconds or 0)
+
     def test_stats_grow_with_use(self, box: Box) -> None:
         self.require(Capability.STATS)
         box.process["args"] = ["sh", "-c", "while :; do :; done"]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable, Unsupported
-from multios.model.container import ProcessSpec, Resources, Stats
+from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import limits, plan, seccomp
+from multios_isolation_ns import device_nodes, limits, plan, seccomp
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
 from multios_isolation_ns.records import Record, Records
@@ -69,10 +69,13 @@ class Containers:
             group.cgroups.limit(group.name, resources)
             group.cgroups.allow_devices(group.name, devices)
             descriptors = list(_mounts(bundle, binds, reservation, supervisor, closing))
+            descriptors += device_nodes.make(made["devices"], bundle.id_map, len(descriptors), closing)
             held = made["process"]
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
-            record = Record(reservation.cgroup, str(program_path or ""), program_flags, "user" in own)
+            record = Record(
+                reservation.cgroup, str(program_path or ""), program_flags, "user" in own, reservation.pid
+            )
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
             attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio)
@@ -124,19 +127,19 @@ class Containers:
         """What the supervisor knows, and whether it is frozen."""
         ended = self._supervisor.exit_of(container_id)
         if ended is not None:
-            oom_killed = self._was_oom_killed(container_id)
-            return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]), oom_killed)
+            counters = self._last_counters(container_id)
+            killed = bool(counters and counters.oom_kills)
+            return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]), killed, counters)
         for row in self._supervisor.processes():
             if row["id"] == container_id:
                 return self._state_of(row)
         raise NotFound(f"isolation driver ns has no container {container_id}")
 
-    def _was_oom_killed(self, container_id: str) -> bool:
+    def _last_counters(self, container_id: str) -> Counters | None:
         try:
-            group = self._group(container_id)
-            return group.cgroups.oom_killed(group.name)
-        except (NotFound, OSError):
-            return False  # the cgroup has been removed
+            return self.counters(container_id)
+        except (NotFound, Conflict):
+            return None  # the cgroup has been removed
 
     # --- while it runs ---
 
@@ -172,10 +175,23 @@ class Containers:
         group.cgroups.limit(group.name, resources)
 
     def stats(self, container_id: str) -> Stats:
-        """The cgroup's reading, and the traffic of the first process's network namespace."""
-        state = self._require(container_id, "created", "running", "paused")
+        """The cgroup's reading, and the traffic of the first process's network namespace.
+
+        The supervisor is not asked: it would answer with all of its processes, for each of many containers.
+        """
+        record = self._records.read(container_id)
+        if self._supervisor.exit_of(container_id) is not None:
+            raise Conflict(f"container {container_id} has ended", "")
+        group = self._groups.group(record.cgroup)
+        return network_bytes(record.pid, group.cgroups.stats(group.name))
+
+    def counters(self, container_id: str) -> Counters:
+        """What the cgroup counts, until it is removed."""
         group = self._group(container_id)
-        return network_bytes(state.pid, group.cgroups.stats(group.name))
+        found = group.cgroups.counters(group.name)
+        if found == Counters():
+            raise Conflict(f"the cgroup of container {container_id} is gone", "")
+        return found
 
     def processes(self, container_id: str) -> tuple[int, ...]:
         """All in the cgroup."""

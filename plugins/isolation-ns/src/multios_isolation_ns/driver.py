@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from multios.drivers.base import Capability, DriverContext
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState, Stdio
-from multios.model.container import ProcessSpec, Resources, Stats
+from multios.model.container import Counters, ProcessSpec, Resources, Stats
 
 if TYPE_CHECKING:
     from multios.model.health import HealthCheck
@@ -91,6 +91,10 @@ class NamespaceIsolation(IsolationDriver):
     def stats(self, container_id: str) -> Stats:
         """See the contract."""
         return self._containers.stats(container_id)
+
+    def counters(self, container_id: str) -> Counters:
+        """See the contract."""
+        return self._containers.counters(container_id)
 
     def processes(self, container_id: str) -> tuple[int, ...]:
         """See the contract."""

@@ -75,9 +75,12 @@ def mount_proc(work: Workplace) -> None:
 
 
 def make_devices(work: Workplace) -> None:
-    """Device nodes: made where the kernel lets us, else the host's own are bind-mounted."""
+    """Device nodes: made where the kernel lets us, else those made for us, or the host's own, are bind-mounted."""
     for device in work.plan["devices"]:
         path = device["path"]
+        if "descriptor" in device:
+            _bind(work, {"descriptor": device["descriptor"], "target": path})
+            continue
         if not device["bind"]:
             _make_directory(os.path.dirname(path))
             try:

@@ -216,9 +216,7 @@ def _devices(asked: Sequence[Mapping[str, Any]], user_namespace: bool) -> list[d
             0o666 if mode is None else int(mode),
             *owner,
         )
-        if user_namespace:
-            _same_on_host(device)
-        devices = [one for one in devices if one["path"] != path] + [device]
+        devices = [one for one in devices if one["path"] != path] + [device | {"asked": user_namespace}]
     for device in devices:
         device["bind"] = user_namespace
     return devices
@@ -230,7 +228,8 @@ def _device(path: str, kind: str, major: int, minor: int, mode: int, uid: int, g
     return {"path": path, "mode": kinds[kind] | mode & 0o777, "major": major, "minor": minor, **owner}
 
 
-def _same_on_host(device: Mapping[str, Any]) -> None:
+def same_on_host(device: Mapping[str, Any]) -> None:
+    """Raise ``Unsupported`` unless the host has this very device at the same path."""
     path = device["path"]
     try:
         found = os.stat(path)

@@ -18,13 +18,16 @@ class Record:
     program: str
     program_flags: int
     user_namespace: bool
+    pid: int = 0
+    """The first process's on the host; 0 in records of an earlier version."""
 
 
 class Records:
-    """Records as files of ``directory``."""
+    """Records as files of ``directory``, which nobody else writes; those in use are kept in memory too."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._known: dict[str, Record] = {}
 
     def write(self, container_id: str, record: Record) -> None:
         """Whole or not at all."""
@@ -32,16 +35,23 @@ class Records:
         temporary = path.with_suffix(".new")
         temporary.write_text(json.dumps(asdict(record)))
         os.replace(temporary, path)
+        self._known[container_id] = record
 
     def read(self, container_id: str) -> Record:
         """``NotFound`` if there is none."""
+        known = self._known.get(container_id)
+        if known is not None:
+            return known
         try:
-            return Record(**json.loads(self._path(container_id).read_bytes()))
+            record = Record(**json.loads(self._path(container_id).read_bytes()))
+            self._known[container_id] = record
+            return record
         except FileNotFoundError:
             raise NotFound(f"isolation driver ns has no container {container_id}") from None
 
     def remove(self, container_id: str) -> None:
         """Absent: no error."""
+        self._known.pop(container_id, None)
         self._path(container_id).unlink(missing_ok=True)
 
     def _path(self, container_id: str) -> Path:
