@@ -46,9 +46,9 @@ def live(
     control: socket.socket,
     launchers: Mapping[str, Launcher],
     own_cgroup: bool,
-    open_files: tuple[int, int],
+    open_files: tuple[int, int] | None,
 ) -> NoReturn:
-    """The child's whole life; ``open_files`` is the limit that the supervisor itself started with."""
+    """The child's whole life; ``open_files`` is the limit that the supervisor started with (``None``: has still)."""
     status = FAILED
     try:
         _settle(own_cgroup, open_files)
@@ -66,7 +66,7 @@ def live(
     raise AssertionError  # unreachable; tells the type checker so
 
 
-def _settle(own_cgroup: bool, open_files: tuple[int, int]) -> None:
+def _settle(own_cgroup: bool, open_files: tuple[int, int] | None) -> None:
     """Shed what the supervisor leaves in its children."""
     os.umask(0o022)
     os.setsid()
@@ -74,7 +74,8 @@ def _settle(own_cgroup: bool, open_files: tuple[int, int]) -> None:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    kernel.prlimit(0, _RLIMIT_NOFILE, open_files)
+    if open_files is not None:
+        kernel.prlimit(0, _RLIMIT_NOFILE, open_files)
     if own_cgroup:  # only now, because a cgroup namespace is rooted where its maker stands
         kernel.unshare(flags.CLONE_NEWCGROUP)
 
