@@ -18,7 +18,7 @@ from multios_isolation_ns.mount_options import parse
 
 TYPE_CHECKING = False  # typing is too heavy for the one-shot OCI runtime
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from typing import Any
 
 INIT_ANNOTATION = "org.multios.init"
@@ -116,7 +116,7 @@ def container(
         "hostname": _name("hostname", spec, own),
         "domainname": _name("domainname", spec, own),
         "own_network": "network" in own,
-        "sysctl": _sysctls(linux.get("sysctl") or {}, own),
+        "sysctl": sysctls(linux.get("sysctl") or {}, own),
         "masked_paths": [_absolute(path) for path in linux.get("maskedPaths") or ()],
         "read_only_paths": [_absolute(path) for path in linux.get("readonlyPaths") or ()],
         **process(spec["process"], program, program_flags, annotations.get(INIT_ANNOTATION) == "true"),
@@ -242,7 +242,8 @@ def _same_on_host(device: Mapping[str, Any]) -> None:
         raise Unsupported(f"{path} on the host is another device", "name the device as the host does")
 
 
-def _sysctls(asked: Mapping[str, Any], own: Sequence[str]) -> dict[str, str]:
+def sysctls(asked: Mapping[str, Any], own: Collection[str]) -> dict[str, str]:
+    """The kernel parameters, all of namespaces that are the container's own; ``Refused`` for others."""
     for name in asked:
         kind = next((kind for start, kind in _NAMESPACE_OF_SYSCTL if name.startswith(start)), "")
         if not kind or "/" in name or ".." in name:

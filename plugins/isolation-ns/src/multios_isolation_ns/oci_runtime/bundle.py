@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from multios_isolation_ns.oci_runtime.control_group import ControlGroup
 
-_ASSUMED = ("pid", "cgroup")  # the plan wants these of a container's own; without them ours is made to fit
+_ASSUMED = ("pid", "ipc", "cgroup")  # the plan wants these of a container's own; without them ours is made to fit
 
 
 class Bundle:
@@ -60,6 +60,7 @@ class Bundle:
             raise InvalidInput("a new user namespace needs uidMappings and gidMappings")
         if mapped and "user" not in self.new and "user" not in self.joined:
             raise InvalidInput("uidMappings and gidMappings without a user namespace", "add one")
+        plan.sysctls(self.linux.get("sysctl") or {}, self.new | self.joined.keys())
         spread = self.linux.get("rootfsPropagation")
         if spread and not detached.propagation(spread):
             raise InvalidInput(
