@@ -223,7 +223,8 @@ class Nursery:
         if directory is None:
             self.hierarchy.join(new.group, 0)
         if container >= 0:
-            kernel.setns(container, kinds)
+            if kinds:  # else it shares all of ours, as a launcher's process that keeps a runtime's container
+                kernel.setns(container, kinds)
             os.close(container)
         pid, pidfd = kernel.clone3(
             new.namespaces - {"cgroup"}, flags.CLONE_PARENT, -1 if directory is None else directory

@@ -93,7 +93,8 @@ def _obey(control: socket.socket, launchers: Mapping[str, Launcher]) -> NoReturn
         launcher.enter(plan, own)
     else:
         launcher.create(plan, own)
-    wire.send(control, {"created": True}, _take_terminal(pseudo_terminal))
+    take_terminal = getattr(launcher, "take_terminal", _take_terminal)
+    wire.send(control, {"created": True}, take_terminal(pseudo_terminal))
     if order["do"] == "create":
         _next_order(control)
     try:

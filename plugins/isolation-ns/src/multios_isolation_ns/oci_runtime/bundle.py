@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from multios_isolation_ns.oci_runtime.control_group import ControlGroup
 
-_ASSUMED = ("pid", "ipc", "cgroup")  # the plan wants these of a container's own; without them ours is made to fit
+_ASSUMED = (
+    "pid",
+    "ipc",
+    "cgroup",
+)  # the plan wants these of a container's own; without them ours is made to fit
 
 
 class Bundle:
