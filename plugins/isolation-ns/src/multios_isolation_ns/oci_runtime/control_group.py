@@ -36,6 +36,7 @@ class ControlGroup(Hierarchy):
     def at(cls, path: str) -> ControlGroup:
         """The group at ``path``, which need not exist."""
         group = cls.find(_DEFAULT_PARENT)
+        assert isinstance(group, cls)  # which find() makes, but does not say to type checkers
         group.parent, group.name = os.path.dirname(path) or ".", os.path.basename(path)
         bases = [*group.v1.values(), *([group.unified] if group.unified else [])]
         group._parents = [f"{base}/{group.parent}" for base in dict.fromkeys(bases)]
