@@ -44,8 +44,13 @@ def test_a_command_that_does_not_run(engine: PrivateEngine, command: str, status
 def test_root_inside_is_nobody_outside_and_is_on_the_network(engine: PrivateEngine, busy: str) -> None:
     pid = json.loads(engine.run("inspect", busy).stdout)[0]["State"]["Pid"]
     assert os.stat(f"/proc/{pid}").st_uid >= 100_000
-    assert engine.gateway.rpartition(".")[0] in engine.run("exec", busy, "ip", "-4", "addr", "show", "eth0").stdout
-    arp = engine.run("exec", busy, "sh", "-c", f"nc -w1 {engine.gateway} 9 </dev/null; cat /proc/net/arp").stdout
+    assert (
+        engine.gateway.rpartition(".")[0]
+        in engine.run("exec", busy, "ip", "-4", "addr", "show", "eth0").stdout
+    )
+    arp = engine.run(
+        "exec", busy, "sh", "-c", f"nc -w1 {engine.gateway} 9 </dev/null; cat /proc/net/arp"
+    ).stdout
     assert f"{engine.gateway} " in arp and "00:00:00:00:00:00" not in arp
 
 

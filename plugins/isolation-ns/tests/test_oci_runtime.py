@@ -259,6 +259,21 @@ def test_no_bundle_and_unknown_words(box: Any) -> None:
     assert "--bundle" in box.call("create", "--bundel", "x", box.id, status=1).stderr
 
 
+@pytest.mark.parametrize("kind", ["link", "script", "script of a script"])
+def test_the_runtimes_own_program_does_not_become_the_command(box: Any, kind: str) -> None:
+    """As CVE-2019-5736 did it: the image's command leads to /proc/self/exe."""
+    binaries = box.bundle / "rootfs/bin"
+    (binaries / "link").symlink_to("/proc/self/exe")
+    for name, interpreter in (("script", "/proc/self/exe"), ("script of a script", "/bin/script -x")):
+        (binaries / name).write_text(f"#! {interpreter}\n")
+        (binaries / name).chmod(0o755)
+    box.process["args"] = [f"/bin/{kind}", "-c", "print('inside')"]
+    box.create()
+    assert "permission denied" in box.call("start", box.id, status=1).stderr
+    box.ended()
+    assert box.said == ""
+
+
 # --- hooks ---
 
 

@@ -55,6 +55,7 @@ _NUMBERS = {
         "setns": 308,
         "seccomp": 317,
         "memfd_create": 319,
+        "statx": 332,
     },
     "aarch64": {
         "umount2": 39,
@@ -74,6 +75,7 @@ _NUMBERS = {
         "setns": 268,
         "seccomp": 277,
         "memfd_create": 279,
+        "statx": 291,
     },
 }.get(os.uname().machine, {})
 
@@ -85,6 +87,7 @@ _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xF
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
 _OPEN_TRIES = 100
+_STATX_BYTES, _STATX_MNT_ID, _STATX_MNT_ID_OFFSET = 256, 0x1000, 0x90
 
 
 class Syscalls:
@@ -225,6 +228,13 @@ class Syscalls:
             except BlockingIOError:
                 continue  # something on this host was renamed or mounted meanwhile: ``..`` could not be trusted
         return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
+
+    def mount_id(self, path: str) -> int:
+        """The number of the mount that ``path`` lies on, links followed; statx(2), STATX_MNT_ID, since Linux 5.8."""
+        record = ctypes.create_string_buffer(_STATX_BYTES)
+        self._call("statx", flags.AT_FDCWD, os.fsencode(path), 0, _STATX_MNT_ID, record, about=path)
+        number: int = struct.unpack_from("=Q", record, _STATX_MNT_ID_OFFSET)[0]
+        return number
 
     def open_tree(self, directory: int, path: str, options: int) -> int:
         """A descriptor of a mount, or of a detached copy of it; open_tree(2)."""

@@ -11,7 +11,7 @@ import os
 
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import filesystem, privileges, reaper
+from multios_isolation_ns import filesystem, own_program, privileges, reaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def execute(plan: dict[str, Any]) -> NoReturn:
     if not entered:
         _step("change directory", _change_directory, process, True)
     command = found(process)
+    own_program.refuse(command)
     _step("set no_new_privs", privileges.forbid_new_privileges, process)
     if process["no_new_privileges"]:
         _step("install seccomp filter", privileges.install_filter, process)
