@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from private_engine import IMAGE, SCRIPTS, PrivateEngine, eventually
 
 OCI = ("--isolation", "oci")

@@ -11,8 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import busybox_rootfs
 import pytest
+
+import busybox_rootfs
 from private_engine import SCRIPTS, eventually
 
 RUNTIME = str(SCRIPTS / "multios-oci-runtime")

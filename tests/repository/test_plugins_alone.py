@@ -37,8 +37,11 @@ def test_a_plugin_installs_alone_and_is_found(file: Path, tmp_path: Path) -> Non
         check=True,
     )  # fmt: skip
     declared = tomllib.loads(file.read_text())["project"].get("entry-points", {})
+    scripts = tomllib.loads(file.read_text())["project"].get("scripts", {})
     (distribution,) = importlib.metadata.distributions(path=[str(tmp_path)])
     found = {(point.group, point.name) for point in distribution.entry_points}
-    assert found == {(group, name) for group, points in declared.items() for name in points}
+    assert found == {(group, name) for group, points in declared.items() for name in points} | {
+        ("console_scripts", name) for name in scripts
+    }
     # Its own copy goes before the editable one.
     subprocess.run([sys.executable, "-c", LOAD, tmp_path], check=True, env={"PYTHONPATH": str(tmp_path)})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -27,8 +28,14 @@ _EXEC_FAILED = 255
 
 
 def main() -> None:
-    """The console script."""
-    sys.exit(call(sys.argv[1:]))
+    """The console script. Nothing is collected and nothing torn down: the kernel does it, some 5 ms faster."""
+    gc.disable()
+    status = call(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except OSError:  # whoever read it has gone
+        status = status or _FAILED
+    os._exit(status)
 
 
 def call(words: list[str]) -> int:
