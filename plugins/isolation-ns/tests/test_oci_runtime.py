@@ -215,7 +215,6 @@ def test_a_command_that_cannot_run(box: Any) -> None:
         (lambda spec: spec.update(ociVersion="9.0"), "ociVersion"),
         (lambda spec: spec["root"].update(path="nowhere"), "nowhere"),
         (lambda spec: spec["process"].update(scheduler={"policy": "SCHED_FIFO"}), "scheduler"),
-        (lambda spec: spec["process"].update(apparmorProfile="docker-default"), "apparmorProfile"),
         (lambda spec: spec["linux"].update(intelRdt={"closID": "x"}), "intelRdt"),
         (lambda spec: spec["linux"].update(resources={"rdma": {"x": {}}}), "rdma"),
         (lambda spec: spec["linux"].update(cgroupsPath="/../up"), "cgroupsPath"),
@@ -235,6 +234,14 @@ def test_what_cannot_be_done_is_refused_and_leaves_nothing(
     box.create(status=1)
     assert told in box.last_error() and "Traceback" not in box.said
     assert not list(box.root.glob("[!.]*"))
+
+
+def test_a_profile_is_refused_where_there_is_no_apparmor(box: Any) -> None:
+    if os.path.exists("/sys/kernel/security/apparmor"):
+        pytest.skip("this host has AppArmor")
+    box.process["apparmorProfile"] = "docker-default"
+    box.create(status=1)
+    assert "no AppArmor" in box.last_error()
 
 
 def test_a_systemd_cgroup_is_refused_with_the_way_out(box: Any) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+from typing import TYPE_CHECKING
 
 from multios.cgroups.hierarchy import Hierarchy, read, write
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed, Unsupported
 
-TYPE_CHECKING = False  # typing is too heavy for the one-shot OCI runtime
 if TYPE_CHECKING:
     from multios.model.container import Resources
 
@@ -30,7 +30,7 @@ def apply(hierarchy: Hierarchy, name: str, resources: Resources, data_root: str)
     Raises ``Unsupported`` (controller, option), ``InvalidInput`` (the kernel refuses the value),
     ``Conflict`` (the group uses more than a lowered limit) or ``NotFound`` (no such group).
     """
-    limits = Limits(hierarchy, name)
+    limits = _Limits(hierarchy, name)
     if resources.memory_limit is not None or resources.memory_swap is not None:
         limits.memory(resources.memory_limit, resources.memory_swap)
     if resources.cpu_limit is not None:
@@ -58,7 +58,7 @@ def weight_of(shares: int) -> int:
     return min(10_000, math.ceil(10 ** ((scale * scale + 125 * scale) / 612 - 7 / 34)))
 
 
-class Limits:
+class _Limits:
     """Writes the files of one group; remembers where each controller is."""
 
     def __init__(self, hierarchy: Hierarchy, name: str) -> None:

@@ -20,7 +20,7 @@ from multios_isolation_ns.oci_runtime.failures import failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from multios.supervisor.launcher import Launcher
@@ -96,7 +96,7 @@ class Newborn:
 
 
 def begin(
-    groups: Iterable[str], joining: Iterable[tuple[int, int]], new: frozenset[str] = frozenset()
+    groups: Iterable[str], joining: Sequence[tuple[int, int]], new: frozenset[str] = frozenset()
 ) -> Newborn:
     """Fork the helper. ``groups`` are cgroup directories, ``joining`` descriptors and the CLONE_NEW* flags to join of each."""
     ours, theirs = wire.pair()
@@ -110,6 +110,9 @@ def begin(
         ours.close()
         for group in groups:
             write(group + "/cgroup.procs", "0")
+        if joining:
+            # From the moment the child is seen inside nobody there may trace it or open what it has open.
+            kernel.prctl(flags.PR_SET_DUMPABLE, 0)
         for descriptor, kinds in joining:
             kernel.setns(descriptor, kinds)
         pid, pidfd = kernel.clone3(new - {"cgroup"}, flags.CLONE_PARENT)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from multios_isolation_ns.oci_runtime.control_group import ControlGroup
 
+_APPARMOR = "/sys/kernel/security/apparmor"
 _ASSUMED = (
     "pid",
     "ipc",
@@ -212,10 +213,16 @@ def compiled(section: dict[str, Any] | None, cache: str) -> tuple[bytes, int]:
 
 def plain_process(section: dict[str, Any]) -> dict[str, Any]:
     """A ``process`` without what says nothing to us; a label that asks for confinement is ``Unsupported``."""
-    for name in ("apparmorProfile", "selinuxLabel"):
-        if section.get(name) not in (None, "", "unconfined"):
-            raise Unsupported(f"process.{name} {section[name]!r}: this runtime applies none", "leave it out")
-    plain = {key: value for key, value in section.items() if key not in ("apparmorProfile", "selinuxLabel")}
+    if section.get("selinuxLabel"):
+        raise Unsupported("process.selinuxLabel: this runtime applies none", "leave it out")
+    plain = {key: value for key, value in section.items() if key != "selinuxLabel"}
+    if section.get("apparmorProfile") in ("", "unconfined", None):
+        plain.pop("apparmorProfile", None)
+    elif not os.path.exists(_APPARMOR):
+        raise Unsupported(
+            f"process.apparmorProfile {section['apparmorProfile']!r}: this host has no AppArmor",
+            "leave it out",
+        )
     user = {key: value for key, value in (section.get("user") or {}).items() if key != "username"}
     return plain | {"user": user}
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from multios.cgroups import devices
-from multios.cgroups.hierarchy import write
-from multios.cgroups.limits import Limits
+from multios.cgroups.hierarchy import read, write
 from multios.errors import InvalidInput, StepFailed, Unsupported
 
 TYPE_CHECKING = False
@@ -62,14 +61,14 @@ def apply(group: ControlGroup, section: Mapping[str, Any]) -> None:
     """Write what the section has; it may be a part, as *update* gives one. Device rules: :func:`allow_devices`."""
     check(section)
     memory, cpu, pids, block = (section.get(key) or {} for key in ("memory", "cpu", "pids", "blockIO"))
-    limits = Limits(group, group.name)
     try:
         if memory:
-            _memory(group, limits, memory)
+            _memory(group, memory)
         if cpu:
-            _cpu(group, limits, cpu)
+            _cpu(group, cpu)
         if pids.get("limit"):
-            limits.pids(int(pids["limit"]))
+            text = str(pids["limit"]) if int(pids["limit"]) > 0 else "max"
+            _write(_directory(group, "pids", "pids.limit") + "/pids.max", text)
         if block:
             _block(group, block)
         for name, value in (section.get("unified") or {}).items():
@@ -94,14 +93,17 @@ def allow_devices(group: ControlGroup, section: Mapping[str, Any]) -> None:
     devices.apply(group, group.name, rules)
 
 
-def _memory(group: ControlGroup, limits: Limits, memory: Mapping[str, Any]) -> None:
-    limit, swap = (memory.get(key) or None for key in ("limit", "swap"))
-    if limit == -1:
-        _unlimited_memory(group)
-        limit = swap = None
-    if limit is not None or swap is not None:
-        limits.memory(limit, swap)
+def _memory(group: ControlGroup, memory: Mapping[str, Any]) -> None:
+    """``swap`` is memory and swap together; -1 is unlimited."""
+    limit, total = (memory.get(key) or None for key in ("limit", "swap"))
     old = "memory" in group.v1
+    if limit is not None or total is not None:
+        directory = _directory(group, "memory", "memory.limit")
+        if limit is not None and total is not None and 0 <= total < limit:
+            raise InvalidInput(
+                "linux.resources.memory.swap is less than limit", "it is memory and swap together"
+            )
+        (_limit_memory_v1 if old else _limit_memory_v2)(directory, limit, total)
     if memory.get("reservation"):
         directory = _directory(group, "memory", "memory.reservation")
         name = "memory.soft_limit_in_bytes" if old else "memory.low"
@@ -112,23 +114,49 @@ def _memory(group: ControlGroup, limits: Limits, memory: Mapping[str, Any]) -> N
         _write(_only_v1(group, "memory.disableOOMKiller") + "/memory.oom_control", "1")
 
 
-def _unlimited_memory(group: ControlGroup) -> None:
-    directory = _directory(group, "memory", "memory.limit")
-    names = (
-        ("memory.memsw.limit_in_bytes", "memory.limit_in_bytes")
-        if "memory" in group.v1
-        else ("memory.max", "memory.swap.max")
+def _limit_memory_v1(directory: str, limit: int | None, total: int | None) -> None:
+    """The kernel keeps memory <= memory and swap at every moment, so the order depends on the way."""
+    both = f"{directory}/memory.memsw.limit_in_bytes"
+    if not os.path.exists(both):
+        if total is not None and total != -1:
+            raise _no_swap_accounting()
+        total = None
+    elif limit == -1:
+        total = -1
+    steps = [] if limit is None else [(f"{directory}/memory.limit_in_bytes", limit)]
+    if total is not None:
+        grows = total < 0 or total >= int(read(both))
+        steps.insert(0 if grows else len(steps), (both, total))
+    for path, value in steps:
+        _write(path, str(value))
+
+
+def _limit_memory_v2(directory: str, limit: int | None, total: int | None) -> None:
+    if limit is not None:
+        _write(f"{directory}/memory.max", "max" if limit < 0 else str(limit))
+    if total is None and limit != -1:
+        return
+    swap = f"{directory}/memory.swap.max"
+    if not os.path.exists(swap):
+        if total is not None and total != -1:
+            raise _no_swap_accounting()
+        return
+    now = read(f"{directory}/memory.max").strip()
+    free = total is None or total < 0 or now == "max"
+    _write(swap, "max" if free else str(max(0, (total or 0) - int(now))))
+
+
+def _no_swap_accounting() -> Unsupported:
+    return Unsupported(
+        "linux.resources.memory.swap: controller 'memory' does not count swap on this host", "leave it out"
     )
-    for name in names:
-        if os.path.exists(f"{directory}/{name}"):
-            _write(f"{directory}/{name}", "-1" if "memory" in group.v1 else "max")
 
 
-def _cpu(group: ControlGroup, limits: Limits, cpu: Mapping[str, Any]) -> None:
+def _cpu(group: ControlGroup, cpu: Mapping[str, Any]) -> None:
     if cpu.get("shares"):
-        limits.shares(int(cpu["shares"]))
+        _shares(group, int(cpu["shares"]))
     if cpu.get("cpus"):
-        limits.cpuset(str(cpu["cpus"]))
+        _write(_directory(group, "cpuset", "cpu.cpus") + "/cpuset.cpus", str(cpu["cpus"]))
     if cpu.get("mems"):
         _write(_directory(group, "cpuset", "cpu.mems") + "/cpuset.mems", str(cpu["mems"]))
     old = "cpu" in group.v1
@@ -149,6 +177,16 @@ def _cpu(group: ControlGroup, limits: Limits, cpu: Mapping[str, Any]) -> None:
     ):
         if cpu.get(key):
             _write(f"{_directory(group, 'cpu', f'cpu.{key}')}/{v1_name if old else v2_name}", str(cpu[key]))
+
+
+def _shares(group: ControlGroup, shares: int) -> None:
+    directory = _directory(group, "cpu", "cpu.shares")
+    if "cpu" in group.v1:
+        _write(f"{directory}/cpu.shares", str(shares))
+        return
+    from multios.cgroups.limits import weight_of  # deferred: only cgroup v2 counts otherwise
+
+    _write(f"{directory}/cpu.weight", str(weight_of(shares)))
 
 
 def _block(group: ControlGroup, block: Mapping[str, Any]) -> None:
