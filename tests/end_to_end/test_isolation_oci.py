@@ -64,7 +64,7 @@ def test_everything_that_is_done_to_a_running_container(
         == f"{64 << 20}\n"
     )
     engine.run("exec", busy, "nosuch", status=127)
-    assert "sleep" in engine.run("top", busy).stdout
+    assert "sh -c" in engine.run("top", busy).stdout
     assert "64 MiB" in engine.run("stats", "--no-stream", busy).stdout
     engine.run("update", "--memory", "128m", busy)
     engine.run("pause", busy)
