@@ -51,7 +51,7 @@ class TestFaults(IsolationFixtures):
     driver_type = FailingIsolation
     import_paths = (Path(__file__).parent,)
 
-    @pytest.mark.parametrize("step", steps_of(launch.create))
+    @pytest.mark.parametrize("step", [*steps_of(launch.furnish), *steps_of(launch.leave)])
     def test_a_create_that_fails_is_undone(
         self, box: Box, cgroup_parent: str, tmp_path: Path, step: str
     ) -> None:

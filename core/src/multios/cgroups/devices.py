@@ -10,11 +10,14 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from multios.cgroups.hierarchy import Hierarchy, write
 from multios.errors import InvalidInput, StepFailed, Unsupported
+
+TYPE_CHECKING = False  # typing is too heavy for the one-shot OCI runtime
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
 _ACCESS = {"m": 1, "r": 2, "w": 4}
 _TYPES = {"b": 1, "c": 2}

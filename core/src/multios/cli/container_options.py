@@ -131,6 +131,9 @@ CONTAINER = (
     Option("--storage", "drivers.storage", TEXT, "The storage driver", "DRIVER"),
     Option("--network-driver", "drivers.network", TEXT, "The network driver", "DRIVER"),
     Option("--security", "drivers.security", TEXT, "The security driver", "DRIVER"),
+    Option(
+        "--isolation-opt", "driver_options.isolation", PAIRS, "An option of the isolation driver", "KEY=VALUE"
+    ),
     Option("--storage-opt", "driver_options.storage", PAIRS, "An option of the storage driver", "KEY=VALUE"),
     Option("--network-opt", "driver_options.network", PAIRS, "An option of the network driver", "KEY=VALUE"),
 )

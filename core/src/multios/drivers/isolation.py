@@ -87,7 +87,10 @@ class IsolationDriver(Driver):
 
     @abstractmethod
     def create(self, bundle: Bundle) -> Launched:
-        """Make namespaces, limits, mounts and everything short of exec. On failure nothing is left behind."""
+        """Make namespaces, limits, mounts and everything short of exec. On failure nothing is left behind.
+
+        A driver that looks for the command now raises ``CommandNotFound`` or ``CommandNotExecutable`` here.
+        """
 
     @abstractmethod
     def start(self, container_id: str) -> None:

@@ -218,12 +218,8 @@ class Nursery:
         raise AssertionError  # unreachable; tells the type checker so
 
     def _deliver(self, control: socket.socket, new: Child, container: int, kinds: int) -> None:
-        take_cgroup = _nothing
-        if "cgroup" in new.namespaces:  # later, because a cgroup namespace is rooted where its maker stands
-
-            def take_cgroup() -> None:
-                kernel.unshare(flags.CLONE_NEWCGROUP)
-
+        own_cgroup = "cgroup" in new.namespaces
+        take_cgroup = child.new_cgroup_namespace if own_cgroup else child.keep_cgroup_namespace
         if container < 0:
             self.hierarchy.create(new.group)
         directory = self.hierarchy.into(new.group) if self._born_in_cgroup else None
@@ -237,7 +233,8 @@ class Nursery:
             # From the moment the child is seen inside until its exec nobody there may trace it or open what it has
             # open, whatever they are allowed: a copy of our memory belongs to the host's user namespace.
             kernel.prctl(flags.PR_SET_DUMPABLE, 0)
-            _enter_namespaces(container, kinds)
+            if kinds:  # else it shares all of ours, as a launcher's process that keeps a runtime's container
+                _enter_namespaces(container, kinds)
             os.close(container)
         pid, pidfd = kernel.clone3(
             new.namespaces - {"cgroup"}, flags.CLONE_PARENT, -1 if directory is None else directory
@@ -248,10 +245,6 @@ class Nursery:
             child.live(control, self.launchers, take_cgroup, self._open_files)
         wire.send(control, {"born": pid}, [pidfd])
         os._exit(0)
-
-
-def _nothing() -> None:
-    """The cgroup namespace is right already, or nobody asked for one."""
 
 
 def _entering_cgroup_namespace(container: int) -> Callable[[], None]:

@@ -15,7 +15,7 @@ import signal
 import struct
 import termios
 
-from multios.supervisor import wire
+from multios.supervisor import flags, wire
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
 
@@ -46,11 +46,12 @@ def live(
     control: socket.socket,
     launchers: Mapping[str, Launcher],
     take_cgroup: Callable[[], None],
-    open_files: tuple[int, int],
+    open_files: tuple[int, int] | None,
 ) -> NoReturn:
     """The child's whole life.
 
-    ``take_cgroup`` makes or enters its cgroup namespace; ``open_files`` is the limit that the supervisor started with.
+    ``take_cgroup`` makes or enters its cgroup namespace; ``open_files`` is the limit that the supervisor started with
+    (``None``: has still).
     """
     status = FAILED
     try:
@@ -69,7 +70,16 @@ def live(
     raise AssertionError  # unreachable; tells the type checker so
 
 
-def _settle(take_cgroup: Callable[[], None], open_files: tuple[int, int]) -> None:
+def keep_cgroup_namespace() -> None:
+    """The one that the child has is the right one."""
+
+
+def new_cgroup_namespace() -> None:
+    """One of its own, rooted where it stands: so made only when it stands in its cgroup; cgroup_namespaces(7)."""
+    kernel.unshare(flags.CLONE_NEWCGROUP)
+
+
+def _settle(take_cgroup: Callable[[], None], open_files: tuple[int, int] | None) -> None:
     """Shed what the supervisor leaves in its children."""
     os.umask(0o022)
     os.setsid()
@@ -77,7 +87,8 @@ def _settle(take_cgroup: Callable[[], None], open_files: tuple[int, int]) -> Non
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    kernel.prlimit(0, _RLIMIT_NOFILE, open_files)
+    if open_files is not None:
+        kernel.prlimit(0, _RLIMIT_NOFILE, open_files)
     take_cgroup()
 
 
@@ -94,7 +105,8 @@ def _obey(control: socket.socket, launchers: Mapping[str, Launcher]) -> NoReturn
         launcher.enter(plan, own)
     else:
         launcher.create(plan, own)
-    wire.send(control, {"created": True}, _take_terminal(pseudo_terminal))
+    take_terminal = getattr(launcher, "take_terminal", _take_terminal)
+    wire.send(control, {"created": True}, take_terminal(pseudo_terminal))
     if order["do"] == "create":
         _next_order(control)
     try:

@@ -31,7 +31,11 @@ class Launcher(Protocol):
 
     ``plan`` is the driver's own JSON value; ``descriptors`` are those it passed along, in order. Standard
     streams are in place (0, 1, 2); a terminal, which is best the container's own, replaces /dev/null as the
-    controlling one between ``create`` or ``enter`` and ``execute``. Failures raise :class:`LaunchError` or
+    controlling one between ``create`` or ``enter`` and ``execute``. A launcher whose terminal is another's to make has
+    a function ``take_terminal(spare) -> list`` besides: it closes ``spare`` (a pair, or nothing where no terminal is
+    wanted) and returns a list of the master, non-blocking, or an empty one. A launcher that does not exec but stays
+    (as the parent of what a runtime left behind) closes all descriptors above 2 in ``execute``: that is the sign of
+    success, and its exit status is the container's. Failures raise :class:`LaunchError` or
     :class:`OSError`.
     """
 

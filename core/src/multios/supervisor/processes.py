@@ -21,6 +21,20 @@ STARTING, RUNNING, STOPPED, FAILED = "starting", "running", "stopped", "failed"
 NEVER_STARTED = (RESERVING, RESERVED, CREATING, CREATED, FAILED)
 
 
+def other_namespaces(pid: int) -> int:
+    """Flags of the namespaces that process ``pid`` does not share with the caller."""
+    kinds = 0
+    for name, flag in flags.NAMESPACES.items():
+        entry = "ns/" + flags.PROC_NAMES.get(name, name)
+        try:
+            if os.readlink(f"/proc/{pid}/{entry}") != os.readlink(f"/proc/self/{entry}"):
+                kinds |= flag
+        except FileNotFoundError:
+            if not os.path.exists(f"/proc/{pid}/ns"):
+                raise ProcessLookupError(3, "No such process", str(pid)) from None
+    return kinds
+
+
 class Process:
     """``owner`` is the host's id of its container's root. ``child`` is ``None`` for one of a predecessor's."""
 
@@ -82,16 +96,7 @@ class Process:
 
     def other_namespaces(self) -> int:
         """Flags of the namespaces that it does not share with us, for setns(2), which refuses those it does."""
-        kinds = 0
-        for name, flag in flags.NAMESPACES.items():
-            entry = "ns/" + flags.PROC_NAMES.get(name, name)
-            try:
-                if os.readlink(f"/proc/{self.pid}/{entry}") != os.readlink(f"/proc/self/{entry}"):
-                    kinds |= flag
-            except FileNotFoundError:
-                if not os.path.exists(f"/proc/{self.pid}/ns"):
-                    raise ProcessLookupError(3, "No such process", str(self.pid)) from None
-        return kinds
+        return other_namespaces(self.pid)
 
     def write_id_map(self, start: int, size: int) -> None:
         """Give its user namespace the host's ids ``start`` …; user_namespaces(7)."""

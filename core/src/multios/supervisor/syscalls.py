@@ -246,22 +246,22 @@ class Syscalls:
                 return open_rooted(directory, path, options, resolve, mode)
         return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
 
-    def mount_id(self, path: str) -> int:
-        """What mount ``path`` is of, a link itself; statx(2), STATX_MNT_ID, since Linux 5.8, the device before.
+    def mount_id(self, path: str, follow: bool = False) -> int:
+        """What mount ``path`` is of, links followed if told; statx(2), STATX_MNT_ID, since Linux 5.8, the device before.
 
         A device alone does not tell: on an overlay files may have their layer's.
         """
         record = ctypes.create_string_buffer(256)
-        options = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT
+        options = _AT_NO_AUTOMOUNT | (0 if follow else _AT_SYMLINK_NOFOLLOW)
         try:
             self._call("statx", flags.AT_FDCWD, os.fsencode(path), options, _STATX_MNT_ID, record, about=path)
         except OSError as error:
             if error.errno != _ENOSYS:
                 raise
-            return os.lstat(path).st_dev
+            return os.stat(path, follow_symlinks=follow).st_dev
         (mask,) = struct.unpack_from("=I", record.raw, 0)
         if not mask & _STATX_MNT_ID:
-            return os.lstat(path).st_dev
+            return os.stat(path, follow_symlinks=follow).st_dev
         (identity,) = struct.unpack_from("=Q", record.raw, 144)
         return int(identity)
 

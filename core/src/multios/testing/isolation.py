@@ -71,15 +71,15 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
 
     def test_the_command_that_is_not_there(self, box: Box) -> None:
         box.process["args"] = ["no-such-command"]
-        box.create()
         with pytest.raises(CommandNotFound):
+            box.create()
             box.start()
 
     @pytest.mark.parametrize("path", ["/bin/data", "/etc"])
     def test_the_command_that_cannot_run(self, box: Box, path: str) -> None:
         box.process["args"] = [path]
-        box.create()
         with pytest.raises(CommandNotExecutable):
+            box.create()
             box.start()
 
     def test_a_signal_reaches_the_first_process(self, box: Box) -> None:

@@ -222,7 +222,7 @@ class Containers:
         if not section:
             return b"", 0, ""
         path = seccomp.program_file(section, self._context.state / "seccomp")
-        return path.read_bytes(), seccomp.installation_flags(section), str(path)
+        return Path(path).read_bytes(), seccomp.installation_flags(section), path
 
     def _with_cgroup_mounts(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._settings.cgroup_mount:

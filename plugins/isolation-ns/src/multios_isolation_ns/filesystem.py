@@ -75,7 +75,12 @@ def mount_proc(work: Workplace) -> None:
 
 
 def make_devices(work: Workplace) -> None:
-    """Device nodes: made where the kernel lets us, else those made for us, or the host's own, are bind-mounted."""
+    """Device nodes: made where the kernel lets us, else those made for us, or the host's own, are bind-mounted.
+
+    None in the host's /dev.
+    """
+    if not work.plan["devices"]:
+        return
     for device in work.plan["devices"]:
         path = device["path"]
         if "descriptor" in device:
@@ -176,7 +181,16 @@ def _plain(work: Workplace, mount: dict[str, Any]) -> None:
     if mount["kind"] in ("proc", "sysfs"):
         _refuse_link(mount["target"])
     _make_directory(mount["target"])
-    kernel.mount(mount["source"], mount["target"], mount["kind"], mount["flags"], mount["data"])
+    if not mount.get("copy_up"):
+        kernel.mount(mount["source"], mount["target"], mount["kind"], mount["flags"], mount["data"])
+        return
+    former = os.open(mount["target"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    writable = mount["flags"] & ~flags.MS_RDONLY
+    kernel.mount(mount["source"], mount["target"], mount["kind"], writable, mount["data"])
+    copy_tree(former, mount["target"])
+    os.close(former)
+    if writable != mount["flags"]:
+        kernel.mount("", mount["target"], "", flags.MS_BIND | flags.MS_REMOUNT | mount["flags"])
 
 
 def _bind(work: Workplace, mount: dict[str, Any]) -> None:
@@ -220,7 +234,61 @@ def _cgroup_v1(work: Workplace, mount: dict[str, Any]) -> None:
         kernel.mount("", target, "", flags.MS_BIND | flags.MS_REMOUNT | mount["flags"])
 
 
-_MAKERS = {"bind": _bind, "host-sysfs": _host_sysfs, "cgroup": _cgroup_v1}
+def _cgroup_binds(work: Workplace, mount: dict[str, Any]) -> None:
+    """The container's own group in every hierarchy, by descriptor: without a cgroup namespace a mount shows the host's."""
+    target = mount["target"]
+    _make_directory(target)
+    move = flags.MOVE_MOUNT_F_EMPTY_PATH
+    if list(mount["groups"]) == [""]:
+        kernel.move_mount(work.descriptors[mount["groups"][""]], "", flags.AT_FDCWD, target, move)
+        return
+    kernel.mount("tmpfs", target, "tmpfs", mount["flags"] & ~flags.MS_RDONLY, "mode=755,size=64k")
+    for controllers, descriptor in mount["groups"].items():
+        place = f"{target}/{controllers}"
+        os.mkdir(place)
+        kernel.move_mount(work.descriptors[descriptor], "", flags.AT_FDCWD, place, move)
+        for name in controllers.split(",") if "," in controllers else ():
+            os.symlink(controllers, f"{target}/{name}")
+    if mount["flags"] & flags.MS_RDONLY:
+        kernel.mount("", target, "", flags.MS_BIND | flags.MS_REMOUNT | mount["flags"])
+
+
+_MAKERS = {"bind": _bind, "host-sysfs": _host_sysfs, "cgroup": _cgroup_v1, "cgroup-binds": _cgroup_binds}
+
+
+def copy_tree(source: int, target: str) -> None:
+    """Copy what the directory behind ``source`` holds into ``target``: files, directories and symlinks as they are."""
+    directory = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=source)
+    try:
+        for name in os.listdir(directory):
+            place = f"{target}/{name}"
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                os.symlink(os.readlink(name, dir_fd=directory), place)
+            elif stat.S_ISDIR(found.st_mode):
+                os.mkdir(place, 0o700)
+                below = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+                copy_tree(below, place)
+                os.close(below)
+            elif stat.S_ISREG(found.st_mode):
+                _copy_file(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=directory), place)
+            else:
+                continue  # sockets, pipes and devices are of no use in a copy
+            os.chown(place, found.st_uid, found.st_gid, follow_symlinks=False)
+            if not stat.S_ISLNK(found.st_mode):
+                os.chmod(place, stat.S_IMODE(found.st_mode))
+    finally:
+        os.close(directory)
+
+
+def _copy_file(source: int, target: str) -> None:
+    written = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        while os.sendfile(written, source, None, 1 << 20):
+            pass
+    finally:
+        os.close(written)
+        os.close(source)
 
 
 # --- mount points ---

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from multios.cgroups import Cgroups
 from multios.cgroups.hierarchy import Hierarchy
 
 
-@dataclass(frozen=True, slots=True)
 class Group:
     """A group's name, and the face to call with it."""
 
-    cgroups: Cgroups
-    name: str
+    __slots__ = ("cgroups", "name")
+
+    def __init__(self, cgroups: Cgroups, name: str) -> None:
+        self.cgroups, self.name = cgroups, name
 
 
 class Groups:

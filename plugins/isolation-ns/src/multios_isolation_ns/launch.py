@@ -11,7 +11,7 @@ import os
 
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import filesystem, privileges, reaper
+from multios_isolation_ns import filesystem, own_program, privileges, reaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ _NOT_FOUND = (errno.ENOENT, errno.ENOTDIR)
 def create(plan: dict[str, Any], descriptors: list[int]) -> None:
     """Everything short of exec, inside the new namespaces."""
     work = filesystem.Workplace(plan, descriptors)
+    furnish(work)
+    leave(work)
+
+
+def furnish(work: filesystem.Workplace) -> None:
+    """All of the container's file system and names, with the host's root still within reach."""
+    plan = work.plan
     _step("take the namespace's root id", privileges.become_root, True)
     _step("set oom_score_adj", privileges.set_oom_score, plan["process"]["oom_score_adj"])
     _step("make mounts private", filesystem.make_private, work)
@@ -39,6 +46,10 @@ def create(plan: dict[str, Any], descriptors: list[int]) -> None:
     _step("set sysctl", filesystem.set_sysctls, work)
     _step("make paths read-only", filesystem.make_read_only, work)
     _step("mask paths", filesystem.mask, work)
+
+
+def leave(work: filesystem.Workplace) -> None:
+    """Let go of the host's root, and of what only the making needed."""
     _step("leave the old root", filesystem.leave_old_root, work)
     _step("make the root read-only", filesystem.close_root, work)
     _step("new keyring", privileges.new_keyring)
@@ -68,7 +79,8 @@ def execute(plan: dict[str, Any]) -> NoReturn:
     _step("set capabilities", privileges.set_capabilities, process)
     if not entered:
         _step("change directory", _change_directory, process, True)
-    command = _found(process)
+    command = found(process)
+    own_program.refuse(command)
     _step("set no_new_privs", privileges.forbid_new_privileges, process)
     if process["no_new_privileges"]:
         _step("install seccomp filter", privileges.install_filter, process)
@@ -108,7 +120,7 @@ def _change_directory(process: dict[str, Any], last_chance: bool) -> bool:
     return True
 
 
-def _found(process: dict[str, Any]) -> str:
+def found(process: dict[str, Any]) -> str:
     """The path of the command: as given, or searched for in the container's own PATH."""
     name: str = process["args"][0]
     if "/" in name:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 from multios.errors import Unsupported
 from multios.supervisor import flags
+
+TYPE_CHECKING = False  # typing and dataclasses are too heavy for the one-shot OCI runtime
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _SET = {
     "ro": flags.MS_RDONLY,
@@ -46,13 +47,13 @@ _ATTRIBUTES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Options:
     """``flags`` are MS_*; ``data`` are the filesystem's own words; ``recursive`` is ``rbind``."""
 
-    flags: int
-    data: tuple[str, ...]
-    recursive: bool
+    __slots__ = ("data", "flags", "recursive")
+
+    def __init__(self, flags: int, data: tuple[str, ...], recursive: bool) -> None:
+        self.flags, self.data, self.recursive = flags, data, recursive
 
     @property
     def attributes(self) -> int:
@@ -74,3 +75,8 @@ def parse(target: str, words: Iterable[str]) -> Options:
             data.append(str(word))
         recursive = recursive or word == "rbind"
     return Options(number, tuple(data), recursive)
+
+
+def words() -> list[str]:
+    """The words that are not a filesystem's own and that we do something about."""
+    return [*_SET, *_CLEAR, "bind", "rbind"]

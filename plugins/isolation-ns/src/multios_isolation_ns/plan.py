@@ -6,17 +6,20 @@ left out silently.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import os
 import posixpath
 import resource
 import stat
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 from multios.errors import InvalidInput, Refused, Unsupported
 from multios_isolation_ns.capabilities import bit_set
 from multios_isolation_ns.mount_options import parse
+
+TYPE_CHECKING = False  # typing is too heavy for the one-shot OCI runtime
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import Any
 
 INIT_ANNOTATION = "org.multios.init"
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
@@ -106,11 +109,14 @@ def container(
         "root_read_only": bool((spec.get("root") or {}).get("readonly")),
         "mounts": [mount for mount in mounts if mount["kind"] != "proc"],
         "proc": next((mount for mount in mounts if mount["kind"] == "proc"), None),
-        "devices": _devices(linux.get("devices") or (), "user" in own),
+        # Over a /dev that is the host's own nothing is made: that would change the host's.
+        "devices": []
+        if any(mount["target"] == "/dev" and mount["kind"] == "bind" for mount in mounts)
+        else _devices(linux.get("devices") or (), "user" in own),
         "hostname": _name("hostname", spec, own),
         "domainname": _name("domainname", spec, own),
         "own_network": "network" in own,
-        "sysctl": _sysctls(linux.get("sysctl") or {}, own),
+        "sysctl": sysctls(linux.get("sysctl") or {}, own),
         "masked_paths": [_absolute(path) for path in linux.get("maskedPaths") or ()],
         "read_only_paths": [_absolute(path) for path in linux.get("readonlyPaths") or ()],
         **process(spec["process"], program, program_flags, annotations.get(INIT_ANNOTATION) == "true"),
@@ -155,7 +161,7 @@ def process(
             "rlimits": [_limit(entry) for entry in section.get("rlimits") or ()],
             "no_new_privileges": bool(section.get("noNewPrivileges")),
             "oom_score_adj": section.get("oomScoreAdj"),
-            "seccomp": base64.b64encode(program).decode(),
+            "seccomp": binascii.b2a_base64(program, newline=False).decode(),
             "seccomp_flags": program_flags,
             "init": init,
         },
@@ -242,7 +248,8 @@ def same_on_host(device: Mapping[str, Any]) -> None:
         raise Unsupported(f"{path} on the host is another device", "name the device as the host does")
 
 
-def _sysctls(asked: Mapping[str, Any], own: Sequence[str]) -> dict[str, str]:
+def sysctls(asked: Mapping[str, Any], own: Collection[str]) -> dict[str, str]:
+    """The kernel parameters, all of namespaces that are the container's own; ``Refused`` for others."""
     for name in asked:
         kind = next((kind for start, kind in _NAMESPACE_OF_SYSCTL if name.startswith(start)), "")
         if not kind or "/" in name or ".." in name:

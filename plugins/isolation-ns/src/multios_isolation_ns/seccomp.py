@@ -11,14 +11,14 @@ import errno
 import hashlib
 import json
 import os
-import platform
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
 
 from multios.errors import InvalidInput, Unsupported
 from multios_isolation_ns import socketcall
+
+TYPE_CHECKING = False  # typing is too heavy for the one-shot OCI runtime
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 _FORMAT = 3
 _MAX_RULES = 10_000
@@ -44,18 +44,20 @@ _OPERATORS = {
 }
 
 
-def program_file(section: Mapping[str, Any], directory: Path) -> Path:
-    """The file in ``directory`` with the filter's BPF instructions; made if it is not there.
+def program_file(section: Mapping[str, Any], directory: str | os.PathLike[str]) -> str:
+    """The path of the file in ``directory`` with the filter's BPF instructions; made if it is not there.
 
     Raises ``InvalidInput`` for a section that is malformed, ``Unsupported`` for what we cannot install.
     """
-    key = json.dumps([_FORMAT, platform.release(), platform.machine(), section], sort_keys=True)
-    path = directory / f"{hashlib.sha256(key.encode()).hexdigest()}.bpf"
-    if path.exists():
+    host = os.uname()
+    key = json.dumps([_FORMAT, host.release, host.machine, section], sort_keys=True)
+    path = os.path.join(directory, f"{hashlib.sha256(key.encode()).hexdigest()}.bpf")
+    if os.path.exists(path):
         return path
     compiled = compile_program(section)
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=directory)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with open(descriptor, "wb") as file:
             file.write(compiled)
@@ -74,6 +76,21 @@ def installation_flags(section: Mapping[str, Any]) -> int:
             raise Unsupported(f"seccomp: unsupported flag {name!r}", f"supported are {', '.join(_FLAGS)}")
         number |= _FLAGS[name]
     return number
+
+
+def actions() -> list[str]:
+    """The actions that a profile may name."""
+    return [*_ACTIONS, "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE"]
+
+
+def operators() -> list[str]:
+    """The comparisons that a profile may name."""
+    return list(_OPERATORS)
+
+
+def flag_names() -> list[str]:
+    """The flags that a profile may name."""
+    return list(_FLAGS)
 
 
 def compile_program(section: Mapping[str, Any]) -> bytes:
@@ -109,7 +126,7 @@ def compile_program(section: Mapping[str, Any]) -> bytes:
         filter_.export_bpf(file)
         file.seek(0)
         program = file.read()
-    return socketcall.closed(program, section) if platform.machine() == "x86_64" else program
+    return socketcall.closed(program, section) if os.uname().machine == "x86_64" else program
 
 
 def _add_rule(filter_: Any, action: int, number: int, name: str, compared: list[Any]) -> None:

@@ -1,0 +1,1 @@
+"""A file an operation; each has ``OPTIONS`` (see :mod:`..command_line`) and ``run(request) -> exit status``."""
