@@ -21,6 +21,7 @@ from multios.model.mount import Mount
 
 ENGINE_FILES = {"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf"}
 LOG = "log"
+REFUSALS = "refusals"
 
 
 def draft(
@@ -73,6 +74,7 @@ def opened(
             id_map=container.id_map,
             resources=container.config.resources,
             volumes=descriptors,
+            refusals=str(directory / REFUSALS) if container.config.security.explain else "",
         )
     finally:
         for descriptor in descriptors.values():

@@ -86,6 +86,8 @@ class Security:
     privileged: bool = False
     user_namespace: str = "auto"
     """``auto`` (own id range) or ``host`` (administrators)."""
+    explain: bool = True
+    """Whether refused system calls are recorded for ``why``, where host and driver can."""
 
 
 @dataclass(frozen=True, slots=True)

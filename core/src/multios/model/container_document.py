@@ -470,6 +470,7 @@ _SECURITY: dict[str, Reader] = {
     "no_new_privileges": _boolean,
     "privileged": _boolean,
     "user_namespace": _user_namespace,
+    "explain": _boolean,
 }
 _VOLUME: dict[str, Reader] = {
     "host": _absolute,

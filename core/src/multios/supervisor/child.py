@@ -15,7 +15,7 @@ import signal
 import struct
 import termios
 
-from multios.supervisor import flags, wire
+from multios.supervisor import flags, listening, wire
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
 
@@ -51,6 +51,7 @@ def live(
     """The child's whole life; ``open_files`` is the limit that the supervisor itself started with."""
     status = FAILED
     try:
+        listening.speak_over(control)
         _settle(own_cgroup, open_files)
         _obey(control, launchers)
     except LaunchError as error:

@@ -157,6 +157,7 @@ def process(
             "oom_score_adj": section.get("oomScoreAdj"),
             "seccomp": base64.b64encode(program).decode(),
             "seccomp_flags": program_flags,
+            "watched": False,
             "init": init,
         },
     }

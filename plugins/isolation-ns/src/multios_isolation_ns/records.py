@@ -18,6 +18,8 @@ class Record:
     program: str
     program_flags: int
     user_namespace: bool
+    refusals: str = ""
+    """The file in which refused calls are recorded; empty: they are not watched."""
 
 
 class Records:
