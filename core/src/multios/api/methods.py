@@ -19,6 +19,7 @@ from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import execution, files, inspection
@@ -41,6 +42,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Plugins,
         ContainerMethods,
         ContainerChanges,
+        ContainerRefusals,
         Images,
         ImageChanges,
         Transfers,

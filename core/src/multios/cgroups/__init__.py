@@ -71,6 +71,12 @@ class Cgroups:
 
         return usage.oom_killed(self.hierarchy, name)
 
+    def hits(self, name: str) -> dict[str, int]:
+        """How often the group met its limits; see :func:`multios.cgroups.counters.hits`."""
+        from multios.cgroups import counters
+
+        return counters.hits(self.hierarchy, name)
+
     def freeze(self, name: str) -> None:
         """Stop all processes; returns when they stand still."""
         from multios.cgroups import freezer

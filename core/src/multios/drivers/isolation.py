@@ -48,6 +48,8 @@ class Bundle:
     volumes: Mapping[str, int] = field(default_factory=dict)
     refusals: str = ""
     """The file that a driver which can do so records refused system calls in; empty: do not watch."""
+    foresee: bool = False
+    """Whether calls that the filter allows and the kernel will refuse are recorded too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +156,7 @@ class IsolationDriver(Driver):
     def watches_refusals(self, container_id: str) -> bool:
         """Whether the refused calls of a running container are being recorded."""
         return False
+
+    def limit_hits(self, container_id: str) -> Mapping[str, int]:
+        """How often a running container met its limits: see :func:`multios.cgroups.counters.hits`; unknown: empty."""
+        return {}

@@ -74,7 +74,8 @@ def opened(
             id_map=container.id_map,
             resources=container.config.resources,
             volumes=descriptors,
-            refusals=str(directory / REFUSALS) if container.config.security.explain else "",
+            refusals="" if container.config.security.explain == "off" else str(directory / REFUSALS),
+            foresee=container.config.security.explain == "all",
         )
     finally:
         for descriptor in descriptors.values():

@@ -197,6 +197,14 @@ class Containers:
         except NotFound:
             return False
 
+    def limit_hits(self, container_id: str) -> dict[str, int]:
+        """The cgroup's own count."""
+        try:
+            group = self._group(container_id)
+        except NotFound:
+            return {}
+        return group.cgroups.hits(group.name)
+
     # --- parts ---
 
     @staticmethod

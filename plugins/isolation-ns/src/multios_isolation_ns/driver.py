@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -110,3 +110,7 @@ class NamespaceIsolation(IsolationDriver):
     def watches_refusals(self, container_id: str) -> bool:
         """See the contract."""
         return self._containers.watches(container_id)
+
+    def limit_hits(self, container_id: str) -> Mapping[str, int]:
+        """See the contract."""
+        return self._containers.limit_hits(container_id)

@@ -1,0 +1,65 @@
+"""What limits refused, in words: from the kernel's counters and the container's record; nothing had to be watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from multios.engine.refused_calls import Reason
+from multios.model.container import Container
+
+_FULL_PARTS = 100
+"""A disk is full when less than one of so many parts is free."""
+UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+def limits(container: Container, hits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A row for each limit that was met: ``what``, ``count``, ``reason``."""
+    resources, name = container.config.resources, container.name
+    rows = []
+    if hits.get("forks"):
+        limit = resources.pids_limit or 0
+        words = f"pids limit of {limit}" if limit else "pids limit"
+        remedy = f"update {name} --pids-limit {2 * limit}" if limit else f"update {name} --pids-limit N"
+        rows.append(_row("fork", hits["forks"], Reason("limit", words, remedy)))
+    if hits.get("oom_kills") or (container.oom_killed and "oom_kills" not in hits):
+        limit = resources.memory_limit or 0
+        words = f"memory limit of {_bytes(limit)}" if limit else "no memory left"
+        remedy = f"update {name} --memory-limit {_bytes(2 * limit).replace(' ', '')}" if limit else "free memory"
+        row = _row("more memory: killed", hits.get("oom_kills", 1), Reason("limit", words, remedy))
+        rows.append(row | {"last": container.finished if container.oom_killed else None})
+    if hits.get("throttled"):
+        limit_cores = resources.cpu_limit
+        seconds = hits.get("throttled_seconds", 0)
+        words = f"CPU limit of {limit_cores:g} cores" if limit_cores else "CPU limit"
+        remedy = f"update {name} --cpu-limit {2 * limit_cores:g}" if limit_cores else f"update {name} --cpu-limit N"
+        what = f"more CPU: held back {seconds} s in all"
+        rows.append(_row(what, hits["throttled"], Reason("limit", words, remedy)))
+    return rows
+
+
+def disk(container: Container) -> list[dict[str, Any]]:
+    """A row when the running container's root has no room left."""
+    try:
+        space = os.statvfs(f"/proc/{container.pid}/root") if container.pid else None
+    except OSError:
+        return []
+    if space is None or not space.f_blocks or space.f_bavail * _FULL_PARTS >= space.f_blocks:
+        return []
+    whole = _bytes(space.f_blocks * space.f_frsize)
+    limit = container.config.resources.disk_limit
+    words = f"disk limit of {_bytes(limit)}" if limit else f"the host's disk of {whole} is full"
+    remedy = "delete files inside, or --disk-limit SIZE" if limit else "free space on the host"
+    return [_row("write to /", None, Reason("limit", words, remedy))]
+
+
+def _row(what: str, count: int | None, why: Reason) -> dict[str, Any]:
+    return {"what": what, "count": count, "reason": why, "first": None, "last": None, "program": "", "pid": 0}
+
+
+def _bytes(number: int) -> str:
+    value, unit = float(number), 0
+    while value >= 1024 and unit < len(UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.4g} {UNITS[unit]}"
