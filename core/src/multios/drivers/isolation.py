@@ -83,6 +83,8 @@ class RefusedCall:
     last: float
     arguments: tuple[int, ...] = ()
     texts: Mapping[int, str] = field(default_factory=dict)
+    by: str = ""
+    """Empty: the filter. Else what the kernel refused by: see :mod:`multios.supervisor.foresight`."""
 
 
 @dataclass(frozen=True, slots=True)

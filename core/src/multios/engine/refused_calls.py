@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multios.drivers.isolation import RefusedCall
+from multios.engine import runtime_spec
 from multios.model.container import Container
 
 _NAMESPACES = (
@@ -32,6 +34,11 @@ _WORDS = {
     "syslog": "read the kernel's log",
     "bpf": "load a BPF program",
     "ptrace": "trace a process",
+}
+_RLIMITS = {
+    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
+    for name in dir(resource)
+    if name.startswith("RLIMIT_")
 }
 ADMINISTRATORS = "(administrators)"
 
@@ -64,12 +71,11 @@ def tried(call: RefusedCall) -> str:
 
 def reason(call: RefusedCall, container: Container, guardians: Sequence[str], held: Sequence[str]) -> Reason:
     """What refused it. ``guardians`` would have the profile allow the call; ``held`` has the container; with ``CAP_``."""
+    if call.by:
+        return _by_kernel(call, container)
     missing = [name for name in guardians if name not in held]
     if missing and len(missing) == len(guardians):
-        name = missing[0].removeprefix("CAP_")
-        if name in container.config.security.drop_capabilities:
-            return Reason("capability", f"no {missing[0]}", f"leave out --cap-drop {name}")
-        return Reason("capability", f"no {missing[0]}", f"--cap-add {name} {ADMINISTRATORS}")
+        return _by_capability(missing[0], container)
     if call.call == "socket" and call.errno == errno.EAFNOSUPPORT:
         return _by_profile(call, "this family of sockets is not in the seccomp profile")
     if call.call == "personality":
@@ -81,3 +87,42 @@ def reason(call: RefusedCall, container: Container, guardians: Sequence[str], he
 
 def _by_profile(call: RefusedCall, words: str) -> Reason:
     return Reason("seccomp", words, f"--security-opt seccomp=FILE that allows {call.call} {ADMINISTRATORS}")
+
+
+def _by_capability(capability: str, container: Container) -> Reason:
+    name = capability.removeprefix("CAP_")
+    dropped = container.config.security.drop_capabilities
+    if name in dropped:
+        return Reason("capability", f"no {capability}", f"leave out --cap-drop {name}")
+    if "ALL" in dropped and name in runtime_spec.DEFAULT_CAPABILITIES:
+        return Reason("capability", f"no {capability}", "leave out --cap-drop ALL")
+    return Reason("capability", f"no {capability}", f"--cap-add {name} {ADMINISTRATORS}")
+
+
+def _by_kernel(call: RefusedCall, container: Container) -> Reason:
+    """What the supervisor foresaw: ``kind:detail``."""
+    kind, _, detail = call.by.partition(":")
+    if kind == "capability":
+        return _by_capability(detail, container)
+    if kind == "port":
+        why = _by_capability("CAP_NET_BIND_SERVICE", container)
+        return Reason("capability", f"port {detail} is below 1024, and {why.words}", why.remedy)
+    if kind == "read-only":
+        return _by_mount(detail, container)
+    if kind == "rlimit":
+        name = next((name for name, number in _RLIMITS.items() if str(number) == detail), detail)
+        return Reason("limit", f"the hard limit {name} cannot be raised", f"--ulimit {name}=SOFT:HARD")
+    if detail == "devices":
+        return Reason("user-namespace", "root inside may not make devices", "use those in /dev")
+    return Reason("user-namespace", f"the container has {detail} of its own", "use an id below that")
+
+
+def _by_mount(place: str, container: Container) -> Reason:
+    volumes = {volume.target: volume for volume in container.config.volumes}
+    if place in volumes:
+        return Reason("read-only", f"the volume at {place} is read-only", "leave out :ro of its --volume")
+    if place == "/":
+        return Reason("read-only", "read-only root", "leave out --read-only, or --tmpfs where it writes")
+    if place.startswith(("/proc", "/sys")):
+        return Reason("read-only", f"{place} is read-only in containers", f"--privileged {ADMINISTRATORS}")
+    return Reason("read-only", f"{place} is read-only", "write elsewhere")

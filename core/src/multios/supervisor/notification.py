@@ -12,6 +12,8 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     Instructions = tuple[tuple[int, int, int, int], ...]
 
 NOTIFICATION = struct.Struct("=QII iIQ 6Q")
@@ -24,6 +26,7 @@ _ACTION, _DATA = 0xFFFF0000, 0xFFFF
 _ERRNO, _ASK, _ALLOW = 0x00050000, 0x7FC00000, 0x7FFF0000
 _LITTLE_ENDIAN = 0x40000000  # in an AUDIT_ARCH_* of linux/audit.h
 _EPERM, _ENOSYS = 1, 38
+_CONTINUE = 1  # SECCOMP_USER_NOTIF_FLAG_CONTINUE, since Linux 5.5
 _CLONE3 = 435  # one number on every architecture
 
 # linux/bpf_common.h: the classic BPF that seccomp(2) takes, as far as compilers of filters write it.
@@ -60,6 +63,25 @@ def asking(program: bytes) -> bytes:
             _INSTRUCTION.pack(_RETURN, 0, 0, _ERRNO | _ENOSYS),
         ]
     return b"".join(made)
+
+
+def foreseeing(program: bytes, architecture: int, calls: Mapping[int, tuple[int, int] | None]) -> bytes:
+    """An asking filter that asks about further ``calls`` of one architecture too, each by its number.
+
+    With (argument's place, bits) only when the argument has one of the bits. At most some eighty: jumps are short.
+    """
+    body: list[tuple[int, int, int, int]] = [(_LOAD, 0, 0, 0)]
+    for number in (number for number, bits in calls.items() if bits is None):
+        body += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ASK)]
+    for number, bits in calls.items():
+        if bits is not None:
+            low_half = 16 + 8 * bits[0]
+            body += [(_IF_EQUAL, 0, 4, number), (_LOAD, 0, 0, low_half), (_IF_SET, 0, 1, bits[1])]
+            body += [(_RETURN, 0, 0, _ASK), (_LOAD, 0, 0, 0)]
+    if len(body) > 255:
+        raise ValueError(f"{len(calls)} further calls")
+    prelude = [(_LOAD, 0, 0, 4), (_IF_EQUAL, 0, len(body), architecture), *body]
+    return b"".join(_INSTRUCTION.pack(*one) for one in prelude) + program
 
 
 def _refuses(value: int) -> bool:
@@ -109,6 +131,11 @@ def refusal(parsed: Instructions, notification: bytes) -> int:
     return (answer & _DATA or _EPERM) if answer & _ACTION == _ERRNO else _EPERM
 
 
+def allows(parsed: Instructions, notification: bytes) -> bool:
+    """Whether the filter itself would have let the call through, so that it may go on."""
+    return verdict(parsed, notification[16:]) == _ALLOW
+
+
 def receive(listener: int) -> bytes | None:
     """The next call that waits; ``None`` when its caller went meanwhile."""
     buffer = bytearray(NOTIFICATION.size)  # must be zero: seccomp_unotify(2)
@@ -126,6 +153,14 @@ def refuse(listener: int, identity: int, error: int) -> bool:
     except OSError:  # ENOENT: the caller is gone; EINPROGRESS: it has its answer
         return False
     return True
+
+
+def let_go_on(listener: int, identity: int) -> None:
+    """Let a call that the filter allows go on, as if nobody had asked; the kernel decides."""
+    try:
+        fcntl.ioctl(listener, _SEND, _ANSWER.pack(identity, 0, 0, _CONTINUE))
+    except OSError:
+        return  # as in refuse
 
 
 def waits(listener: int, identity: int) -> bool:

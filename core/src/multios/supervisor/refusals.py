@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Key = tuple[int, int, int, str]
+    Key = tuple[int, int, int, str, str]
 
 MOST = 200
 MOST_TEXT = 160
@@ -33,21 +33,21 @@ class Refusals:
         self._complained = False
         for row in _read(path):
             key = (int(row["architecture"]), int(row["call"]), int(row["errno"]), str(row["program"]))
-            self._rows[key] = row
+            self._rows[*key, str(row["by"])] = row
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def find(self, key: Key) -> dict[str, Any] | None:
-        """The row of (architecture, call, errno, program)."""
+        """The row of (architecture, call, errno, program, by); ``by`` is empty for the filter."""
         return self._rows.get(key)
 
     def count(self, key: Key, now: float, sample: dict[str, Any] | None) -> None:
         """One more; ``sample`` (``pid``, ``arguments``, ``texts``) replaces the former one if there is one."""
         row = self._rows.pop(key, None)
         if row is None:
-            architecture, call, errno, program = key
-            row = {"architecture": architecture, "call": call, "errno": errno, "program": program}
+            architecture, call, errno, program, by = key
+            row = {"architecture": architecture, "call": call, "errno": errno, "program": program, "by": by}
             row |= {"count": 0, "first": now, "pid": 0, "arguments": [], "texts": {}}
             while len(self._rows) >= MOST:
                 del self._rows[next(iter(self._rows))]

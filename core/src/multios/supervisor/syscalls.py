@@ -219,7 +219,7 @@ class Syscalls:
     def openat2(self, directory: int, path: str, options: int, resolve: int, mode: int = 0) -> int:
         """Open ``path`` as ``resolve`` (RESOLVE_*) lets names be looked up; ``options`` are O_*; openat2(2)."""
         how = struct.pack("=3Q", options, mode, resolve)
-        for _ in range(_OPEN_TRIES - 1):
+        for _ in range(0 if resolve & flags.RESOLVE_CACHED else _OPEN_TRIES - 1):
             try:
                 return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
             except BlockingIOError:

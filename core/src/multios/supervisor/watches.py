@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 
-from multios.supervisor import notification, refusals, wire
+from multios.supervisor import foresight, notification, refusals, wire
 from multios.supervisor.complaint import complain
 from multios.supervisor.loop import ENDED, READ
 from multios.supervisor.refusals import Refusals
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     Teller = Callable[[dict[str, Any], Sequence[int]], None]
 
 SLICE_SECONDS = 0.01
-CALLS_OF_ONE, CALLS_OF_ALL = 10, 30
+CALLS_OF_ONE, CALLS_OF_ALL = 20, 40
 WRITE_SECONDS = 1.0
 SAMPLE_SECONDS = 1.0
 _LOST = 16  # so many calls may have been received after the one that was noted last
 
 
 class Listener:
-    """``watch``: ``program`` and ``record`` are paths, ``texts`` the arguments that are texts, by call's number."""
+    """``watch``: ``program`` and ``record`` are paths; by ``architecture:call``, ``texts`` are the places of arguments
+    that are texts, and ``foreseen`` the guesses to make of calls that the filter allows."""
 
     __slots__ = ("container_id", "descriptor", "id", "instructions", "noted", "watch")
 
@@ -142,35 +143,51 @@ class Watches:
             self._answer(listener, call)
 
     def _answer(self, listener: Listener, call: bytes) -> None:
+        """Refuse as the filter would. What it allows, and was only asked about to be explained, goes on."""
         identity = int.from_bytes(call[:8], "little")
+        allowed = bool(listener.instructions) and notification.allows(listener.instructions, call)
         error = 1  # EPERM
         try:
-            if listener.instructions:
-                error = notification.refusal(listener.instructions, call)
-            self._note(listener, call, error)
+            if allowed:
+                self._foresee(listener, call)
+            else:
+                if listener.instructions:
+                    error = notification.refusal(listener.instructions, call)
+                self._note(listener, call, error, "")
+        except OSError:
+            pass  # the caller has gone, or what it named is not to be read
         except Exception as trouble:  # whatever it is, the call must not wait for ever
-            complain(f"a refused call of {listener.container_id}", trouble)
+            complain(f"a call of {listener.container_id}", trouble)
         finally:
-            notification.refuse(listener.descriptor, identity, error)
+            if allowed:
+                notification.let_go_on(listener.descriptor, identity)
+            else:
+                notification.refuse(listener.descriptor, identity, error)
 
-    def _note(self, listener: Listener, call: bytes, error: int) -> None:
+    def _foresee(self, listener: Listener, call: bytes) -> None:
+        _, thread, _, number, architecture, _, *arguments = notification.NOTIFICATION.unpack(call)
+        rules = listener.watch.get("foreseen") or {}
+        for rule in rules.get(f"{architecture}:{number}", ()):
+            guessed = foresight.guess(rule, thread, arguments)
+            if guessed is not None:
+                self._note(listener, call, *guessed)
+                return
+
+    def _note(self, listener: Listener, call: bytes, error: int, by: str) -> None:
         record = self._records.get(listener.container_id)
         if record is None:
             return
         identity, thread, _, number, architecture, _, *arguments = notification.NOTIFICATION.unpack(call)
         now = time.time()
-        try:
-            if thread not in self._names:
-                self._names[thread] = refusals.identify(thread)
-            name, inside = self._names[thread]
-            key = (architecture, number, error, name)
-            known, sample = record.find(key), None
-            if known is None or now - known["last"] > SAMPLE_SECONDS:
-                places = listener.watch["texts"].get(f"{architecture}:{number}", ())
-                texts = _texts(thread, {place: arguments[place] for place in places})
-                sample = {"pid": inside, "arguments": arguments, "texts": texts}
-        except OSError:
-            return  # it has gone
+        if thread not in self._names:
+            self._names[thread] = refusals.identify(thread)
+        name, inside = self._names[thread]
+        key = (architecture, number, error, name, by)
+        known, sample = record.find(key), None
+        if known is None or now - known["last"] > SAMPLE_SECONDS:
+            places = listener.watch["texts"].get(f"{architecture}:{number}", ())
+            texts = _texts(thread, {place: arguments[place] for place in places})
+            sample = {"pid": inside, "arguments": arguments, "texts": texts}
         if notification.waits(listener.descriptor, identity):  # else another may have got its pid
             record.count(key, now, sample)
             self._write_later()

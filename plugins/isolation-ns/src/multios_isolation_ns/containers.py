@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, RefusedCall, Stdio
-from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable
+from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable, Unsupported
 from multios.model.container import ProcessSpec, Resources, Stats
 from multios.supervisor import mounts
 from multios.supervisor.syscalls import kernel
@@ -58,7 +58,12 @@ class Containers:
             program_flags,
         )
         record_path = bundle.refusals if program_path and watching.is_possible() else ""
-        watch = self._watch(made, program_path, record_path)
+        if bundle.foresee and not record_path:
+            raise Unsupported(
+                "refusals of the kernel can be foreseen only with a system call filter, on Linux 5.5 or later",
+                "leave out --security-opt explain=all",
+            )
+        watch = self._watch(made, program_path, record_path, bundle.foresee)
         resources, devices = limits.of_spec(spec["linux"].get("resources") or {}, bundle.resources)
         supervisor = self._supervisor
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as closing:
@@ -74,7 +79,9 @@ class Containers:
             held = made["process"]
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
-            record = Record(reservation.cgroup, program_path, program_flags, "user" in own, record_path)
+            record = Record(
+                reservation.cgroup, program_path, program_flags, "user" in own, record_path, bundle.foresee
+            )
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
             attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio, watch)
@@ -153,7 +160,7 @@ class Containers:
         held = made["process"]
         held["rlimits"] = limits.permitted(held["rlimits"], state.pid, raising=False)
         held["capabilities"] = limits.available(held["capabilities"], record.user_namespace)
-        watch = self._watch(made, record.program, record.refusals)
+        watch = self._watch(made, record.program, record.refusals, record.foresee)
         pid, attached = self._supervisor.exec(container_id, exec_id, self._launcher, made, (), stdio, watch)
         return Launched(pid, record.cgroup, -1, attached)
 
@@ -208,12 +215,12 @@ class Containers:
     # --- parts ---
 
     @staticmethod
-    def _watch(made: dict[str, Any], program: str, record: str) -> dict[str, Any] | None:
+    def _watch(made: dict[str, Any], program: str, record: str, foresee: bool) -> dict[str, Any] | None:
         """Have the filter of a plan ask, where there is a record to write to."""
         if not record:
             return None
-        watching.watched(made, program)
-        return watching.watch(program, record)
+        watching.watched(made, program, foresee)
+        return watching.watch(program, record, foresee)
 
     def _state_of(self, row: Mapping[str, Any]) -> ProcessState:
         status = str(row["status"])

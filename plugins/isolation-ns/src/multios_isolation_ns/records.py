@@ -20,6 +20,7 @@ class Record:
     user_namespace: bool
     refusals: str = ""
     """The file in which refused calls are recorded; empty: they are not watched."""
+    foresee: bool = False
 
 
 class Records:

@@ -54,6 +54,8 @@ _TEXTS = {
     "mknod": (0,),
     "mknodat": (1,),
     "chmod": (0,),
+    "creat": (0,),
+    "truncate": (0,),
     "chown": (0,),
     "lchown": (0,),
     "fchmodat": (1,),
@@ -72,6 +74,45 @@ _TEXTS = {
     "unlinkat": (1,),
 }
 """The arguments of a call that are texts: what it was to be done to."""
+_WRITES = 0x203  # O_WRONLY, O_RDWR, O_TRUNC
+_FORESEEN: dict[str, tuple[tuple[Any, ...], ...]] = {
+    "socket": (("socket",),),
+    "bind": (("bind",),),
+    "mknod": (("node", 1), ("writing", -1, 0)),
+    "mknodat": (("node", 2), ("writing", 0, 1)),
+    "chown": (("owner", 1, 2), ("writing", -1, 0)),
+    "lchown": (("owner", 1, 2), ("writing", -1, 0)),
+    "fchown": (("owner", 1, 2),),
+    "fchownat": (("owner", 2, 3), ("writing", 0, 1)),
+    "setuid": (("users", 0),),
+    "setreuid": (("users", 0, 1),),
+    "setresuid": (("users", 0, 1, 2),),
+    "setgid": (("groups", 0),),
+    "setregid": (("groups", 0, 1),),
+    "setresgid": (("groups", 0, 1, 2),),
+    "setrlimit": (("limit", 0, 1),),
+    "prlimit64": (("limit", 1, 2),),
+    "open": (("writing", -1, 0),),
+    "creat": (("writing", -1, 0),),
+    "openat": (("writing", 0, 1),),
+    "truncate": (("writing", -1, 0),),
+    "mkdir": (("writing", -1, 0),),
+    "mkdirat": (("writing", 0, 1),),
+    "rmdir": (("writing", -1, 0),),
+    "unlink": (("writing", -1, 0),),
+    "unlinkat": (("writing", 0, 1),),
+    "rename": (("writing", -1, 0),),
+    "renameat": (("writing", 0, 1),),
+    "renameat2": (("writing", 0, 1),),
+    "link": (("writing", -1, 1),),
+    "linkat": (("writing", 2, 3),),
+    "symlink": (("writing", -1, 1),),
+    "symlinkat": (("writing", 1, 2),),
+    "chmod": (("writing", -1, 0),),
+    "fchmodat": (("writing", 0, 1),),
+}
+"""Calls that the filter allows and the kernel may refuse: the guesses of ``multios.supervisor.foresight`` to make."""
+_ONLY_WITH = {"open": (1, _WRITES), "openat": (2, _WRITES)}
 
 
 def is_possible() -> bool:
@@ -82,15 +123,18 @@ def is_possible() -> bool:
         return False
 
 
-def asking_program(path: Path) -> bytes:
-    """The filter in the file ``path`` with questions for refusals; kept beside it."""
-    kept = path.with_suffix(".asking")
+def asking_program(path: Path, foreseeing: bool) -> bytes:
+    """The filter in the file ``path`` with questions for refusals, and for what is foreseen; kept beside it."""
+    kept = path.with_suffix(".foreseeing" if foreseeing else ".asking")
     try:
         return kept.read_bytes()
     except FileNotFoundError:
         pass
     try:
         made = notification.asking(path.read_bytes())
+        if foreseeing:
+            native = _ARCHITECTURES[os.uname().machine][0]
+            made = notification.foreseeing(made, native, _numbers(native))
     except ValueError as error:
         raise Unsupported(
             f"refused calls cannot be watched: the filter has {error}", "use --security-opt explain=false"
@@ -102,15 +146,16 @@ def asking_program(path: Path) -> bytes:
     return made
 
 
-def watch(program: str, record: str) -> dict[str, Any]:
+def watch(program: str, record: str, foreseeing: bool) -> dict[str, Any]:
     """How the supervisor serves the filter's listener: see :class:`multios.supervisor.watches.Listener`."""
-    return {"program": program, "record": record, "texts": _texts()}
+    made: dict[str, Any] = {"program": program, "record": record, "texts": _texts()}
+    return made | {"foreseen": _foreseen()} if foreseeing else made
 
 
-def watched(plan: dict[str, Any], program: str) -> None:
+def watched(plan: dict[str, Any], program: str, foreseeing: bool) -> None:
     """Have the process of a launcher's plan install the asking filter."""
     process = plan["process"]
-    process["seccomp"] = base64.b64encode(asking_program(Path(program))).decode()
+    process["seccomp"] = base64.b64encode(asking_program(Path(program), foreseeing)).decode()
     process["watched"] = True
 
 
@@ -133,6 +178,7 @@ def _named(row: Mapping[str, Any]) -> RefusedCall:
         first=float(row["first"]),
         last=float(row["last"]),
         arguments=tuple(int(value) for value in row["arguments"]),
+        by=str(row["by"]),
         texts={int(place): str(text) for place, text in row["texts"].items()},
     )
 
@@ -157,4 +203,25 @@ def _texts() -> dict[str, list[int]]:
             number = pyseccomp.resolve_syscall(architecture, name)
             if number >= 0:
                 found[f"{architecture}:{number}"] = list(places)
+    return found
+
+
+def _numbers(architecture: int) -> dict[int, tuple[int, int] | None]:
+    """The calls to foresee, and the bits without which one need not be looked at."""
+    import pyseccomp  # as in _texts
+
+    numbers = {name: pyseccomp.resolve_syscall(architecture, name) for name in _FORESEEN}
+    return {number: _ONLY_WITH.get(name) for name, number in numbers.items() if number >= 0}
+
+
+@cache
+def _foreseen() -> dict[str, list[list[Any]]]:
+    import pyseccomp  # as in _texts
+
+    architecture = _ARCHITECTURES[os.uname().machine][0]
+    found = {}
+    for name, rules in _FORESEEN.items():
+        number = pyseccomp.resolve_syscall(architecture, name)
+        if number >= 0:
+            found[f"{architecture}:{number}"] = [list(rule) for rule in rules]
     return found
