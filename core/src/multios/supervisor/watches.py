@@ -1,7 +1,7 @@
 """The listeners of all containers: each refused call is answered as the filter would have, and written down.
 
-A flood of refused calls slows down who makes it: a container is served so often in a slice of time, then not until
-the next. The daemon holds copies of the listeners; so does a memory file hold the call that is being answered, which
+A flood of refused calls slows down who makes it: a container gets so much of each slice of time, then waits for the
+next. The daemon holds copies of the listeners; so does a memory file hold the call that is being answered, which
 a successor of ours could not receive a second time.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     Teller = Callable[[dict[str, Any], Sequence[int]], None]
 
 SLICE_SECONDS = 0.01
-CALLS_OF_ONE, CALLS_OF_ALL = 20, 40
+SECONDS_OF_ONE, SECONDS_OF_ALL = 0.0015, 0.003
 WRITE_SECONDS = 1.0
 SAMPLE_SECONDS = 1.0
 _LOST = 16  # so many calls may have been received after the one that was noted last
@@ -52,7 +52,7 @@ class Watches:
         self._records: dict[str, Refusals] = {}
         self._programs: dict[str, notification.Instructions] = {}
         self._names: dict[int, tuple[str, int]] = {}
-        self._served: dict[str, int] = {}
+        self._spent: dict[str, float] = {}
         self._paused: list[Listener] = []
         self._slice_ends = False
         self._writing = False
@@ -131,16 +131,17 @@ class Watches:
                 self._close(listener)
             return
         self._begin_slice()
-        served = self._served.get(listener.container_id, 0)
-        if served >= CALLS_OF_ONE or sum(self._served.values()) >= CALLS_OF_ALL:
+        spent = self._spent.get(listener.container_id, 0.0)
+        if spent >= SECONDS_OF_ONE or sum(self._spent.values()) >= SECONDS_OF_ALL:
             self._loop.change(listener.descriptor, 0)
             self._paused.append(listener)
             return
-        self._served[listener.container_id] = served + 1
+        began = time.monotonic()
         call = notification.receive(listener.descriptor)
         if call is not None:
             os.pwrite(listener.noted, call, 0)
             self._answer(listener, call)
+        self._spent[listener.container_id] = spent + time.monotonic() - began
 
     def _answer(self, listener: Listener, call: bytes) -> None:
         """Refuse as the filter would. What it allows, and was only asked about to be explained, goes on."""
@@ -203,7 +204,7 @@ class Watches:
 
     def _end_slice(self) -> None:
         self._slice_ends = False
-        self._served.clear()
+        self._spent.clear()
         self._names.clear()
         paused, self._paused = self._paused, []
         for listener in paused:
