@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -40,7 +41,12 @@ def test_a_call_is_told_as_one_would_write_it(refused: RefusedCall, words: str) 
 @pytest.mark.parametrize(
     ("refused", "guardians", "security", "expected"),
     [
-        (call("mount"), ["CAP_SYS_ADMIN"], {}, ("capability", "no CAP_SYS_ADMIN", f"--cap-add SYS_ADMIN {ADMIN}")),
+        (
+            call("mount"),
+            ["CAP_SYS_ADMIN"],
+            {},
+            ("capability", "no CAP_SYS_ADMIN", f"--cap-add SYS_ADMIN {ADMIN}"),
+        ),
         (
             call("bpf"),
             ["CAP_BPF", "CAP_SYS_ADMIN"],
@@ -136,3 +142,27 @@ def test_a_container_killed_for_memory_says_so_after_its_end() -> None:
     ended = replace(container(), oom_killed=True, finished=5.0)
     (row,) = refused_limits.limits(ended, {})
     assert (row["last"], row["reason"].kind) == (5.0, "limit")
+
+
+@pytest.mark.parametrize(("free", "told"), [(0, True), (9, True), (10, False), (500, False)])
+def test_a_disk_is_full_below_one_part_in_a_hundred(
+    monkeypatch: pytest.MonkeyPatch, free: int, told: bool
+) -> None:
+    asked: list[str] = []
+
+    def statvfs(path: str) -> os.statvfs_result:
+        asked.append(path)
+        return os.statvfs_result((4096, 4096, 1000, free, free, 0, 0, 0, 0, 255))
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    lab = container()
+    lab = replace(lab, pid=42, config=replace(lab.config, resources=Resources(disk_limit=4_096_000)))
+    rows = refused_limits.disk(lab)
+    assert asked == ["/proc/42/root"]
+    assert [row["reason"].words for row in rows] == (["disk limit of 3.906 MiB"] if told else [])
+
+
+def test_dropped_packets_are_told_by_network() -> None:
+    (row,) = refused_limits.network("default", {"egress": 47})
+    assert (row["count"], row["reason"].kind) == (47, "network")
+    assert refused_limits.network("default", {"egress": 0}) == []

@@ -106,7 +106,9 @@ def test_since_and_last_narrow_it(engine: PrivateEngine, running: str) -> None:
     assert engine.run("why", running, "--last", "0", status=125).stderr
 
 
-def test_what_a_program_calls_itself_has_no_power_over_the_terminal(engine: PrivateEngine, running: str) -> None:
+def test_what_a_program_calls_itself_has_no_power_over_the_terminal(
+    engine: PrivateEngine, running: str
+) -> None:
     inside(engine, running, r"""hostname "$(printf '\033[31mred')" """)
     assert "\033" not in engine.run("why", running).stdout
 
@@ -167,9 +169,19 @@ def foreseen(engine: PrivateEngine, name: str) -> str:
     [
         ("echo x >/etc/passwd", "read-only", "read-only root", "leave out --read-only"),
         ("cd /etc && mkdir new", "read-only", "read-only root", "leave out --read-only"),
-        ("echo x >/proc/sys/kernel/hostname", "read-only", "/proc/sys is read-only in containers", "--privileged"),
+        (
+            "echo x >/proc/sys/kernel/hostname",
+            "read-only",
+            "/proc/sys is read-only in containers",
+            "--privileged",
+        ),
         ("ping -c 1 127.0.0.1", "capability", "no CAP_NET_RAW", "--cap-add NET_RAW"),
-        ("chown 70000 /dev/shm", "user-namespace", "the container has 65536 ids of its own", "use an id below"),
+        (
+            "chown 70000 /dev/shm",
+            "user-namespace",
+            "the container has 65536 ids of its own",
+            "use an id below",
+        ),
         ("mknod /dev/mine c 1 3", "user-namespace", "root inside may not make devices", "use those in /dev"),
         ("ulimit -H -n 1000000000", "limit", "the hard limit nofile cannot be raised", "--ulimit nofile="),
         (
@@ -189,7 +201,9 @@ def test_what_the_kernel_refuses_is_explained(
 
 
 def test_what_the_kernel_allows_goes_on_and_is_no_refusal(engine: PrivateEngine, foreseen: str) -> None:
-    script = "echo yes >/dev/shm/x && mkdir /dev/shm/d && chown 5 /dev/shm/d && echo >/dev/null && cat /dev/shm/x"
+    script = (
+        "echo yes >/dev/shm/x && mkdir /dev/shm/d && chown 5 /dev/shm/d && echo >/dev/null && cat /dev/shm/x"
+    )
     assert inside(engine, foreseen, script).stdout == "yes\n"
     assert refusals(engine, foreseen) == []
 
@@ -202,19 +216,36 @@ def test_what_the_filter_refuses_is_never_let_through(engine: PrivateEngine, for
 # --- limits: nothing need be watched ------------------------------------------------------------------------
 
 
-def test_limits_that_were_met_are_told(engine: PrivateEngine, name: str) -> None:
-    start(engine, name, "--pids-limit", "10", "--memory-limit", "32M", "--cpu-limit", "0.2")
+def test_refused_forks_are_told(engine: PrivateEngine, name: str) -> None:
+    start(engine, name, "--pids-limit", "10")
     inside(engine, name, "for i in $(seq 20); do sleep 1 & done")
     row = one(engine, name, what="fork")
     assert (row["reason"], row["remedy"]) == ("pids limit of 10", f"update {name} --pids-limit 20")
+    assert row["count"] > 0
 
-    def met() -> bool:
-        inside(engine, name, "x=a; while :; do x=$x$x; done")  # fails as long as the others leave no room
-        return any(row["reason"] == "memory limit of 32 MiB" for row in refusals(engine, name))
 
-    eventually(met, "the memory limit was met")
-    assert one(engine, name, reason="memory limit of 32 MiB")["remedy"] == f"update {name} --memory-limit 64MiB"
+def test_a_process_killed_for_memory_is_told(engine: PrivateEngine, name: str) -> None:
+    start(engine, name, "--memory-limit", "32M")
+    assert inside(engine, name, "x=a; while :; do x=$x$x; done").returncode == 137
+    assert (
+        one(engine, name, reason="memory limit of 32 MiB")["remedy"] == f"update {name} --memory-limit 64MiB"
+    )
+
+
+def test_held_back_cpu_is_told(engine: PrivateEngine, name: str) -> None:
+    start(engine, name, "--cpu-limit", "0.2")
+    inside(engine, name, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done")
     assert one(engine, name, reason="CPU limit of 0.2 cores")["remedy"] == f"update {name} --cpu-limit 0.4"
+
+
+def test_packets_to_places_that_are_not_allowed_are_counted(engine: PrivateEngine, name: str) -> None:
+    start(engine, name, "--egress-allow", "203.0.113.0/24")
+    assert refusals(engine, name) == []
+    for place in ("192.0.2.1", engine.gateway):
+        inside(engine, name, f"nc -w 1 {place} 9 </dev/null")
+    row = one(engine, name, kind="network")
+    assert row["count"] >= 2
+    assert row["remedy"] == "--egress-allow ADDRESS|CIDR|NAME"
 
 
 def test_a_container_that_was_killed_for_memory_says_so(engine: PrivateEngine, name: str) -> None:
@@ -229,7 +260,18 @@ def test_a_container_that_was_killed_for_memory_says_so(engine: PrivateEngine, n
 
 def test_a_flood_of_refused_calls_harms_no_other(engine: PrivateEngine, running: str, name: str) -> None:
     flooder = f"{name}-flood"
-    engine.run("run", "-d", "--name", flooder, "--cpu-limit", "0.5", IMAGE, "sh", "-c", f"{FLOOD} & {FLOOD} & {FLOOD}")
+    engine.run(
+        "run",
+        "-d",
+        "--name",
+        flooder,
+        "--cpu-limit",
+        "0.5",
+        IMAGE,
+        "sh",
+        "-c",
+        f"{FLOOD} & {FLOOD} & {FLOOD}",
+    )
     try:
         slowest = 0.0
         end = time.monotonic() + 10
@@ -277,7 +319,9 @@ def test_when_the_supervisor_is_killed_refusals_stay_as_they_were(own: PrivateEn
         done = inside(own, "watched", "umount /proc")
         assert "Operation not permitted" in done.stderr, done
         count = one(own, "watched", call="umount2")["count"]
-        eventually(lambda count=count: one(own, "watched", call="umount2")["count"] > count, "the flood goes on")
+        eventually(
+            lambda count=count: one(own, "watched", call="umount2")["count"] > count, "the flood goes on"
+        )
     assert own.status_of("watched") == "running"
 
 

@@ -22,4 +22,5 @@ class ContainerRefusals:
     def why(self, call: Call) -> Any:
         engine = self._engine
         container = engine.registry.find(call.text("ref"), call.caller)
-        return why.explain(container, engine.containers, engine.drivers, call.moment("since"), call.number("last"))
+        since, last = call.moment("since"), call.number("last")
+        return why.explain(container, engine.containers, engine.drivers, engine.networks, since, last)

@@ -62,8 +62,8 @@ def tried(call: RefusedCall) -> str:
         kinds = [name for bit, name in _NAMESPACES if arguments[0] & bit]
         return f"{call.call}({', '.join(kinds)})" + (" namespace" if kinds else "")
     if call.call == "socket" and arguments:
-        family, kind = arguments[0], arguments[1] & 0xF
-        return f"socket({_FAMILIES.get(family, family)}, {_TYPES.get(kind, kind)})"
+        family, type_ = arguments[0], arguments[1] & 0xF
+        return f"socket({_FAMILIES.get(family, str(family))}, {_TYPES.get(type_, str(type_))})"
     shown = ", ".join(f'"{text}"' for _, text in sorted(texts.items()) if text)
     words = f" ({_WORDS[call.call]})" if call.call in _WORDS else ""
     return f"{call.call}({shown}){words}"

@@ -26,17 +26,31 @@ def limits(container: Container, hits: Mapping[str, int]) -> list[dict[str, Any]
     if hits.get("oom_kills") or (container.oom_killed and "oom_kills" not in hits):
         limit = resources.memory_limit or 0
         words = f"memory limit of {_bytes(limit)}" if limit else "no memory left"
-        remedy = f"update {name} --memory-limit {_bytes(2 * limit).replace(' ', '')}" if limit else "free memory"
+        remedy = (
+            f"update {name} --memory-limit {_bytes(2 * limit).replace(' ', '')}" if limit else "free memory"
+        )
         row = _row("more memory: killed", hits.get("oom_kills", 1), Reason("limit", words, remedy))
         rows.append(row | {"last": container.finished if container.oom_killed else None})
     if hits.get("throttled"):
         limit_cores = resources.cpu_limit
         seconds = hits.get("throttled_seconds", 0)
         words = f"CPU limit of {limit_cores:g} cores" if limit_cores else "CPU limit"
-        remedy = f"update {name} --cpu-limit {2 * limit_cores:g}" if limit_cores else f"update {name} --cpu-limit N"
+        remedy = (
+            f"update {name} --cpu-limit {2 * limit_cores:g}"
+            if limit_cores
+            else f"update {name} --cpu-limit N"
+        )
         what = f"more CPU: held back {seconds} s in all"
         rows.append(_row(what, hits["throttled"], Reason("limit", words, remedy)))
     return rows
+
+
+def network(name: str, hits: Mapping[str, int]) -> list[dict[str, Any]]:
+    """A row when packets to places that the network ``name`` does not allow were dropped."""
+    if not hits.get("egress"):
+        return []
+    why = Reason("network", "not in its --egress-allow", "--egress-allow ADDRESS|CIDR|NAME")
+    return [_row(f"packets to other places by network {name}", hits["egress"], why)]
 
 
 def disk(container: Container) -> list[dict[str, Any]]:

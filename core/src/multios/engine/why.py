@@ -14,13 +14,21 @@ from multios.engine import refused_calls, refused_limits, runtime_spec
 from multios.engine.bundle import REFUSALS
 from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
+from multios.engine.networks import Networks
 from multios.engine.registry import RUNNING
 from multios.model.container import Container
 
 Row = Mapping[str, Any]
 
 
-def explain(container: Container, containers: Containers, drivers: Drivers, since: float, last: int | None) -> Row:
+def explain(
+    container: Container,
+    containers: Containers,
+    drivers: Drivers,
+    networks: Networks,
+    since: float,
+    last: int | None,
+) -> Row:
     """``watching`` with the reason why not, and ``refusals``: those since a time, the ``last`` of them, oldest first.
 
     A row has ``what``, ``program``, ``pid`` (inside), ``count``, ``first``, ``last`` (``None``: the kernel only
@@ -32,6 +40,9 @@ def explain(container: Container, containers: Containers, drivers: Drivers, sinc
     if running:
         rows += refused_limits.limits(container, isolation.limit_hits(container.id))
         rows += refused_limits.disk(container)
+        for network, endpoint in networks.endpoints_of(container.id):
+            hits = drivers.network(network.driver).refusals(network, endpoint)
+            rows += refused_limits.network(network.name, hits)
     else:
         rows += refused_limits.limits(container, {})
     rows = [row for row in rows if row["last"] is None or row["last"] >= since]

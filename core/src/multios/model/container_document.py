@@ -461,6 +461,8 @@ _NETWORKING: dict[str, Reader] = {
         _hostname(path, name): address for name, address in _mapping(_address)(path, value).items()
     },
 }
+
+
 def _explanation(path: str, value: Any) -> str:
     if value == "all" or isinstance(value, bool):
         return {True: "on", False: "off"}.get(value, "all")

@@ -41,7 +41,18 @@ class Child:
     and signal before the child is reaped. ``pid`` is 0 until it is born.
     """
 
-    __slots__ = ("_early", "_loop", "control", "ended", "group", "heard", "listening", "namespaces", "pid", "pidfd")
+    __slots__ = (
+        "_early",
+        "_loop",
+        "control",
+        "ended",
+        "group",
+        "heard",
+        "listening",
+        "namespaces",
+        "pid",
+        "pidfd",
+    )
 
     def __init__(self, loop: Loop, control: socket.socket, group: str, namespaces: frozenset[str]) -> None:
         self._loop = loop

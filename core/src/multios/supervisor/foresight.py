@@ -126,7 +126,11 @@ def _limit(thread: int, arguments: Sequence[int], places: list[int]) -> Guess:
 def _writing(thread: int, arguments: Sequence[int], places: list[int]) -> Guess:
     """A change of a file or directory at a path: place of the directory's descriptor (-1: none), of the path."""
     directory, path = places
-    text = _bytes(thread, arguments[path], refusals.MOST_TEXT).partition(b"\0")[0].decode("utf-8", "surrogateescape")
+    text = (
+        _bytes(thread, arguments[path], refusals.MOST_TEXT)
+        .partition(b"\0")[0]
+        .decode("utf-8", "surrogateescape")
+    )
     if not text:
         return None
     if not text.startswith("/"):
@@ -167,7 +171,10 @@ def _read_only_mount(thread: int, path: str) -> str:
     root = os.open(f"/proc/{thread}/root", os.O_PATH | os.O_CLOEXEC)
     how = flags.RESOLVE_IN_ROOT | flags.RESOLVE_CACHED | flags.RESOLVE_NO_MAGICLINKS
     try:
-        for candidate in (path, os.path.dirname(path.rstrip("/")) or "/"):  # what is yet to be made is not there
+        for candidate in (
+            path,
+            os.path.dirname(path.rstrip("/")) or "/",
+        ):  # what is yet to be made is not there
             try:
                 found = kernel.openat2(root, candidate, os.O_PATH | os.O_CLOEXEC, how)
             except OSError:
@@ -181,7 +188,9 @@ def _read_only_mount(thread: int, path: str) -> str:
     # Nothing at hand: as the path reads, links left out of account.
     whole = os.path.normpath(path) + "/"
     lying = [mount for mount in mounts if whole.startswith(mount.place.rstrip("/") + "/")]
-    nearest = max(lying, key=lambda mount: len(mount.place), default=None)  # of two at one place, max() takes the first
+    nearest = max(
+        lying, key=lambda mount: len(mount.place), default=None
+    )  # of two at one place, max() takes the first
     return nearest.place if nearest and nearest.read_only else ""
 
 

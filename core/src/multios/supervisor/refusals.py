@@ -131,5 +131,3 @@ def holds_still(thread: int, addresses: list[int]) -> bool:
                     return False
                 found += sum(low <= address < high for address in addresses)
     return found == len(addresses)
-
-

@@ -52,7 +52,11 @@ def guardians(text: str, call: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for rule in json.loads(text).get("syscalls") or ():
         held = (rule.get("includes") or {}).get("caps") or []
-        if len(held) == 1 and rule["action"] == "SCMP_ACT_ALLOW" and call in (rule.get("names") or [rule.get("name")]):
+        if (
+            len(held) == 1
+            and rule["action"] == "SCMP_ACT_ALLOW"
+            and call in (rule.get("names") or [rule.get("name")])
+        ):
             found[held[0]] = None
     return tuple(sorted(found, key=lambda capability: capability == "CAP_SYS_ADMIN"))
 
