@@ -51,7 +51,7 @@ def live(
     """The child's whole life; ``open_files`` is the limit that the supervisor itself started with."""
     status = FAILED
     try:
-        listening.speak_over(control)
+        listening.speak_over(lambda message, descriptors: wire.send(control, message, descriptors))
         _settle(own_cgroup, open_files)
         _obey(control, launchers)
     except LaunchError as error:

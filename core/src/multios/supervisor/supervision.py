@@ -8,7 +8,7 @@ import signal
 from multios.supervisor import processes, stdio, wire
 from multios.supervisor.birth import Nursery
 from multios.supervisor.complaint import complain
-from multios.supervisor.listening import Handover
+from multios.supervisor.fetching import Handover
 from multios.supervisor.processes import Process
 from multios.supervisor.slots import Slots, new_group
 from multios.supervisor.watches import Watches
