@@ -21,6 +21,7 @@ from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import disk_limits, execution, files, inspection, top
@@ -43,6 +44,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Plugins,
         ContainerMethods,
         ContainerChanges,
+        ContainerRefusals,
         Images,
         ImageChanges,
         Transfers,

@@ -62,6 +62,7 @@ COMMANDS = {
     "validate": ("creation", "Check a JSON configuration, or how well a driver isolates"),
     "version": ("system", "Show the versions of client and daemon"),
     "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
+    "why": ("why", "Say what was refused inside a container, and what would allow it"),
     "builder prune": ("build", "Empty the build cache"),
     "image build": ("build", "Build an image from a Dockerfile"),
     "image commit": ("changes", "Make an image of a container"),

@@ -272,7 +272,9 @@ def _security_option(text: str) -> dict[str, Any]:
         return {"apparmor_profile": value}
     if name == "no-new-privileges" and (not separator or value in ("true", "false")):
         return {"no_new_privileges": value != "false"}
-    expected = "seccomp=PROFILE, apparmor=PROFILE or no-new-privileges[=true|false]"
+    if name == "explain" and (not separator or value in ("true", "false", "all")):
+        return {"explain": "all" if value == "all" else value != "false"}
+    expected = "seccomp=PROFILE, apparmor=PROFILE, no-new-privileges[=true|false] or explain[=true|false|all]"
     raise InvalidInput(f"--security-opt: {text!r} is not known", f"use {expected}")
 
 

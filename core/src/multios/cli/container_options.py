@@ -119,7 +119,7 @@ CONTAINER = (
         "--security-opt",
         "security_opt",
         LIST,
-        "seccomp=PROFILE, apparmor=PROFILE or no-new-privileges[=BOOLEAN]",
+        "seccomp=PROFILE, apparmor=PROFILE, no-new-privileges[=BOOLEAN] or explain[=BOOLEAN|all]",
         "KEY[=VALUE]",
     ),
     Option("--userns", "security.user_namespace", TEXT, "Its user namespace", "auto|host", ("auto", "host")),

@@ -46,6 +46,10 @@ class Bundle:
     id_map: IdMap | None = None
     resources: Resources = Resources()
     volumes: Mapping[str, int] = field(default_factory=dict)
+    refusals: str = ""
+    """The file that a driver which can do so records refused system calls in; empty: do not watch."""
+    foresee: bool = False
+    """Whether calls that the filter allows and the kernel will refuse are recorded too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,26 @@ class Launched:
     cgroup: str = ""
     netns: int = -1
     attached: tuple[int, int, int] = (-1, -1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedCall:
+    """A system call that the filter refused ``count`` times to one program; the rest is as it was at one of the last.
+
+    ``pid`` is the container's own; ``texts`` are those of the ``arguments`` that are texts, by their place.
+    """
+
+    call: str
+    errno: int
+    program: str
+    pid: int
+    count: int
+    first: float
+    last: float
+    arguments: tuple[int, ...] = ()
+    texts: Mapping[int, str] = field(default_factory=dict)
+    by: str = ""
+    """Empty: the filter. Else what the kernel refused by: see :mod:`multios.supervisor.foresight`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,3 +159,11 @@ class IsolationDriver(Driver):
     def processes(self, container_id: str) -> tuple[int, ...]:
         """Host pids of every process of the container, for ``top``."""
         raise NotImplementedError
+
+    def refused_calls(self, container_id: str, record: str) -> tuple[RefusedCall, ...]:
+        """What was recorded in the file ``record`` (``Bundle.refusals``), of ended containers too; oldest first."""
+        return ()
+
+    def watches_refusals(self, container_id: str) -> bool:
+        """Whether the refused calls of a running container are being recorded."""
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 from multios.drivers.base import Driver
@@ -75,6 +76,10 @@ class NetworkDriver(Driver):
     def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
         """Let an endpoint that is confined reach further addresses for ``seconds``; again prolongs it (``EGRESS``)."""
         raise NotImplementedError
+
+    def refusals(self, network: Network, endpoint: Endpoint) -> Mapping[str, int]:
+        """How many packets of an attached endpoint were refused, by reason: ``egress``, outside its allow-list."""
+        return {}
 
     def restore(self, network: Network, endpoint: Endpoint) -> None:
         """Put back what other programs took from the host's side of an attached endpoint.

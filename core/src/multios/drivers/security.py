@@ -20,3 +20,10 @@ class SecurityDriver(Driver):
         ``profile`` is a name the driver knows or the JSON text of a profile in the driver's format. An unknown
         one raises ``NotFound``; what this host cannot enforce raises ``Unsupported``.
         """
+
+    def capabilities_for(self, call: str, profile: str) -> tuple[str, ...]:
+        """The capabilities of which any one would have ``profile`` allow a system call, the narrowest first.
+
+        With ``CAP_``; empty when none would, or the driver cannot tell.
+        """
+        return ()

@@ -22,6 +22,7 @@ from multios.model.mount import Mount
 
 ENGINE_FILES = {"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf"}
 LOG = "log"
+REFUSALS = "refusals"
 
 
 def draft(
@@ -94,6 +95,8 @@ def opened(
             id_map=container.id_map,
             resources=container.config.resources,
             volumes=descriptors,
+            refusals="" if container.config.security.explain == "off" else str(directory / REFUSALS),
+            foresee=container.config.security.explain == "all",
         )
     finally:
         for descriptor in descriptors.values():

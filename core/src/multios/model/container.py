@@ -112,6 +112,9 @@ class Security:
     privileged: bool = False
     user_namespace: str = "auto"
     """``auto`` (own id range) or ``host`` (administrators)."""
+    explain: str = "on"
+    """Which refusals are recorded for ``why``, where host and driver can: ``on``, those of the system call filter;
+    ``all``, the kernel's own as well, for which more calls are looked at; ``off``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -511,6 +511,14 @@ _NETWORKING: dict[str, Reader] = {
         _hostname(path, name): address for name, address in _mapping(_address)(path, value).items()
     },
 }
+
+
+def _explanation(path: str, value: Any) -> str:
+    if value == "all" or isinstance(value, bool):
+        return {True: "on", False: "off"}.get(value, "all")
+    raise InvalidInput(f"{path}: {value!r} is not known", 'use true, false or "all"')
+
+
 _SECURITY: dict[str, Reader] = {
     "capabilities": _list(_capability),
     "drop_capabilities": _list(_capability),
@@ -520,6 +528,7 @@ _SECURITY: dict[str, Reader] = {
     "no_new_privileges": _boolean,
     "privileged": _boolean,
     "user_namespace": _user_namespace,
+    "explain": _explanation,
 }
 _VOLUME: dict[str, Reader] = {
     "host": _absolute,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multios.supervisor.loop import Loop
 
     Hearer = Callable[[dict[str, Any] | None, list[int]], None]
+    ListenerHearer = Callable[[int, list[int]], None]
     Ender = Callable[[int, int], None]
     Midwife = Callable[["Child", dict[str, Any] | None], None]
 
@@ -41,7 +42,18 @@ class Child:
     and signal before the child is reaped. ``pid`` is 0 until it is born.
     """
 
-    __slots__ = ("_early", "_loop", "control", "ended", "group", "heard", "namespaces", "pid", "pidfd")
+    __slots__ = (
+        "_early",
+        "_loop",
+        "control",
+        "ended",
+        "group",
+        "heard",
+        "listening",
+        "namespaces",
+        "pid",
+        "pidfd",
+    )
 
     def __init__(self, loop: Loop, control: socket.socket, group: str, namespaces: frozenset[str]) -> None:
         self._loop = loop
@@ -51,6 +63,7 @@ class Child:
         self.pid = 0
         self.pidfd = -1
         self.heard: Hearer = lambda message, descriptors: wire.close_all(descriptors)
+        self.listening: ListenerHearer = lambda number, descriptors: wire.close_all(descriptors)
         self.ended: Ender = lambda exit_code, number: None
         self._early: list[tuple[dict[str, Any], list[int]]] = []
 
@@ -75,13 +88,19 @@ class Child:
             elif not self.pid and not ("born" in message or "unborn" in message):
                 self._early.append((message, descriptors))  # it was quicker than the news of its birth
                 continue
+            self._hear(message, descriptors)
+
+    def _hear(self, message: dict[str, Any] | None, descriptors: list[int]) -> None:
+        if message is not None and "listener" in message:  # beside its answers, and before exec's silent one
+            self.listening(int(message["listener"]), descriptors)
+        else:
             self.heard(message, descriptors)
 
     def replay(self) -> None:
         """Hear what the child said before its birth was known."""
         early, self._early = self._early, []
         for message, descriptors in early:
-            self.heard(message, descriptors)
+            self._hear(message, descriptors)
 
     def hang_up(self) -> None:
         """Close the socket: a child that has not been started dies of it."""

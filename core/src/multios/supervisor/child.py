@@ -15,7 +15,7 @@ import signal
 import struct
 import termios
 
-from multios.supervisor import flags, wire
+from multios.supervisor import flags, listening, wire
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
 
@@ -55,6 +55,7 @@ def live(
     """
     status = FAILED
     try:
+        listening.speak_over(lambda message, descriptors: wire.send(control, message, descriptors))
         _settle(take_cgroup, open_files)
         _obey(control, launchers)
     except LaunchError as error:

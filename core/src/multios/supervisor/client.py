@@ -106,10 +106,18 @@ class Supervisor:
         return self._guardian.request(message, again=True)[1][0]
 
     def launch(
-        self, container_id: str, plan: Mapping[str, Any], descriptors: Sequence[int], stdio: Stdio
+        self,
+        container_id: str,
+        plan: Mapping[str, Any],
+        descriptors: Sequence[int],
+        stdio: Stdio,
+        watch: Mapping[str, Any] | None = None,
     ) -> Ends:
-        """Run the launcher's ``create``. ``StepFailed`` names the step; then :meth:`forget` cleans up."""
-        message = {"do": "launch", "id": container_id, "stdio": _stdio(stdio)}
+        """Run the launcher's ``create``. ``StepFailed`` names the step; then :meth:`forget` cleans up.
+
+        ``watch`` says how to serve the listener of its filter: see :class:`multios.supervisor.watches.Listener`.
+        """
+        message = {"do": "launch", "id": container_id, "stdio": _stdio(stdio, watch)}
         return _three(self._with_plan(message, plan, descriptors, stdio)[1])
 
     def start(self, container_id: str) -> None:
@@ -124,6 +132,7 @@ class Supervisor:
         plan: Mapping[str, Any],
         descriptors: Sequence[int],
         stdio: Stdio,
+        watch: Mapping[str, Any] | None = None,
     ) -> tuple[int, Ends]:
         """Start another process in the container: its pid, and the ends; a terminal's master is the first.
 
@@ -134,7 +143,7 @@ class Supervisor:
             "id": container_id,
             "exec_id": exec_id,
             "launcher": launcher,
-            "stdio": _stdio(stdio),
+            "stdio": _stdio(stdio, watch),
         }
         result, ends = self._with_plan(message, plan, descriptors, stdio)
         return int(result["pid"]), _three(ends)
@@ -161,6 +170,10 @@ class Supervisor:
             if not page:
                 return rows
             rows += page
+
+    def write_refusals(self, container_id: str) -> None:
+        """Have what is known of a container's refused calls written to its record; unknown: no error."""
+        self._guardian.request({"do": "write-refusals", "id": container_id}, again=True)
 
     def exit_of(self, process_id: str) -> dict[str, Any] | None:
         """The recorded exit: ``id``, ``container_id``, ``exit_code``, ``signal``, ``finished``."""
@@ -228,8 +241,9 @@ class Supervisor:
                 log.exception("a callback for the exit of %s", record["id"])
 
 
-def _stdio(stdio: Stdio) -> dict[str, Any]:
+def _stdio(stdio: Stdio, watch: Mapping[str, Any] | None) -> dict[str, Any]:
     return {
+        "watch": watch and dict(watch),
         "terminal": stdio.terminal,
         "stdin": stdio.stdin,
         "log_path": stdio.log_path,

@@ -51,6 +51,7 @@ class Guardian:
         self._channels = channels
         self._on_exit = on_exit
         self._held: dict[str, Held] = {}
+        self._listeners: dict[str, Held] = {}
         self._lock = threading.Lock()
         self._up = threading.Event()
         self._caught_up = threading.Event()
@@ -108,9 +109,10 @@ class Guardian:
         self._orphans.close()
         self._channels.close()
         with self._lock:
-            for held in self._held.values():
+            for held in (*self._held.values(), *self._listeners.values()):
                 held.close()
             self._held.clear()
+            self._listeners.clear()
 
     def dismiss(self) -> None:
         """Ask the supervisor to leave, and see it go."""
@@ -153,6 +155,9 @@ class Guardian:
             if message["adopted"]:
                 self._orphans.add(message["id"], held.copies["pidfd"])
             return
+        if event == "listener":
+            self._keep_listener(message, descriptors)
+            return
         wire.close_all(descriptors)
         if event in ("exit", "gone"):
             with self._lock:
@@ -169,8 +174,22 @@ class Guardian:
             with self._lock:
                 if message["id"] in self._held:
                     wire.close_all([self._held[message["id"]].copies.pop("stdin", -1)])
+        elif event == "listener-gone":
+            with self._lock:
+                gone = self._listeners.pop(message["id"], None)
+            if gone is not None:
+                gone.close()
         elif event == "caught-up":
             self._caught_up.set()
+
+    def _keep_listener(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        """Hold copies of a filter's listener and of its note: with the last copy gone, refusals become ENOSYS."""
+        held = Held(message, dict(zip(("listener", "noted"), descriptors, strict=True)))
+        with self._lock:
+            former = self._listeners.pop(message["id"], None)
+            self._listeners[message["id"]] = held
+        if former is not None:
+            former.close()
 
     def _succeed(self) -> None:
         """The supervisor died. Get another, which is given all that we hold."""
@@ -197,14 +216,14 @@ class Guardian:
             self._child = spawn.start(self._command)
             events = connect(self._path)
         with self._lock:
-            held = list(self._held.values())
+            held, listeners = list(self._held.values()), list(self._listeners.values())
         try:
+            for one in listeners:  # first: their callers wait
+                request = {"do": "adopt-listener", "listener": one.described}
+                self._hand_over(request, one)
             for one in held:
                 request = {"do": "adopt", "process": one.described, "copies": list(one.copies)}
-                try:
-                    self._channels.request(request, list(one.copies.values()))
-                except MultiosError as error:  # one that cannot be handed over must not keep the others
-                    log.error("process %s: %s", one.described["id"], error)
+                self._hand_over(request, one)
             wire.send(events, {"do": "subscribe"})
             answer, descriptors = wire.receive(events)
             wire.close_all(descriptors)
@@ -215,8 +234,18 @@ class Guardian:
             events.close()
             raise Unavailable("the supervisor refuses us", "see the daemon's log")
         self.supervisor_pid = int(answer["result"]["pid"])
+        with self._lock:  # those that live are told of again, with new copies
+            for one in listeners:
+                self._listeners.pop(one.described["id"], None)
+                one.close()
         self._up.set()
         return events
+
+    def _hand_over(self, request: dict[str, Any], one: Held) -> None:
+        try:
+            self._channels.request(request, list(one.copies.values()))
+        except MultiosError as error:  # one that cannot be handed over must not keep the others
+            log.error("%s %s: %s", request["do"], one.described["id"], error)
 
     def _bury(self) -> None:
         """Reap a dead supervisor, and end those of its children that had no container yet."""

@@ -51,6 +51,8 @@ class Process:
         self.streams: Streams | None = None
         self.reply: Reply | None = None
         self.forgetting: list[Reply] = []
+        self.watch: dict[str, Any] | None = None
+        """How its refused calls are watched; see :class:`multios.supervisor.watches.Listener`."""
         self.alive = True
 
     @property

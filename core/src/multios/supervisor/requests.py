@@ -40,6 +40,8 @@ class Requests:
             "subscribe": self._subscribe,
             "adopt": self._adopt,
             "ended": self._ended,
+            "adopt-listener": self._adopt_listener,
+            "write-refusals": self._write_refusals,
             "status": self._status,
             "shutdown": self._shutdown,
         }
@@ -161,6 +163,9 @@ class Requests:
         for process in self._supervision.processes.values():
             if process.alive and process.streams is not None:
                 self._supervision.tell_process(process, [client])
+        watches = self._supervision.watches
+        for listener in watches.listeners.values():
+            client.send(*watches.describe(listener))
         for record in self._supervision.exits.records.values():
             client.send({"event": "exit", **record})
         client.send({"event": "caught-up"})
@@ -180,6 +185,14 @@ class Requests:
             int(message["signal"]),
             float(message["finished"]),
         )
+        reply.good()
+
+    def _adopt_listener(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
+        self._supervision.watches.adopt(message["listener"], [os.dup(one) for one in descriptors])
+        reply.good()
+
+    def _write_refusals(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
+        self._supervision.watches.write(_identity(message))
         reply.good()
 
     def _status(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
@@ -217,4 +230,6 @@ def _stdio(message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         raise TypeError("stdio is no object")
     if not 0 <= int(asked.get("descriptors", 0)) < len(descriptors):
         raise ValueError("descriptors are missing")
+    if asked.get("watch") is not None and not {"program", "record", "texts"} <= asked["watch"].keys():
+        raise ValueError("the watch is not whole")
     return asked

@@ -8,8 +8,10 @@ import signal
 from multios.supervisor import processes, stdio, wire
 from multios.supervisor.birth import Nursery
 from multios.supervisor.complaint import complain
+from multios.supervisor.fetching import Handover
 from multios.supervisor.processes import Process
 from multios.supervisor.slots import Slots, new_group
+from multios.supervisor.watches import Watches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Supervision:
         self.exits = exits
         self.processes: dict[str, Process] = {}
         self.subscribers: list[Connection] = []
+        self.watches = Watches(self.loop, self.tell)
         self.slots = Slots(nursery, wanted_slots, self.clear_group)
 
     # --- a container's first process ---
@@ -195,6 +198,7 @@ class Supervision:
     ) -> None:
         """Wire the streams and give the child its first order; ``where`` is it, or the container to enter."""
         count = int(asked.get("descriptors", 0))
+        process.watch = asked.get("watch")
         own, streams = given[1 : len(given) - count], given[len(given) - count :]
         try:
             made = stdio.make(self.loop, asked, streams, process.owner, process.is_container)
@@ -258,6 +262,8 @@ class Supervision:
             process.child.hang_up()
         wire.close_all([process.pidfd])
         process.pidfd = -1
+        if process.is_container:
+            self.watches.end(process.id)
         if process.status in (processes.RESERVED, processes.RESERVING, processes.CREATING):
             self._fail(process, {"step": "create", "errno": 0, "detail": "the process died", "status": 125})
         if process.status == processes.FAILED or process.forgetting:
@@ -344,6 +350,15 @@ class Supervision:
     def _adopt_child(self, process: Process, child: Child) -> None:
         process.child, process.pid, process.pidfd = child, child.pid, child.pidfd
         child.ended = lambda exit_code, number: self.end(process, exit_code, number)
+        handover = Handover(self.loop, child, lambda listener: self._watch(process, listener))
+        child.listening = handover.hear
+
+    def _watch(self, process: Process, listener: int) -> None:
+        if process.watch is None:
+            complain(process.id, "a listener that nobody asked for")
+            os.close(listener)
+        else:
+            self.watches.add(process.container_id, process.watch, listener)
 
     def _heard_failure(self, process: Process, step: str, message: dict[str, Any] | None) -> bool:
         """Whether this is not the news hoped for; then the caller has been told."""

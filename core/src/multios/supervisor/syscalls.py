@@ -234,7 +234,7 @@ class Syscalls:
         if self._without_openat2:
             return open_rooted(directory, path, options, resolve, mode)
         how = struct.pack("=3Q", options, mode, resolve)
-        for _ in range(_OPEN_TRIES - 1):
+        for _ in range(0 if resolve & flags.RESOLVE_CACHED else _OPEN_TRIES - 1):
             try:
                 return self._call("openat2", directory, os.fsencode(path), how, len(how), about=path)
             except BlockingIOError:

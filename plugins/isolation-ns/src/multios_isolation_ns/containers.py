@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multios.drivers.base import DriverContext
-from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
+from multios.drivers.isolation import Bundle, Launched, ProcessState, RefusedCall, Stdio
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable, Unsupported
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import device_nodes, limits, plan, seccomp
+from multios_isolation_ns import device_nodes, limits, plan, seccomp, watching
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
 from multios_isolation_ns.records import Record, Records
@@ -57,6 +57,13 @@ class Containers:
             program,
             program_flags,
         )
+        record_path = bundle.refusals if program_path and watching.is_possible() else ""
+        if bundle.foresee and not record_path:
+            raise Unsupported(
+                "refusals of the kernel can be foreseen only with a system call filter, on Linux 5.5 or later",
+                "leave out --security-opt explain=all",
+            )
+        watch = self._watch(made, program_path, record_path, bundle.foresee)
         resources, devices = limits.of_spec(spec["linux"].get("resources") or {}, bundle.resources)
         supervisor = self._supervisor
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as closing:
@@ -74,11 +81,17 @@ class Containers:
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
             record = Record(
-                reservation.cgroup, str(program_path or ""), program_flags, "user" in own, reservation.pid
+                reservation.cgroup,
+                program_path,
+                program_flags,
+                "user" in own,
+                reservation.pid,
+                record_path,
+                bundle.foresee,
             )
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
-            attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio)
+            attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio, watch)
             undo.pop_all()
         return Launched(reservation.pid, reservation.cgroup, reservation.network_namespace, attached)
 
@@ -154,7 +167,8 @@ class Containers:
         held = made["process"]
         held["rlimits"] = limits.permitted(held["rlimits"], state.pid, raising=False)
         held["capabilities"] = limits.available(held["capabilities"], record.user_namespace)
-        pid, attached = self._supervisor.exec(container_id, exec_id, self._launcher, made, (), stdio)
+        watch = self._watch(made, record.program, record.refusals, record.foresee)
+        pid, attached = self._supervisor.exec(container_id, exec_id, self._launcher, made, (), stdio, watch)
         return Launched(pid, record.cgroup, -1, attached)
 
     def pause(self, container_id: str) -> None:
@@ -198,7 +212,27 @@ class Containers:
         group = self._group(container_id)
         return tuple(group.cgroups.processes(group.name))
 
+    def refused(self, container_id: str, record: str) -> tuple[RefusedCall, ...]:
+        """What the supervisor wrote down, or has yet to."""
+        self._supervisor.write_refusals(container_id)
+        return watching.read(record)
+
+    def watches(self, container_id: str) -> bool:
+        """Whether its filter asks."""
+        try:
+            return bool(self._records.read(container_id).refusals)
+        except NotFound:
+            return False
+
     # --- parts ---
+
+    @staticmethod
+    def _watch(made: dict[str, Any], program: str, record: str, foresee: bool) -> dict[str, Any] | None:
+        """Have the filter of a plan ask, where there is a record to write to."""
+        if not record:
+            return None
+        watching.watched(made, program, foresee)
+        return watching.watch(program, record, foresee)
 
     def _state_of(self, row: Mapping[str, Any]) -> ProcessState:
         status = str(row["status"])

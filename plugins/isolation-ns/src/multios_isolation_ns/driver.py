@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multios.drivers.base import Capability, DriverContext
-from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState, Stdio
+from multios.drivers.isolation import (
+    Bundle,
+    IsolationDriver,
+    Launched,
+    ProcessState,
+    RefusedCall,
+    Stdio,
+)
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 
 if TYPE_CHECKING:
@@ -99,3 +106,11 @@ class NamespaceIsolation(IsolationDriver):
     def processes(self, container_id: str) -> tuple[int, ...]:
         """See the contract."""
         return self._containers.processes(container_id)
+
+    def refused_calls(self, container_id: str, record: str) -> tuple[RefusedCall, ...]:
+        """See the contract."""
+        return self._containers.refused(container_id, record)
+
+    def watches_refusals(self, container_id: str) -> bool:
+        """See the contract."""
+        return self._containers.watches(container_id)

@@ -163,6 +163,7 @@ def process(
             "oom_score_adj": section.get("oomScoreAdj"),
             "seccomp": binascii.b2a_base64(program, newline=False).decode(),
             "seccomp_flags": program_flags,
+            "watched": False,
             "init": init,
         },
     }

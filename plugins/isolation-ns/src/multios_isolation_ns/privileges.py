@@ -6,7 +6,7 @@ import binascii
 import errno
 import os
 
-from multios.supervisor import flags
+from multios.supervisor import flags, listening
 from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
@@ -102,5 +102,7 @@ def forbid_new_privileges(process: dict[str, Any]) -> None:
 
 def install_filter(process: dict[str, Any]) -> None:
     """The system call filter; it needs no_new_privs or CAP_SYS_ADMIN."""
-    if process["seccomp"]:
+    if process["seccomp"] and process["watched"]:
+        listening.install(binascii.a2b_base64(process["seccomp"]), process["seccomp_flags"])
+    elif process["seccomp"]:
         kernel.seccomp_filter(binascii.a2b_base64(process["seccomp"]), process["seccomp_flags"])

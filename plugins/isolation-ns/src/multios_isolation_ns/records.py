@@ -20,6 +20,9 @@ class Record:
     user_namespace: bool
     pid: int = 0
     """The first process's on the host; 0 in records of an earlier version."""
+    refusals: str = ""
+    """The file in which refused calls are recorded; empty: they are not watched."""
+    foresee: bool = False
 
 
 class Records:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -118,6 +118,10 @@ class BridgeNetwork(NetworkDriver):
     def permit(self, network: Network, endpoint: Endpoint, addresses: tuple[str, ...], seconds: int) -> None:
         """Let a confined endpoint reach these addresses."""
         self._host.permit(endpoint, addresses, seconds)
+
+    def refusals(self, network: Network, endpoint: Endpoint) -> Mapping[str, int]:
+        """What the firewall counts of a confined endpoint."""
+        return {} if endpoint.egress is None else {"egress": self._host.refused(endpoint)}
 
     def serve_names(self, network: Network, port: int) -> None:
         """Send questions for port 53 of the gateway to ``port`` there."""

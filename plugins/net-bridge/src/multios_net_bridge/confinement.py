@@ -6,6 +6,7 @@ set            holds            meaning
 confined       source           only what is allowed may be reached by it
 allowed_blocks source . block   allowed for as long as the container is there
 allowed_hosts  source . address allowed for a time: what an allowed name led to
+refused        source           confined, too: it counts the packets that were dropped
 ============== ================ ==================================================
 """
 
@@ -18,8 +19,8 @@ from multios.model.network import Endpoint
 from multios_net_bridge import nfnetlink as nft
 from multios_net_bridge.nfnetlink import IPV6, Batch, Element, Family
 
-CONFINED, BLOCKS, HOSTS = "confined", "allowed_blocks", "allowed_hosts"
-_NUMBERS = {CONFINED: 21, BLOCKS: 22, HOSTS: 23}
+CONFINED, BLOCKS, HOSTS, REFUSED = "confined", "allowed_blocks", "allowed_hosts", "refused"
+_NUMBERS = {CONFINED: 21, BLOCKS: 22, HOSTS: 23, REFUSED: 24}
 _NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT = b"\x87", b"\x88"
 
 
@@ -31,6 +32,7 @@ def make_sets(batch: Batch, family: Family) -> None:
     ranges = nft.INTERVAL | nft.CONCATENATION
     batch.make_set(BLOCKS, _NUMBERS[BLOCKS], pair, (0, 0), ranges, fields=(length, length))
     batch.make_set(HOSTS, _NUMBERS[HOSTS], pair, (0, 0), nft.TIMEOUT)
+    batch.make_set(REFUSED, _NUMBERS[REFUSED], (one, length), (0, 0), 0, counting=True)
 
 
 def published_rule(batch: Batch, family: Family, chain: str, published: bytes) -> None:
@@ -46,6 +48,7 @@ def forward_rules(batch: Batch, family: Family, chain: str, outside: bytes) -> N
     for name in (BLOCKS, HOSTS):
         allowed = pair + nft.member(name, _NUMBERS[name], source)
         batch.append_rule(chain, confined, outside, allowed, nft.verdict(nft.ACCEPT))
+    batch.append_rule(chain, _is_confined(family, REFUSED))
     batch.append_rule(chain, confined, nft.verdict(nft.DROP))
 
 
@@ -57,6 +60,7 @@ def input_rules(batch: Batch, family: Family, chain: str, established: bytes, re
         conditions += map(_is_icmp6, (_NEIGHBOUR_SOLICITATION, _NEIGHBOUR_ADVERTISEMENT))
     for condition in conditions:
         batch.append_rule(chain, confined, condition, nft.verdict(nft.ACCEPT))
+    batch.append_rule(chain, _is_confined(family, REFUSED))
     batch.append_rule(chain, confined, nft.verdict(nft.DROP))
 
 
@@ -65,9 +69,9 @@ def _is_icmp6(kind: bytes) -> bytes:
     return nft.is_icmp6(word) + nft.load_icmp_type(word) + nft.equals(word, kind)
 
 
-def _is_confined(family: Family) -> bytes:
+def _is_confined(family: Family, name: str = CONFINED) -> bytes:
     source = nft.register(0)
-    return nft.load_source_address(family, source) + nft.member(CONFINED, _NUMBERS[CONFINED], source)
+    return nft.load_source_address(family, source) + nft.member(name, _NUMBERS[name], source)
 
 
 # --- elements -----------------------------------------------------------------------------------
@@ -82,7 +86,7 @@ def elements(endpoint: Endpoint, address: str) -> dict[str, list[Element]]:
         Element(source + block.network_address.packed, end=source + block.broadcast_address.packed)
         for block in collapsed(endpoint.egress, ip_address(address).version)
     ]
-    return {CONFINED: [Element(source)], BLOCKS: blocks}
+    return {CONFINED: [Element(source)], REFUSED: [Element(source)], BLOCKS: blocks}
 
 
 def learned(address: str, targets: Iterable[str], seconds: int) -> list[Element]:

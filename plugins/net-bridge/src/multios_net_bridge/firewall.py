@@ -5,12 +5,21 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 from multios.model.network import Endpoint, Network
 from multios.netlink.messages import Connection
 from multios_net_bridge import confinement, nfnetlink, ruleset
-from multios_net_bridge.nfnetlink import IPV4, IPV6, Batch, Element, Family, commit, read_elements
+from multios_net_bridge.nfnetlink import (
+    IPV4,
+    IPV6,
+    Batch,
+    Element,
+    Family,
+    commit,
+    read_counts,
+    read_elements,
+)
 from multios_net_bridge.ruleset import Forward
 
 Forwards = Iterable[Forward]
@@ -124,10 +133,20 @@ class Firewall:
                     batch.delete_elements(
                         name, [item for item in present if confinement.is_of(item, address)]
                     )
-                own = confinement.elements(endpoint, address)[confinement.CONFINED]
-                if self._holds(family, confinement.CONFINED, own):
-                    batch.delete_elements(confinement.CONFINED, own)
+                own = confinement.elements(endpoint, address)
+                for name in (confinement.CONFINED, confinement.REFUSED):
+                    if self._holds(family, name, own[name]):
+                        batch.delete_elements(name, own[name])
                 commit(self._connection, batch)
+
+    def refused(self, endpoint: Endpoint) -> int:
+        """How many packets of a confined endpoint were dropped since it was confined."""
+        total = 0
+        with self._lock:
+            for family, address in _addresses(endpoint):
+                counts = read_counts(self._connection, self.table, confinement.REFUSED, family.number)
+                total += counts.get(ip_address(address).packed, 0)
+        return total
 
     # --- published ports ----------------------------------------------------------------------------
 

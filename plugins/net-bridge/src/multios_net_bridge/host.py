@@ -104,6 +104,13 @@ class Host:
         except OSError as error:
             raise failed("permit what a name leads to", error) from error
 
+    def refused(self, endpoint: Endpoint) -> int:
+        """How many of a confined endpoint's packets were dropped."""
+        try:
+            return self.firewall.refused(endpoint)
+        except OSError as error:
+            raise failed("count what was refused", error) from error
+
     def detach(self, endpoint: Endpoint) -> None:
         """Withdraw the endpoint's ports, and remove its pair if the kernel does not."""
         check_endpoint(endpoint)

@@ -138,10 +138,12 @@ class Batch:
         data: tuple[int, int],
         flags: int,
         fields: tuple[int, ...] = (),
+        counting: bool = False,
     ) -> None:
         """Make a set or leave it as it is; ``key`` and ``data`` are type (as nft(8) shows it) and length.
 
-        ``fields`` are the lengths of a concatenation's parts, where ranges of them are members.
+        ``fields`` are the lengths of a concatenation's parts, where ranges of them are members. With ``counting``
+        each member counts the packets that it was found for; kernels before Linux 5.7 leave that out.
         """
         parts = [
             text(1, self.table),
@@ -158,6 +160,8 @@ class Batch:
         if key[0] == INTERFACE_TYPE:
             # For nft(8) only: names are in the host's byte order, or it prints them backwards.
             parts.append(attribute(13, struct.pack("=BBI", 0, 4, 1)))
+        if counting:
+            parts.append(nested(17, text(1, "counter"), nested(2)))
         self._add(NEW_SET, F_CREATE, *parts, _number(10, number))
 
     def add_elements(self, name: str, elements: Sequence[Element]) -> None:
@@ -206,6 +210,24 @@ def read_elements(connection: Connection, table: str, name: str, family: int = I
             flags = int.from_bytes(fields.get(3, b"\0"), "big")
             end = attributes(fields[10]).get(_DATA_VALUE, b"") if 10 in fields else b""
             found.add(Element(attributes(fields[1])[_DATA_VALUE], data, flags, end))
+    return found
+
+
+def read_counts(connection: Connection, table: str, name: str, family: int) -> dict[bytes, int]:
+    """How many packets each member of a counting set was found for, by key; an absent set is empty."""
+    try:
+        replies = connection.dump(message(GET_ELEMENT, 0, text(1, table), text(2, name), family=family))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return {}
+        raise
+    found = {}
+    for reply in replies:
+        for _, item in walk(attributes(reply[4:]).get(3, b"")):
+            fields = attributes(item)
+            if 7 in fields:
+                counter = attributes(attributes(fields[7])[2])
+                found[attributes(fields[1])[_DATA_VALUE]] = int.from_bytes(counter[2], "big")
     return found
 
 

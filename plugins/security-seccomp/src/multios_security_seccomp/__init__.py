@@ -36,6 +36,19 @@ class SeccompSecurity(SecurityDriver):
             linux["seccomp"] = section
         return {**spec, "linux": linux}
 
+    def capabilities_for(self, call: str, profile: str) -> tuple[str, ...]:
+        """See the contract."""
+        profile = profile.strip() or "default"
+        if profile == "default":
+            from multios_security_seccomp.default_profile import guardians  # deferred, as in _section
+
+            return guardians(call)
+        if not profile.startswith("{"):
+            return ()
+        from multios_security_seccomp.docker_format import guardians as of_profile  # deferred, as in _section
+
+        return of_profile(profile, call)
+
     def _section(self, spec: dict[str, Any], profile: str) -> dict[str, Any] | None:
         if profile == "unconfined":
             return None

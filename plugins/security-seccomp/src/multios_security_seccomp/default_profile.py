@@ -141,6 +141,12 @@ def section(capabilities: frozenset[str], machine: str, release: str) -> dict[st
     }
 
 
+def guardians(call: str) -> tuple[str, ...]:
+    """The capabilities that allow a guarded call; CAP_SYS_ADMIN, which is nearly all of them, last."""
+    found = [capability for capability, names in GUARDED.items() if call in names.split()]
+    return tuple(sorted(found, key=lambda capability: capability == "CAP_SYS_ADMIN"))
+
+
 def _no_new_namespaces() -> list[dict[str, Any]]:
     """clone(2) and unshare(2) only without namespaces; the flags of clone3(2) lie in memory that no filter sees."""
     rules: list[dict[str, Any]] = []

@@ -47,6 +47,20 @@ def read(text: str, capabilities: frozenset[str], machine: str, release: str) ->
     return section
 
 
+def guardians(text: str, call: str) -> tuple[str, ...]:
+    """The capabilities with any of which a checked profile would allow ``call``, by its rules' ``includes``."""
+    found: dict[str, None] = {}
+    for rule in json.loads(text).get("syscalls") or ():
+        held = (rule.get("includes") or {}).get("caps") or []
+        if (
+            len(held) == 1
+            and rule["action"] == "SCMP_ACT_ALLOW"
+            and call in (rule.get("names") or [rule.get("name")])
+        ):
+            found[held[0]] = None
+    return tuple(sorted(found, key=lambda capability: capability == "CAP_SYS_ADMIN"))
+
+
 def _check(profile: Any) -> None:
     if not isinstance(profile, Mapping) or not isinstance(profile.get("defaultAction"), str):
         raise InvalidInput("the seccomp profile has no defaultAction", _REMEDY)
