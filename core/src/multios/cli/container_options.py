@@ -96,6 +96,17 @@ CONTAINER = (
     Option("--tty -t", "terminal", FLAG, "Give it a terminal"),
     Option("--rm", "auto_remove", FLAG, "Delete it when it exits"),
     Option("--read-only", "security.read_only", FLAG, "Make the root file system read-only"),
+    Option(
+        "--read-only-tmpfs",
+        "read_only_tmpfs",
+        TEXT,
+        "Whether /tmp, /run and /var/tmp of a read-only root are in memory (default true)",
+        "true|false",
+        ("true", "false"),
+    ),
+    Option(
+        "--security-profile", "security.profile", TEXT, "A bundle of confinement: lab, strict, exam …", "NAME"
+    ),
     Option("--privileged", "security.privileged", FLAG, "Take confinement away (administrators only)"),
     Option("--cap-add", "security.capabilities", LIST, "Grant a capability", "NAME"),
     Option("--cap-drop", "security.drop_capabilities", LIST, "Take a capability away", "NAME"),
@@ -103,10 +114,12 @@ CONTAINER = (
         "--security-opt",
         "security_opt",
         LIST,
-        "seccomp=PROFILE, apparmor=PROFILE or no-new-privileges[=BOOLEAN]",
+        "DRIVER=PROFILE for a security driver, or no-new-privileges[=BOOLEAN]",
         "KEY[=VALUE]",
     ),
-    Option("--userns", "security.user_namespace", TEXT, "Its user namespace", "auto|host", ("auto", "host")),
+    Option(
+        "--userns", "security.user_namespace", TEXT, "Its user namespace", "auto[:size=N]|host|map=0:HOST:N"
+    ),
     Option("--ulimit", "ulimit", LIST, "A resource limit", "NAME=SOFT[:HARD]"),
     Option("--stop-signal", "stop_signal", TEXT, "The signal that stops it", "SIGNAL"),
     Option("--stop-timeout", "stop_timeout", INTEGER, "Seconds to wait before it is killed", "SECONDS"),
@@ -114,7 +127,7 @@ CONTAINER = (
     Option("--isolation", "drivers.isolation", TEXT, "The isolation driver", "DRIVER"),
     Option("--storage", "drivers.storage", TEXT, "The storage driver", "DRIVER"),
     Option("--network-driver", "drivers.network", TEXT, "The network driver", "DRIVER"),
-    Option("--security", "drivers.security", TEXT, "The security driver", "DRIVER"),
+    Option("--security", "drivers.security", TEXT, "The chain of security drivers, or none", "DRIVER,…"),
     Option("--storage-opt", "driver_options.storage", PAIRS, "An option of the storage driver", "KEY=VALUE"),
     Option("--network-opt", "driver_options.network", PAIRS, "An option of the network driver", "KEY=VALUE"),
 )

@@ -12,12 +12,16 @@ from multios.errors import InvalidInput, NotFound
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none)."""
+    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none).
+
+    ``landlock`` is the spec's annotation, so that processes of exec are confined as the first.
+    """
 
     cgroup: str
     program: str
     program_flags: int
     user_namespace: bool
+    landlock: str = ""
 
 
 class Records:

@@ -11,11 +11,11 @@ from multios.errors import Unsupported, unknown
 from multios.model.health import Health, HealthCheck
 
 _KERNEL_SUPPORT = "/proc/sys/kernel/seccomp/actions_avail"
-PROFILES = ("default", "unconfined")
+PROFILES = ("default", "strict", "unconfined")
 
 
 class SeccompSecurity(SecurityDriver):
-    """Profiles ``default`` and ``unconfined``, or JSON text in docker's or the OCI's format."""
+    """Profiles ``default``, ``strict`` and ``unconfined``, or JSON text in docker's or the OCI's format."""
 
     name: ClassVar[str] = "seccomp"
     summary: ClassVar[str] = "system call filters: an allow-list, by purpose and by capability"
@@ -28,6 +28,10 @@ class SeccompSecurity(SecurityDriver):
         remedy = "boot a kernel with CONFIG_SECCOMP_FILTER"
         return (HealthCheck("seccomp", Health.FAIL, "the kernel cannot filter system calls", remedy),)
 
+    def check(self, profile: str) -> None:
+        """See the contract."""
+        self._section({}, profile.strip())
+
     def apply(self, spec: dict[str, Any], profile: str) -> dict[str, Any]:
         """See the contract; an empty profile is ``default``."""
         linux = {key: value for key, value in (spec.get("linux") or {}).items() if key != "seccomp"}
@@ -39,7 +43,7 @@ class SeccompSecurity(SecurityDriver):
     def _section(self, spec: dict[str, Any], profile: str) -> dict[str, Any] | None:
         if profile == "unconfined":
             return None
-        if profile != "default" and not profile.startswith("{"):
+        if profile not in PROFILES and not profile.startswith("{"):
             remedy = "give the name or the JSON text of a profile; names are " + ", ".join(PROFILES)
             raise unknown("seccomp profile", profile, list(PROFILES), remedy)
         if not os.path.exists(_KERNEL_SUPPORT):
@@ -48,12 +52,11 @@ class SeccompSecurity(SecurityDriver):
             )
         held = _capabilities(spec)
         release = os.uname().release
-        if profile == "default":
-            from multios_security_seccomp.default_profile import (
-                section,
-            )  # deferred: data that listing needs not
+        if profile in PROFILES:
+            # Deferred: data that listing needs not.
+            from multios_security_seccomp.default_profile import WITHHELD, section
 
-            return section(held, os.uname().machine, release)
+            return section(held, os.uname().machine, release, WITHHELD if profile == "strict" else "")
         from multios_security_seccomp.docker_format import (
             read,
         )  # deferred: only a profile of one's own needs it
