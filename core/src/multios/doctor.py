@@ -190,7 +190,10 @@ def default_driver_checks(settings: Settings, catalog: Catalog) -> Iterator[Heal
             subject = f"default {kind} {name}" if kind == "security" else f"default {kind}"
             is_left_out = kind == "security" and not settings.defaults.security
             if is_left_out and name not in catalog.names(kind):
-                detail, remedy = f"{name} is not installed", f"python3 -m pip install {distribution_for(kind, name)}"
+                detail, remedy = (
+                    f"{name} is not installed",
+                    f"python3 -m pip install {distribution_for(kind, name)}",
+                )
                 yield HealthCheck(subject, Health.SKIP, detail, remedy)
                 continue
             yield _default_driver_check(subject, kind, name, settings, catalog)

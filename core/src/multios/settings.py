@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from multios import typed_table
 from multios.errors import InvalidInput
-from multios.model.container import Resources
 from multios.model import security_chain
+from multios.model.container import Resources
 from multios.model.quantities import parse_cpus, parse_size
 from multios.model.security_profile import BUILT_IN, SecurityProfile
 from multios.model.security_profile import read as read_profile

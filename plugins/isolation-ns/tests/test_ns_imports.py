@@ -23,6 +23,7 @@ def test_the_launcher_is_imported_without_the_driver() -> None:
     assert not {name for name in loaded if name.startswith("multios_isolation_ns.")} - {
         "multios_isolation_ns.launch",
         "multios_isolation_ns.filesystem",
+        "multios_isolation_ns.mandatory",
         "multios_isolation_ns.privileges",
         "multios_isolation_ns.reaper",
     }

@@ -28,7 +28,9 @@ def test_the_default_is_eleven_and_none_of_them_is_the_hosts() -> None:
 
 def test_root_holds_all_and_keeps_nothing_over_a_change_of_user() -> None:
     sets = read("default").sets(0)
-    assert sets["bounding"] == sets["permitted"] == sets["effective"] == [f"CAP_{one}" for one in read("").held]
+    assert (
+        sets["bounding"] == sets["permitted"] == sets["effective"] == [f"CAP_{one}" for one in read("").held]
+    )
     assert sets["inheritable"] == sets["ambient"] == []
 
 
@@ -52,7 +54,9 @@ def test_a_misspelled_capability_is_refused_with_the_nearest() -> None:
 
 @given(NAMES, NAMES)
 def test_what_is_dropped_is_never_held_and_what_is_added_is(added: list[str], dropped: list[str]) -> None:
-    words = " ".join(f"{verb}={','.join(names)}" for verb, names in (("add", added), ("drop", dropped)) if names)
+    words = " ".join(
+        f"{verb}={','.join(names)}" for verb, names in (("add", added), ("drop", dropped)) if names
+    )
     held = set(read(words).held)
     assert not held & (set(dropped) - {"ALL"})
     assert set(added) - {"ALL"} - set(dropped) <= held

@@ -60,7 +60,9 @@ def test_the_least_kernel_is_that_of_the_newest_word(text: str, needed: int) -> 
     assert rules.read(text).needs == needed
 
 
-@pytest.mark.parametrize("text", ["read=usr", "write=/a/../b", "bind=0", "connect=65536", "bind=http", "scope=all"])
+@pytest.mark.parametrize(
+    "text", ["read=usr", "write=/a/../b", "bind=0", "connect=65536", "bind=http", "scope=all"]
+)
 def test_a_value_that_does_not_fit_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         rules.read(text)

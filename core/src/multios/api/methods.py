@@ -23,9 +23,9 @@ from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import execution, files, inspection
 from multios.engine.containers import unenforced
-from multios.engine.security_profiles import refuse_more_processes
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
+from multios.engine.security_profiles import refuse_more_processes
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
 from multios.model import container_document, security_chain
 from multios.model.container import Container, Stats, Status

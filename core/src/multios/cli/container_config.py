@@ -261,7 +261,11 @@ def _security_option(text: str) -> dict[str, Any]:
         return {"seccomp_profile": _read(value) if "/" in value or value.endswith(".json") else value}
     if name == "apparmor" and value:
         return {"apparmor_profile": value}
-    if name.replace("-", "").replace("_", "").isalnum() and name not in ("no-new-privileges", "label") and value:
+    if (
+        name.replace("-", "").replace("_", "").isalnum()
+        and name not in ("no-new-privileges", "label")
+        and value
+    ):
         is_file = value.startswith(("/", "./", "../"))
         return {"profiles": {name: _read(value) if is_file else value}}
     if name == "no-new-privileges" and (not separator or value in ("true", "false")):

@@ -69,8 +69,14 @@ class Confinement:
 
     def process(self, container: Container, process: dict[str, Any], privileged: bool) -> dict[str, Any]:
         """The section of a further process as another user, or a privileged one."""
+        chain = list(self._chain(container))
+        if privileged and CAPABILITIES not in [driver.name for driver, _ in chain]:
+            raise Unsupported(
+                f"container {container.name!r} has no security driver {CAPABILITIES!r}, which grants privileges",
+                "leave out --privileged, or create it with that driver in its chain",
+            )
         process = {**process, "capabilities": {}}
-        for driver, profile in self._chain(container):
+        for driver, profile in chain:
             process = driver.process(process, UNCONFINED if privileged else profile)
         return process
 

@@ -91,6 +91,8 @@ class Containers:
         config = self.check(config, caller)
         self._registry.check_name_free(config.name)
         config, image = self._resolve_image(config, progress)
+        if config.template:
+            self.confinement.check(config)  # with what the template wants of it
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
         return self.create_on(config, image.id, chain, caller, of_run)
 

@@ -65,7 +65,9 @@ class Drivers:
     def isolation_named(self, config: ContainerConfig) -> IsolationDriver:
         """The isolation driver that a new container asked for."""
         name = self._name("isolation", config.drivers)
-        return cast(IsolationDriver, self._driver("isolation", name, config.driver_options.get("isolation", {})))
+        return cast(
+            IsolationDriver, self._driver("isolation", name, config.driver_options.get("isolation", {}))
+        )
 
     def storage_named(self, config: ContainerConfig) -> StorageDriver:
         """The storage driver that a new container asked for."""

@@ -46,12 +46,23 @@ def joined(config: ContainerConfig, caller: Caller, settings: Settings) -> Conta
     )
 
 
-def refuse_more_processes(security: Security, resources: Resources, caller: Caller, settings: Settings) -> None:
+def refuse_more_processes(
+    security: Security, resources: Resources, caller: Caller, settings: Settings
+) -> None:
     """Raise ``Refused`` where an ordinary user would change the limit of a container to more than its bundle allows."""
     bundle = settings.security_profiles.get(security.profile)
     if bundle is None or caller.is_administrator or not _more_processes(resources, bundle):
         return
     raise _weaker(security.profile, f"more than {bundle.pids_limit} processes")
+
+
+def refuse_network(config: ContainerConfig, caller: Caller, settings: Settings) -> None:
+    """Raise ``Refused`` where an ordinary user would connect a container whose bundle gives it no network."""
+    bundle = settings.security_profiles.get(config.security.profile)
+    if bundle is None or caller.is_administrator or bundle.network == "any":
+        return
+    if not config.networking.egress_allow:
+        raise _weaker(config.security.profile, "a network without a list of what may be reached")
 
 
 def template_capabilities(security: Security, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,4 +142,3 @@ def _networking(asked: Networking, name: str, bundle: SecurityProfile) -> Networ
                 "say with --egress-allow what it may reach",
             )
     return replace(asked, networks=("none",))
-

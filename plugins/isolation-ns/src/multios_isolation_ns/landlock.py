@@ -22,13 +22,15 @@ def ruleset(text: str) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(text)
-        made = {
+        made: dict[str, Any] = {
             **{name: _mask(document.get(name, 0)) for name in ("fs", "net", "scope")},
             "paths": [[_path(path), _mask(rights)] for path, rights in document.get("paths", ())],
             "ports": [[_port(port), _mask(rights)] for port, rights in document.get("ports", ())],
         }
     except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidInput(f"annotation org.multios.landlock is malformed: {error}", "see landlock(7)") from error
+        raise InvalidInput(
+            f"annotation org.multios.landlock is malformed: {error}", "see landlock(7)"
+        ) from error
     if len(made["paths"]) + len(made["ports"]) > _MOST_RULES:
         raise InvalidInput(f"annotation org.multios.landlock has more than {_MOST_RULES} rules", "join some")
     version = kernel.landlock_version()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from multios.drivers.security import SecurityDriver
@@ -50,18 +51,29 @@ class SeccompSecurity(SecurityDriver):
             raise Unsupported(
                 "this kernel cannot filter system calls", "use --security-opt seccomp=unconfined"
             )
-        held = _capabilities(spec)
-        release = os.uname().release
-        if profile in PROFILES:
-            # Deferred: data that listing needs not.
-            from multios_security_seccomp.default_profile import WITHHELD, section
+        made = _made(profile, _capabilities(spec), os.uname().machine, os.uname().release)
+        return {**made, "syscalls": [_copied(rule) for rule in made["syscalls"]]}
 
-            return section(held, os.uname().machine, release, WITHHELD if profile == "strict" else "")
-        from multios_security_seccomp.docker_format import (
-            read,
-        )  # deferred: only a profile of one's own needs it
 
-        return read(profile, held, os.uname().machine, release)
+@lru_cache(maxsize=64)
+def _made(profile: str, held: frozenset[str], machine: str, release: str) -> dict[str, Any]:
+    """The section, made once: a start of a container with it must not read and sort hundreds of names again."""
+    if profile in PROFILES:
+        # Deferred: data that listing needs not.
+        from multios_security_seccomp.default_profile import WITHHELD, section
+
+        return section(held, machine, release, WITHHELD if profile == "strict" else "")
+    from multios_security_seccomp.docker_format import read  # deferred: only a profile of one's own needs it
+
+    return read(profile, held, machine, release)
+
+
+def _copied(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule that its user may change: hooks amend the spec in place."""
+    copy = {**rule, "names": list(rule["names"])}
+    if rule.get("args"):
+        copy["args"] = [dict(argument) for argument in rule["args"]]
+    return copy
 
 
 def _capabilities(spec: dict[str, Any]) -> frozenset[str]:
