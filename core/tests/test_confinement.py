@@ -41,10 +41,10 @@ def test_none_is_an_empty_chain(box: Box) -> None:
 def test_a_container_of_before_there_were_chains_keeps_its_driver_and_its_capabilities(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    container = created(box)
     asked: list[str] = []
     noop = box.engine.drivers.security_named("noop", parse({"image": "fake:1"}))
     monkeypatch.setattr(box.engine.drivers, "security_named", lambda name, config: asked.append(name) or noop)
-    container = created(box)
     old = {key: value for key, value in container.drivers.items() if not key.startswith("security")}
     old["security"] = DriverIdentity("security", "fake", "multios-core", "0.1.0")
     container = replace(container, drivers=old)

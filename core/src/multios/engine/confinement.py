@@ -16,7 +16,7 @@ from typing import Any
 from multios.drivers.isolation import IsolationDriver
 from multios.drivers.security import DEFAULT, UNCONFINED, SecurityDriver
 from multios.engine.drivers import Drivers
-from multios.errors import InvalidInput, Unsupported
+from multios.errors import InvalidInput, MultiosError, Unsupported
 from multios.model.container import Container, ContainerConfig, Security
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
@@ -82,6 +82,14 @@ class Confinement:
 
     def report(self, container: Container, directory: Path) -> dict[str, Any]:
         """For ``inspect``: who confines it, how, and what its last start came to."""
+        name = container.config.security.profile
+        try:
+            rows = self._rows(container)
+        except MultiosError as error:  # one is not installed any more
+            return {"Profile": name, "Drivers": [], "Error": error.cause, **_came_to(directory)}
+        return {"Profile": name, "Drivers": rows, **_came_to(directory)}
+
+    def _rows(self, container: Container) -> list[dict[str, Any]]:
         rows = []
         isolation = self._drivers.isolation(container)
         for driver, profile in self._chain(container):
@@ -97,7 +105,7 @@ class Confinement:
                     "Reason": reason,
                 }
             )
-        return {"Profile": container.config.security.profile, "Drivers": rows, **_came_to(directory)}
+        return rows
 
     def _chain(self, container: Container) -> Iterator[tuple[SecurityDriver, str]]:
         for driver in self._drivers.securities(container):
