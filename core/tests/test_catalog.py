@@ -361,5 +361,5 @@ def test_only_the_catalog_imports_stevedore() -> None:
 def test_the_default_of_each_kind_is_marked() -> None:
     settings = Settings()
     for item in Catalog(settings).rows():
-        is_default = item["name"] == settings.default_driver(item["kind"])
+        is_default = item["name"] in settings.default_drivers(item["kind"])
         assert (item["status"] == "default") == is_default

@@ -239,7 +239,7 @@ def test_plugins_are_listed_shown_and_checked(daemon: Any, cli: Any) -> None:
         ("create --cpu-shares many x", "--cpu-shares: 'many' is not a whole number", "see multios-container create --help"),
         ("create --cpu-limit 1x x", "--cpu-limit: '1x' is neither a number of cores nor a percentage", "see multios-container create --help"),
         ("create --template-option jupyter x", "--template-option: 'jupyter' is not KEY=VALUE", "see multios-container create --help"),
-        ("create --userns mine x", "--userns: 'mine' is not one of auto, host", "see multios-container create --help"),
+        ("create --read-only-tmpfs maybe x", "--read-only-tmpfs: 'maybe' is not one of true, false", "see multios-container create --help"),
         ("create", "no image or template is given", "name one: multios-container create IMAGE [COMMAND]"),
         ("create -p eighty x", "--publish: 'eighty' cannot be read", "write it as [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
         ("create -p 1-2:1-3 x", "--publish: '1-2:1-3' cannot be read", "write it as [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),

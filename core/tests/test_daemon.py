@@ -86,7 +86,7 @@ def test_a_reload_gives_new_containers_new_default_drivers(box: Box) -> None:
 
     changed = replace(box.settings, defaults=replace(box.settings.defaults, security="noop"))
     box.engine.reload(changed)
-    assert box.create().drivers["security"].name == "noop"
+    assert box.create().drivers["security.noop"].name == "noop"
 
 
 def test_an_error_of_the_host_is_one_line_and_no_traceback(

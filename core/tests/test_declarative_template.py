@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from multios.drivers.declarative_template import read, render
+from multios.engine.confinement import with_template
 from multios.errors import InvalidInput
-from multios.model.container import Resources
+from multios.model.container import Resources, Security
 from multios.model.network import PortMapping
 
 HEAD = 'name = "lab"\nversion = "1.0"\ndescription = "A lab"\n'
@@ -111,3 +112,17 @@ def test_a_base_that_no_image_can_have_is_refused() -> None:
     document = read(HEAD + 'base = "{{b}}"\n[[parameters]]\nname="b"\ndescription="base"\ndefault="x"', "lab")
     with pytest.raises(InvalidInput, match="'..' is not a part"):
         render(document, {"b": "../../x"})
+
+
+def test_a_template_may_bring_a_profile_for_its_system_calls() -> None:
+    text = HEAD + 'base = "debian:12"\n[security]\nseccomp_profile = "strict"\n'
+    assert render(read(text, "lab"), {}).seccomp_profile == "strict"
+    with pytest.raises(InvalidInput) as caught:
+        read(text.replace("seccomp_profile", "secomp_profile"), "lab")
+    assert "security.secomp_profile" in caught.value.cause and "seccomp_profile" in caught.value.remedy
+
+
+def test_a_templates_profile_yields_to_the_one_that_was_asked_for() -> None:
+    assert with_template(Security(), "strict").seccomp_profile == "strict"
+    assert with_template(Security(seccomp_profile="unconfined"), "strict").seccomp_profile == "unconfined"
+    assert with_template(Security(privileged=True), "strict").seccomp_profile == "default"

@@ -8,8 +8,9 @@ import pytest
 from engine_box import Box
 
 from multios.engine.execution import ExecRequest, execute
-from multios.errors import Conflict, InvalidInput
+from multios.errors import Conflict, InvalidInput, Unsupported
 from multios.model.container import Container
+from multios.testing.fakes import FakeSecurity
 
 
 def executed(box: Box, container: Container, request: ExecRequest, patch: pytest.MonkeyPatch) -> Any:
@@ -38,9 +39,15 @@ def test_the_containers_own_process_is_the_base(box: Box, monkeypatch: pytest.Mo
 def test_only_a_privileged_exec_has_every_capability(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     container = box.started()
     plain = executed(box, container, ExecRequest(("ls",)), monkeypatch)
+    assert plain["capabilities"]["bounding"] == []
+    with pytest.raises(Unsupported, match="'capabilities'"):
+        executed(box, container, ExecRequest(("ls",), privileged=True), monkeypatch)
+    monkeypatch.setattr(FakeSecurity, "name", "capabilities")
+    monkeypatch.setattr(
+        FakeSecurity, "process", lambda self, process, profile: {**process, "capabilities": profile}
+    )
     full = executed(box, container, ExecRequest(("ls",), privileged=True), monkeypatch)
-    assert "CAP_SYS_ADMIN" not in plain["capabilities"]["bounding"]
-    assert "CAP_SYS_ADMIN" in full["capabilities"]["bounding"]
+    assert full["capabilities"] == "unconfined"
 
 
 @pytest.mark.parametrize(

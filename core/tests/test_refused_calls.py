@@ -104,12 +104,12 @@ def test_a_call_is_told_as_one_would_write_it(refused: RefusedCall, words: str) 
 def test_each_refusal_has_its_reason_and_its_option(
     refused: RefusedCall, guardians: list[str], security: dict[str, object], expected: tuple[str, str, str]
 ) -> None:
-    why = refused_calls.reason(refused, container(**security), guardians, HELD)
+    why = refused_calls.reason(refused, container(**security), guardians, HELD, HELD)
     assert (why.kind, why.words, why.remedy) == expected
 
 
 def test_a_capability_that_is_held_is_not_what_is_missing() -> None:
-    why = refused_calls.reason(call("chown"), container(), ["CAP_CHOWN"], HELD)
+    why = refused_calls.reason(call("chown"), container(), ["CAP_CHOWN"], HELD, HELD)
     assert why.kind == "seccomp"
 
 
@@ -117,7 +117,7 @@ def test_a_read_only_volume_is_told_from_a_read_only_root() -> None:
     lab = container()
     volume = Volume(kind="volume", source="data", target="/data", mode="ro")
     lab = replace(lab, config=replace(lab.config, volumes=(volume,)))
-    why = refused_calls.reason(call("openat", errno=30, by="read-only:/data"), lab, [], HELD)
+    why = refused_calls.reason(call("openat", errno=30, by="read-only:/data"), lab, [], HELD, HELD)
     assert why.remedy == "leave out :ro of its --volume"
 
 

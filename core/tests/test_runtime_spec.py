@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from multios.engine import runtime_spec
 from multios.engine.users import Account
-from multios.model.container import Container, Security
+from multios.model.container import Container
 from multios.model.container_document import parse
 from multios.model.image import ImageConfig
 from multios.model.mount import IdMap
@@ -53,26 +51,22 @@ def test_privileged_is_unmasked_and_may_all() -> None:
     assert "user" not in namespaces(spec)
 
 
-def test_a_plain_user_holds_no_capability_that_was_not_asked_for() -> None:
-    held = drafted(Account(uid=1000, gid=1000))["process"]["capabilities"]
-    assert held["effective"] == held["ambient"] == []
-    held = runtime_spec.capability_sets(Security(capabilities=("NET_RAW",)), 1000)
-    assert held["ambient"] == ["CAP_NET_RAW"]
+def test_the_draft_grants_no_capability_because_a_security_driver_does() -> None:
+    for account in (Account(), Account(uid=1000, gid=1000)):
+        sets = drafted(account, security={"capabilities": ["NET_RAW"]})["process"]["capabilities"]
+        assert set(sets) == {"bounding", "permitted", "effective", "inheritable", "ambient"}
+        assert not any(sets.values())
 
 
-@pytest.mark.parametrize(
-    ("added", "dropped", "present", "absent"),
-    [
-        ((), ("CHOWN",), "CAP_KILL", "CAP_CHOWN"),
-        (("NET_RAW",), ("ALL",), "CAP_NET_RAW", "CAP_KILL"),
-        (("ALL",), ("SYS_ADMIN",), "CAP_NET_ADMIN", "CAP_SYS_ADMIN"),
-    ],
-)
-def test_what_is_dropped_is_gone_whatever_is_added(
-    added: tuple[str, ...], dropped: tuple[str, ...], present: str, absent: str
-) -> None:
-    sets = runtime_spec.capability_sets(Security(capabilities=added, drop_capabilities=dropped))
-    assert present in sets["bounding"] and absent not in sets["bounding"]
+def test_a_read_only_root_has_places_to_write_in_memory_unless_that_is_not_wanted() -> None:
+    def scratch(**security: Any) -> set[str]:
+        spec = drafted(security=security, tmpfs=[{"container": "/tmp", "size": "1M"}])
+        found = [entry["destination"] for entry in spec["mounts"] if entry["type"] == "tmpfs"]
+        assert found.count("/tmp") == 1
+        return set(found) & {"/run", "/var/tmp"}
+
+    assert scratch(read_only=True) == {"/run", "/var/tmp"}
+    assert scratch(read_only=True, read_only_tmpfs=False) == scratch() == set()
 
 
 def test_the_hosts_network_shares_only_that() -> None:

@@ -19,6 +19,7 @@ from multios.filesystems import bounds, sized
 from multios.model.health import Health, HealthCheck
 from multios.model.quantities import format_size
 from multios.plugins.catalog import Catalog, health_of
+from multios.plugins.discovery import distribution_for
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
 
@@ -222,18 +223,29 @@ def leftover_checks(settings: Settings, known: Mapping[str, set[str]]) -> Iterat
 def default_driver_checks(settings: Settings, catalog: Catalog) -> Iterator[HealthCheck]:
     """Whether each default can be used with the settings it has."""
     for kind in KINDS:
-        name = settings.default_driver(kind)
-        if not name:
-            continue
-        try:
-            loaded = catalog.load(kind, name)
-            catalog.read_settings(kind, name, settings.driver_values(kind, name))
-            yield HealthCheck(
-                f"default {kind}", Health.OK, f"{name} of {loaded.distribution} {loaded.version}"
-            )
-        except Exception as error:
-            cause, remedy = getattr(error, "cause", str(error)), getattr(error, "remedy", "")
-            yield HealthCheck(f"default {kind}", Health.FAIL, cause, remedy)
+        for name in settings.default_drivers(kind):
+            subject = f"default {kind} {name}" if kind == "security" else f"default {kind}"
+            is_left_out = kind == "security" and not settings.defaults.security
+            if is_left_out and name not in catalog.names(kind):
+                detail, remedy = (
+                    f"{name} is not installed",
+                    f"python3 -m pip install {distribution_for(kind, name)}",
+                )
+                yield HealthCheck(subject, Health.SKIP, detail, remedy)
+                continue
+            yield _default_driver_check(subject, kind, name, settings, catalog)
+
+
+def _default_driver_check(
+    subject: str, kind: str, name: str, settings: Settings, catalog: Catalog
+) -> HealthCheck:
+    try:
+        loaded = catalog.load(kind, name)
+        catalog.read_settings(kind, name, settings.driver_values(kind, name))
+        return HealthCheck(subject, Health.OK, f"{name} of {loaded.distribution} {loaded.version}")
+    except Exception as error:
+        cause, remedy = getattr(error, "cause", str(error)), getattr(error, "remedy", "")
+        return HealthCheck(subject, Health.FAIL, cause, remedy)
 
 
 def _plugin_findings(catalog: Catalog) -> Iterator[Finding]:

@@ -61,7 +61,9 @@ def multios_apply_security(
 ) -> dict[str, Any] | None:
     """Complete the drafted OCI runtime spec with the security driver's section.
 
-    Called at every start, before ``multios_amend_spec``. Returns the new spec. Since 0.1.
+    Called at every start, once for each driver of the container's chain, in order: ``spec`` is what the one before
+    returned. ``profile`` is ``default`` where nobody asked for another. Before ``multios_amend_spec``. Returns the new
+    spec. Since 0.1.
     """
 
 

@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 from multios import quota_settings, typed_table
 from multios.errors import InvalidInput
+from multios.model import security_chain
 from multios.model.container import Resources
 from multios.model.quantities import parse_cpus, parse_size
+from multios.model.security_profile import BUILT_IN, SecurityProfile
+from multios.model.security_profile import read as read_profile
 from multios.quota_settings import QuotaSettings
 
 DEFAULT_FILE = Path("/etc/multios/containers.conf")
@@ -39,6 +42,12 @@ def _name(value: Any, where: str) -> str:
             f"{where}: {value!r} is not a driver's name", "see 'multios-container plugin list'"
         )
     return value
+
+
+def _chain(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"{where}: {value!r} is not text", "write driver names with commas between them")
+    return security_chain.write(security_chain.parse(value, where)) if value else ""
 
 
 def _interface(value: Any, where: str) -> str:
@@ -101,11 +110,13 @@ class SecuritySettings:
 
     ``seccomp_profile`` is a profile's name or an absolute path to one. ``user_namespace`` is ``auto`` (own id
     range) or ``host``; ``user_namespace_fallback`` is what happens where the kernel cannot idmap a container's layers:
-    ``refuse`` to start it, or start it in the ``host`` user namespace with a warning.
+    ``refuse`` to start it, or start it in the ``host`` user namespace with a warning. ``profile`` is the bundle of
+    containers that name none; ordinary users may then name no other.
     """
 
     seccomp_profile: str = "default"
     apparmor_profile: str = ""
+    profile: str = ""
     user_namespace: Literal["auto", "host"] = "auto"
     user_namespace_fallback: Literal["refuse", "host"] = "refuse"
 
@@ -125,7 +136,8 @@ class DriverDefaults:
     isolation: str = field(default="ns", metadata={"parse": _name})
     storage: str = field(default="overlay", metadata={"parse": _name})
     network: str = field(default="bridge", metadata={"parse": _name})
-    security: str = field(default="seccomp", metadata={"parse": _name})
+    security: str = field(default="", metadata={"parse": _chain})
+    """A chain, as :mod:`multios.model.security_chain` has it. Empty: the built-in one, as far as it is installed."""
     image_source: str = field(default="", metadata={"parse": _name})
     orchestrator: str = field(default="", metadata={"parse": _name})
 
@@ -236,6 +248,8 @@ class Settings:
     images: ImagesSettings = ImagesSettings()
     quotas: QuotaSettings = QuotaSettings()
     drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    security_profiles: Mapping[str, SecurityProfile] = field(default_factory=lambda: dict(BUILT_IN))
+    """Bundles by name: the built-in ones, and ``[security_profiles.NAME]``, which may replace those."""
     file: Path | None = None
 
     @property
@@ -254,8 +268,17 @@ class Settings:
         return self.daemon.pid_file or self.exec_root / "daemon.pid"
 
     def default_driver(self, kind: str) -> str:
-        """The default driver's name, empty where the kind has none."""
+        """The default driver's name, empty where the kind has none; of security, the whole chain as text."""
+        if kind == "security":
+            return self.defaults.security or security_chain.write(security_chain.BUILT_IN)
         return str(getattr(self.defaults, kind, ""))
+
+    def default_drivers(self, kind: str) -> tuple[str, ...]:
+        """The names of the default drivers: several of security, at most one of any other kind."""
+        name = self.default_driver(kind)
+        if kind == "security":
+            return security_chain.parse(name, "defaults.security")
+        return (name,) if name else ()
 
     def driver_values(self, kind: str, name: str) -> Mapping[str, Any]:
         """The driver's own table, unchecked."""
@@ -273,6 +296,9 @@ _SECTIONS: dict[str, type] = {
     "build": BuildSettings,
     "images": ImagesSettings,
 }
+
+
+_PROFILES = "security_profiles"
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -311,16 +337,20 @@ def _from_table(document: Mapping[str, Any], file: Path) -> Settings:
     values: dict[str, Any] = {"file": file}
     drivers: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     for section, table in document.items():
-        if section not in _SECTIONS and section not in (*DRIVER_TABLES, "quotas"):
-            raise typed_table.unknown_key(
-                section, sorted({*_SECTIONS, *DRIVER_TABLES, "quotas"}), f"{file}: "
-            )
+        known = {*_SECTIONS, *DRIVER_TABLES, "quotas", _PROFILES}
+        if section not in known:
+            raise typed_table.unknown_key(section, sorted(known), f"{file}: ")
         if not isinstance(table, dict):
             raise InvalidInput(
                 f"{file}: {section}: {table!r} is not a table", f"write [{section}] and keys below it"
             )
         if section == "quotas":
             values[section] = quota_settings.read(table, f"{file}: quotas.")
+            continue
+        if section == _PROFILES:
+            values[section] = BUILT_IN | {
+                name: read_profile(name, body, f"{file}: {section}.") for name, body in table.items()
+            }
             continue
         own, named = _split(section, table, file)
         if named:
@@ -361,7 +391,8 @@ def _with_environment(settings: Settings, environ: Mapping[str, str]) -> Setting
     chosen: dict[str, Any] = {}
     for kind in DriverDefaults.__slots__:
         if value := environ.get(f"MULTIOS_{kind.upper()}"):
-            chosen[kind] = _name(value, f"MULTIOS_{kind.upper()} in the environment")
+            read_name = _chain if kind == "security" else _name
+            chosen[kind] = read_name(value, f"MULTIOS_{kind.upper()} in the environment")
     return replace(
         settings, daemon=replace(settings.daemon, **daemon), defaults=replace(settings.defaults, **chosen)
     )

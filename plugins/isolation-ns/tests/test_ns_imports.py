@@ -24,6 +24,7 @@ def test_the_launcher_is_imported_without_the_driver() -> None:
         "multios_isolation_ns.launch",
         "multios_isolation_ns.filesystem",
         "multios_isolation_ns.own_program",
+        "multios_isolation_ns.mandatory",
         "multios_isolation_ns.privileges",
         "multios_isolation_ns.reaper",
     }

@@ -49,7 +49,7 @@ DANGEROUS = [
 
 class TestSeccompConformance(SecurityDriverSuite):
     driver_type = SeccompSecurity
-    profiles = ("default", "unconfined", '{"defaultAction": "SCMP_ACT_ALLOW"}')
+    profiles = ("default", "strict", "unconfined", '{"defaultAction": "SCMP_ACT_ALLOW"}')
 
 
 @pytest.fixture
@@ -204,3 +204,35 @@ def test_no_profile_makes_the_reader_fail_otherwise_than_with_an_error_for_its_a
         read(json.dumps(profile), frozenset({"CAP_KILL"}), "x86_64", "6.1")
     except MultiosError:
         pass
+
+
+def test_strict_forbids_tracing_whatever_the_container_holds(tmp_path: Path) -> None:
+    driver = SeccompSecurity(SeccompSecurity.Settings(), DriverContext(tmp_path, tmp_path))
+    for profile, is_allowed in (("default", True), ("strict", False)):
+        rules = driver.apply(make_spec("CAP_SYS_PTRACE"), profile)["linux"]["seccomp"]["syscalls"]
+        actions = {name: rule["action"] for rule in rules for name in rule["names"]}
+        assert (actions["process_vm_readv"] == "SCMP_ACT_ALLOW") == is_allowed
+        assert actions["read"] == actions["landlock_restrict_self"] == "SCMP_ACT_ALLOW"
+
+
+def test_a_hook_that_changes_a_spec_in_place_changes_no_other_start(tmp_path: Path) -> None:
+    driver = SeccompSecurity(SeccompSecurity.Settings(), DriverContext(tmp_path, tmp_path))
+    own = json.dumps(
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [
+                {
+                    "names": ["kill"],
+                    "action": "SCMP_ACT_ERRNO",
+                    "args": [{"index": 1, "value": 9, "op": "SCMP_CMP_EQ"}],
+                }
+            ],
+        }
+    )
+    for profile in ("default", own):
+        first = driver.apply(make_spec(), profile)["linux"]["seccomp"]
+        before = json.dumps(first)
+        first["syscalls"][0]["names"].clear()
+        first["syscalls"][0].get("args", [{}])[0]["value"] = 0
+        first["syscalls"].clear()
+        assert json.dumps(driver.apply(make_spec(), profile)["linux"]["seccomp"]) == before

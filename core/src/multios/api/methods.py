@@ -25,11 +25,11 @@ from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import disk_limits, execution, files, inspection, top
-from multios.engine.containers import unenforced
 from multios.engine.engine import Engine
 from multios.engine.sandbox import LABEL
+from multios.engine.security_profiles import refuse_more_processes
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
-from multios.model import container_document
+from multios.model import container_document, security_chain
 from multios.model.container import Container, Stats, Status
 from multios.model.json import to_json
 
@@ -89,7 +89,13 @@ class System:
             "cgroup": engine.cgroup_mode,
             "containers": engine.counts(call.caller),
             "images": len(engine.images.list()),
-            "defaults": to_json(_plain(settings.defaults)),
+            "defaults": {
+                **to_json(_plain(settings.defaults)),
+                "security": security_chain.write(engine.drivers.security_chain({})),
+            },
+            "security_profiles": {
+                name: bundle.summary for name, bundle in sorted(settings.security_profiles.items())
+            },
             "default_resources": to_json(settings.default_resources),
         }
 
@@ -157,8 +163,7 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         container = self._containers.create(config, call.caller, call.progress)
-        said = unenforced(container.config)
-        said += disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
+        said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
@@ -248,9 +253,11 @@ class ContainerMethods:
     def update(self, call: Call) -> Any:
         container = self._find(call)
         policy = call.params.get("restart_policy")
+        resources = container_document.parse_resources(call.mapping("resources"))
+        refuse_more_processes(container.config.security, resources, call.caller, self._engine.settings)
         self._containers.update(
             container,
-            container_document.parse_resources(call.mapping("resources")),
+            resources,
             container_document.parse_restart_policy(policy) if policy else None,
         )
         return {"id": container.id}
@@ -368,8 +375,8 @@ class ContainerMethods:
 
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        self._containers.check(config, call.caller)
-        return {"valid": True, "name": config.name, "warnings": unenforced(config)}
+        config = self._containers.check(config, call.caller)
+        return {"valid": True, "name": config.name, "warnings": []}
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}

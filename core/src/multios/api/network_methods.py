@@ -11,6 +11,7 @@ from multios.engine.caller import LOWEST_FREE_PORT
 from multios.engine.network_filters import LIST_FILTERS, PRUNE_FILTERS, select
 from multios.engine.networks import DEFAULT, NetworkRequest
 from multios.engine.registry import RUNNING
+from multios.engine.security_profiles import refuse_network
 from multios.errors import InvalidInput, MultiosError, Refused
 from multios.model import container_document
 from multios.model.container import Container
@@ -30,7 +31,7 @@ class Networks:
     prefix = "networks"
 
     def __init__(self, engine: Engine) -> None:
-        self._networks, self._registry = engine.networks, engine.registry
+        self._engine, self._networks, self._registry = engine, engine.networks, engine.registry
         self._containers, self._events = engine.containers, engine.events
 
     def list(self, call: Call) -> Any:
@@ -108,6 +109,7 @@ class Networks:
         container = self._registry.find(call.text("ref"), call.caller)
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
+            refuse_network(container.config, call.caller, self._engine.settings)
             self._containers.attachments.connect(container, network, attachment)
         self._tell("connect", network, container=container.id)
         return {"id": container.id}

@@ -102,8 +102,12 @@ def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
         _set(result, ["tmpfs"], [_tmpfs(text)])
     for text in values["ulimit"]:
         _set(result, ["rlimits"], _ulimit(text))
+    if values["read_only_tmpfs"] is not None:
+        _set(result, ["security", "read_only_tmpfs"], values["read_only_tmpfs"] == "true")
     for text in values["security_opt"]:
-        _set(result, ["security"], _security_option(text))
+        option = _security_option(text)
+        for key, value in option.items():
+            _set(result, ["security", key], value)
     for key, text in values["log_opt"].items():
         _refuse_unless(key in _LOG_OPTIONS, "--log-opt", key, "max-size or max-files")
         value = int(text) if key != "max-size" and text.isdecimal() else text
@@ -270,11 +274,20 @@ def _security_option(text: str) -> dict[str, Any]:
         return {"seccomp_profile": _read(value) if "/" in value or value.endswith(".json") else value}
     if name == "apparmor" and value:
         return {"apparmor_profile": value}
+    if (
+        name.replace("-", "").replace("_", "").isalnum()
+        and name not in ("no-new-privileges", "label")
+        and value
+    ):
+        is_file = value.startswith(("/", "./", "../"))
+        return {"profiles": {name: _read(value) if is_file else value}}
     if name == "no-new-privileges" and (not separator or value in ("true", "false")):
         return {"no_new_privileges": value != "false"}
     if name == "explain" and (not separator or value in ("true", "false", "all")):
         return {"explain": "all" if value == "all" else value != "false"}
-    expected = "seccomp=PROFILE, apparmor=PROFILE, no-new-privileges[=true|false] or explain[=true|false|all]"
+    expected = (
+        "DRIVER=PROFILE, as seccomp=unconfined, no-new-privileges[=true|false] or explain[=true|false|all]"
+    )
     raise InvalidInput(f"--security-opt: {text!r} is not known", f"use {expected}")
 
 

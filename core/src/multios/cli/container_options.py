@@ -112,6 +112,17 @@ CONTAINER = (
     Option("--tty -t", "terminal", FLAG, "Give it a terminal"),
     Option("--rm", "auto_remove", FLAG, "Delete it when it exits"),
     Option("--read-only", "security.read_only", FLAG, "Make the root file system read-only"),
+    Option(
+        "--read-only-tmpfs",
+        "read_only_tmpfs",
+        TEXT,
+        "Whether /tmp, /run and /var/tmp of a read-only root are in memory (default true)",
+        "true|false",
+        ("true", "false"),
+    ),
+    Option(
+        "--security-profile", "security.profile", TEXT, "A bundle of confinement: lab, strict, exam …", "NAME"
+    ),
     Option("--privileged", "security.privileged", FLAG, "Take confinement away (administrators only)"),
     Option("--cap-add", "security.capabilities", LIST, "Grant a capability", "NAME"),
     Option("--cap-drop", "security.drop_capabilities", LIST, "Take a capability away", "NAME"),
@@ -119,10 +130,12 @@ CONTAINER = (
         "--security-opt",
         "security_opt",
         LIST,
-        "seccomp=PROFILE, apparmor=PROFILE, no-new-privileges[=BOOLEAN] or explain[=BOOLEAN|all]",
+        "DRIVER=PROFILE for a security driver, no-new-privileges[=BOOLEAN] or explain[=BOOLEAN|all]",
         "KEY[=VALUE]",
     ),
-    Option("--userns", "security.user_namespace", TEXT, "Its user namespace", "auto|host", ("auto", "host")),
+    Option(
+        "--userns", "security.user_namespace", TEXT, "Its user namespace", "auto[:size=N]|host|map=0:HOST:N"
+    ),
     Option("--ulimit", "ulimit", LIST, "A resource limit", "NAME=SOFT[:HARD]"),
     Option("--stop-signal", "stop_signal", TEXT, "The signal that stops it", "SIGNAL"),
     Option("--stop-timeout", "stop_timeout", INTEGER, "Seconds to wait before it is killed", "SECONDS"),
@@ -130,7 +143,7 @@ CONTAINER = (
     Option("--isolation", "drivers.isolation", TEXT, "The isolation driver", "DRIVER"),
     Option("--storage", "drivers.storage", TEXT, "The storage driver", "DRIVER"),
     Option("--network-driver", "drivers.network", TEXT, "The network driver", "DRIVER"),
-    Option("--security", "drivers.security", TEXT, "The security driver", "DRIVER"),
+    Option("--security", "drivers.security", TEXT, "The chain of security drivers, or none", "DRIVER,…"),
     Option(
         "--isolation-opt", "driver_options.isolation", PAIRS, "An option of the isolation driver", "KEY=VALUE"
     ),

@@ -44,6 +44,7 @@ class Capability(enum.StrEnum):
     SOURCE_GUARD = "source_guard"
     DIFF = "diff"
     PUSH = "push"
+    LANDLOCK = "landlock"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ The driver of such a template is a few lines::
         package = __name__
 
 ``template.toml`` has the fields of :class:`~multios.model.template.TemplatePlan` (``name`` and ``version`` included),
-``[resources]``, ``[[ports]]``, ``[environment]``, ``[files]`` and ``[labels]`` as tables, ``[[parameters]]`` and ``[[checks]]``
+``[resources]``, ``[security]`` (``seccomp_profile``), ``[[ports]]``, ``[environment]``, ``[files]`` and ``[labels]`` as tables, ``[[parameters]]`` and ``[[checks]]``
 with the fields of their records, and ``[[variants]]``: ``when`` (parameter to the values it is for) with the
 ``steps`` that replace the usual ones; the first that fits counts. ``{{name}}`` stands for a parameter's value: in steps
 quoted for the shell, elsewhere as it is.
@@ -40,6 +40,14 @@ def _texts(value: Any, where: str) -> Mapping[str, str]:
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise InvalidInput(f"{where}: must be a table of text")
     return value
+
+
+def _security(value: Any, where: str) -> Mapping[str, str]:
+    table = _texts(value, where)
+    for name in table:
+        if name != "seccomp_profile":
+            raise typed_table.unknown_key(name, ["seccomp_profile"], f"{where}.")
+    return table
 
 
 def _choices(value: Any, where: str) -> Mapping[str, tuple[str, ...]]:
@@ -103,6 +111,7 @@ class Document:
     command: tuple[str, ...] = ("/bin/bash",)
     working_directory: str = "/root"
     capabilities: tuple[str, ...] = ()
+    security: Mapping[str, str] = field(default_factory=dict, metadata=_read_with(_security))
     files: Mapping[str, str] = field(default_factory=dict, metadata=_read_with(_texts))
     environment: Mapping[str, str] = field(default_factory=dict, metadata=_read_with(_texts))
     labels: Mapping[str, str] = field(default_factory=dict, metadata=_read_with(_texts))
@@ -186,6 +195,7 @@ def render(document: Document, values: Mapping[str, str]) -> TemplatePlan:
         resources=document.resources,
         ports=document.ports,
         capabilities=document.capabilities,
+        seccomp_profile=document.security.get("seccomp_profile", ""),
         labels=document.labels,
     )
 

@@ -50,6 +50,8 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
     refusals = (
         (security.privileged, "a privileged container"),
         (security.user_namespace == "host", "the host's user namespace"),
+        (security.user_namespace.startswith("map="), "a chosen id range"),
+        (bool(security.profiles), "a security driver's own profile"),
         (networking.networks == ("host",), "the host's network"),
         (bool(security.capabilities), "added capabilities"),
         (bool(config.devices), "a device of the host's"),

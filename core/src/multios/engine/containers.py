@@ -19,9 +19,10 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle, disk_limits, limit_changes
+from multios.engine import bundle, disk_limits, limit_changes, security_profiles
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
+from multios.engine.confinement import Confinement, with_template
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.host_paths import open_source
@@ -36,8 +37,10 @@ from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
+from multios.model import id_mapping
 from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status, merged
 from multios.model.image import Image, ImageConfig
+from multios.model.mount import IdMap
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
 from multios.supervisor.mounts import backed
@@ -74,6 +77,7 @@ class Containers:
         self._parts = parts
         self._registry = parts.registry
         self._hooks = parts.hooks
+        self.confinement = Confinement(parts.drivers, parts.hooks, parts.settings)
         self.attachments = Attachments(
             parts.networks, parts.names, parts.registry, parts.hooks, self.directory, open_process
         )
@@ -88,9 +92,11 @@ class Containers:
         self, config: ContainerConfig, caller: Caller, progress: Progress, of_run: bool = False
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
-        self.check(config, caller)
+        config = self.check(config, caller)
         self._registry.check_name_free(config.name, caller.uid)
         config, image = self._resolve_image(config, progress)
+        if config.template:
+            self.confinement.check(config)  # with what the template wants of it
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
         return self.create_on(config, image.id, chain, caller, of_run)
 
@@ -121,7 +127,7 @@ class Containers:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
-                    lambda: self._parts.id_ranges.take(container.id),
+                    lambda: self._id_map(config, container.id),
                     lambda: self._parts.id_ranges.free(container.id),
                 )
                 container = replace(container, id_map=id_map)
@@ -144,18 +150,24 @@ class Containers:
         self._event("create", container, image=config.image)
         return container
 
-    def check(self, config: ContainerConfig, caller: Caller) -> None:
-        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template."""
+    def check(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
+        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template.
+
+        Returns the request with its security profile's values.
+        """
         check_request(config, caller)
+        config = security_profiles.joined(config, caller, self._parts.settings())
         for volume in config.volumes:
             if volume.kind == "bind":
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
+        self.confinement.check(config)
         wanted = limit_changes.together(config.resources, self._parts.settings().default_resources)
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
+        return config
 
     def _resolve_image(self, config: ContainerConfig, progress: Progress) -> tuple[ContainerConfig, Image]:
         templates, images = self._parts.templates, self._parts.images
@@ -165,9 +177,10 @@ class Containers:
             return config, images.ensure(config.image, progress)
         plan = templates.plan(config.template, config.template_options)
         image = templates.image_for(config.template, config.template_options, progress)
+        wanted = security_profiles.template_capabilities(config.security, plan.capabilities)
         security = replace(
-            config.security,
-            capabilities=tuple(dict.fromkeys([*config.security.capabilities, *plan.capabilities])),
+            with_template(config.security, plan.seccomp_profile),
+            capabilities=tuple(dict.fromkeys([*config.security.capabilities, *wanted])),
         )
         resources = merged(config.resources, plan.resources)
         config = replace(config, resources=resources, security=security, image=image.references[0])
@@ -181,12 +194,21 @@ class Containers:
     def _wants_own_ids(self, config: ContainerConfig) -> bool:
         """Whether it gets a user namespace of its own: by default; never silently none."""
         policy = self._parts.settings().security
+        if config.security.user_namespace not in ("auto", "host") and not config.security.privileged:
+            return True
         if config.security.privileged or "host" in (config.security.user_namespace, policy.user_namespace):
             return False
         if self._parts.features.get("idmapped_overlay", True) or policy.user_namespace_fallback == "refuse":
             return True
         log.warning("container %s runs without a user namespace: the kernel cannot idmap layers", config.name)
         return False
+
+    def _id_map(self, config: ContainerConfig, container_id: str) -> IdMap:
+        wanted = id_mapping.parse(config.security.user_namespace)
+        if wanted.id_map is None:
+            return self._parts.id_ranges.take(container_id, wanted.size)
+        others = ((one.name, one.id_map) for one in self._registry.all() if one.id_map is not None)
+        return self._parts.id_ranges.claim(container_id, wanted.id_map, others)
 
     def delete(self, container: Container, force: bool, volumes: bool = False) -> None:
         """Remove a container; a running one only with ``force``."""
@@ -283,7 +305,7 @@ class Containers:
             spec = bundle.draft(
                 container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
             )
-            spec = steps.do("apply security", lambda: self._secured(container, spec))
+            spec = steps.do("apply security", lambda: self._secured(container, spec, isolation))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
             maker = _Maker(isolation)
             try:
@@ -334,13 +356,10 @@ class Containers:
         steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
         self.attachments.host_ports.forget(container)
 
-    def _secured(self, container: Container, spec: dict[str, Any]) -> dict[str, Any]:
-        security = container.config.security
-        driver = self._parts.drivers.security(container)
-        profile = "unconfined" if security.privileged else security.seccomp_profile
-        if profile == "default":
-            profile = self._parts.settings().security.seccomp_profile
-        spec = self._hooks.apply_security(driver=driver, container=container, spec=spec, profile=profile)
+    def _secured(
+        self, container: Container, spec: dict[str, Any], isolation: IsolationDriver
+    ) -> dict[str, Any]:
+        spec = self.confinement.apply(container, spec, isolation)
         self._hooks.amend_spec(container=container, spec=spec)
         return spec
 
@@ -519,14 +538,6 @@ class _Maker:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._driver, name)
-
-
-def unenforced(config: ContainerConfig) -> list[str]:
-    """What was asked for and is recorded, but that no driver here enforces: said, never passed over in silence."""
-    said = []
-    if config.security.apparmor_profile not in ("", "none", "unconfined"):
-        said.append("security.apparmor_profile is recorded but not enforced: no security driver applies it")
-    return said
 
 
 def _close(*descriptors: int) -> None:

@@ -13,12 +13,15 @@ from multios.drivers.isolation import IsolationDriver
 from multios.drivers.network import NetworkDriver
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import StorageDriver
+from multios.model import security_chain
 from multios.model.container import Container, ContainerConfig, DriverIdentity
 from multios.plugins.catalog import Catalog
 from multios.settings import DriverDefaults, Settings
 from multios.supervisor.client import Supervisor
 
 CONTAINER_KINDS = ("isolation", "storage", "network", "security")
+OLD_SECURITY, OLD_COMPANION = "security", "capabilities"
+"""Containers of before there were chains recorded one driver under this key, and had their capabilities from the core."""
 STATE_DIRECTORIES = {"storage": "snapshots"}
 
 
@@ -37,10 +40,34 @@ class Drivers:
         """Which backend serves a new container, by kind; all of them are made, so that a bad choice fails now."""
         result = {}
         for kind in CONTAINER_KINDS:
-            name = self._name(kind, config.drivers)
-            self._driver(kind, name, config.driver_options.get(kind, {}))
-            result[kind] = self._catalog.identity(kind, name)
+            for name in self._names(kind, config.drivers):
+                self._driver(kind, name, self._options(kind, name, config))
+                key = f"{kind}.{name}" if kind == "security" else kind
+                result[key] = self._catalog.identity(kind, name)
         return result
+
+    def security_chain(self, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        """The names of the security drivers for a container that asked for the drivers ``chosen``."""
+        text = chosen.get("security") or self._defaults.security
+        if text:
+            return security_chain.parse(text, "drivers.security")
+        installed = self._catalog.names("security")
+        return tuple(name for name in security_chain.BUILT_IN if name in installed)
+
+    def chain_is_chosen(self, chosen: Mapping[str, str]) -> bool:
+        """Whether somebody named the chain: the user or the administrator."""
+        return bool(chosen.get("security") or self._defaults.security)
+
+    def security_named(self, name: str, config: ContainerConfig) -> SecurityDriver:
+        """A security driver of a container to come."""
+        return cast(SecurityDriver, self._driver("security", name, self._options("security", name, config)))
+
+    def isolation_named(self, config: ContainerConfig) -> IsolationDriver:
+        """The isolation driver that a new container asked for."""
+        name = self._name("isolation", config.drivers)
+        return cast(
+            IsolationDriver, self._driver("isolation", name, config.driver_options.get("isolation", {}))
+        )
 
     def storage_named(self, config: ContainerConfig) -> StorageDriver:
         """The storage driver that a new container asked for."""
@@ -55,9 +82,15 @@ class Drivers:
         """The isolation driver that runs a container."""
         return cast(IsolationDriver, self._of(container, "isolation"))
 
-    def security(self, container: Container) -> SecurityDriver:
-        """The security driver that confines a container."""
-        return cast(SecurityDriver, self._of(container, "security"))
+    def securities(self, container: Container) -> list[SecurityDriver]:
+        """The security drivers that confine a container, in order."""
+        keys = [key for key in container.drivers if key.startswith("security.")]
+        if OLD_SECURITY not in container.drivers:
+            return [cast(SecurityDriver, self._of(container, key)) for key in keys]
+        recorded = cast(SecurityDriver, self._of(container, OLD_SECURITY))
+        if recorded.name == OLD_COMPANION:
+            return [recorded]
+        return [self.security_named(OLD_COMPANION, container.config), recorded]
 
     def network(self, name: str) -> NetworkDriver:
         """A network driver by name."""
@@ -65,19 +98,23 @@ class Drivers:
 
     def of(self, container: Container) -> None:
         """Make every driver of a container, so that what it needs is there."""
-        for kind in container.drivers:
-            self._of(container, kind)
+        for key in container.drivers:
+            self._of(container, key)
 
     def reload(self, defaults: DriverDefaults) -> None:
         """Take other defaults for containers to come; one that cannot be made raises, and nothing changes."""
         for kind in CONTAINER_KINDS:
-            self._driver(kind, str(getattr(defaults, kind)), {})
+            text = str(getattr(defaults, kind))
+            chain = security_chain.parse(text, "defaults.security") if text and kind == "security" else ()
+            for name in chain if kind == "security" else (text,):
+                self._driver(kind, name, {})
         self._defaults = defaults
 
     def defaults(self) -> None:
         """Make every default driver."""
         for kind in CONTAINER_KINDS:
-            self._driver(kind, self._name(kind, {}), {})
+            for name in self._names(kind, {}):
+                self._driver(kind, name, {})
 
     def default_storage(self) -> StorageDriver:
         """The daemon's default storage driver."""
@@ -98,10 +135,21 @@ class Drivers:
         ]
         return sorted(sources, key=lambda source: source.catch_all)
 
-    def _of(self, container: Container, kind: str) -> Driver:
-        recorded = container.drivers[kind]
+    def _of(self, container: Container, key: str) -> Driver:
+        recorded = container.drivers[key]
+        kind = recorded.kind
         self._catalog.load(kind, recorded.name, recorded)
-        return self._driver(kind, recorded.name, container.config.driver_options.get(kind, {}))
+        return self._driver(kind, recorded.name, self._options(kind, recorded.name, container.config))
+
+    def _options(self, kind: str, name: str, config: ContainerConfig) -> Mapping[str, str]:
+        """What the request has for a driver; of security, ``NAME.KEY`` is for the driver of that name."""
+        options = config.driver_options.get(kind, {})
+        if kind != "security":
+            return options
+        return {key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{name}.")}
+
+    def _names(self, kind: str, chosen: Mapping[str, str]) -> tuple[str, ...]:
+        return self.security_chain(chosen) if kind == "security" else (self._name(kind, chosen),)
 
     def _name(self, kind: str, chosen: Mapping[str, str]) -> str:
         return chosen.get(kind) or str(getattr(self._defaults, kind))

@@ -10,11 +10,12 @@ from typing import Any
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched, Stdio
-from multios.engine import runtime_spec, users
+from multios.engine import users
+from multios.engine.confinement import Confinement
 from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.errors import Conflict, InvalidInput
-from multios.model.container import Container, ProcessSpec, Security, Status
+from multios.model.container import Container, ProcessSpec, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def execute(
         )
     isolation = containers.capable(container, Capability.EXEC)
     spec = json.loads((containers.directory(container) / "config.json").read_text())
-    process = _process(spec["process"], container, request, drivers)
+    process = _process(spec["process"], container, request, drivers, containers.confinement)
     exec_id = f"{container.id[:12]}-{secrets.token_hex(8)}"
     stdio = Stdio(terminal=request.terminal, descriptors=() if request.terminal else descriptors)
     return exec_id, isolation.exec(container.id, exec_id, ProcessSpec(process, request.terminal), stdio)
@@ -66,7 +67,11 @@ def _check(request: ExecRequest) -> None:
 
 
 def _process(
-    base: dict[str, Any], container: Container, request: ExecRequest, drivers: Drivers
+    base: dict[str, Any],
+    container: Container,
+    request: ExecRequest,
+    drivers: Drivers,
+    confinement: Confinement,
 ) -> dict[str, Any]:
     process = {**base, "args": list(request.command), "terminal": request.terminal}
     environment = dict(word.partition("=")[::2] for word in base["env"])
@@ -75,10 +80,8 @@ def _process(
         account = users.resolve(request.user, mounts)
         process["user"] = account.section()
         environment["HOME"] = account.home
-        process["capabilities"] = runtime_spec.capability_sets(container.config.security, account.uid)
-    if request.privileged:
-        security = Security(privileged=True)
-        process["capabilities"] = runtime_spec.capability_sets(security, process["user"]["uid"])
+    if request.user or request.privileged:
+        process = confinement.process(container, process, request.privileged)
     if request.terminal:
         environment.setdefault("TERM", "xterm")
     environment.update(request.environment or {})

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from multios.errors import Unsupported
+import threading
+from collections.abc import Iterable
+
+from multios.errors import Conflict, Unsupported
+from multios.model.id_mapping import overlap
 from multios.model.mount import IdMap
 from multios.store.database import Database
 
@@ -14,19 +18,51 @@ class IdRanges:
 
     def __init__(self, database: Database, first: int, count: int) -> None:
         self._database, self._first, self._count = database, first, count
+        self._named: dict[str, IdMap] = {}
+        self._lock = threading.Lock()
 
-    def take(self, container_id: str) -> IdMap:
-        """A free range, the container's until :meth:`free`; ``Unsupported`` when all are taken."""
+    def take(self, container_id: str, size: int = SIZE) -> IdMap:
+        """A free range, the container's until :meth:`free`; ``Unsupported`` when all are taken.
+
+        It is the container's alone, whether it uses all of it or the first ``size`` ids.
+        """
         start = self._database.take_id_range(container_id, self._first, SIZE, self._count)
         if start is None:
             raise Unsupported(
                 f"all {self._count} id ranges are in use", "delete containers, or raise [id_ranges] count"
             )
-        return IdMap(start, SIZE)
+        return IdMap(start, size)
+
+    def claim(self, container_id: str, wanted: IdMap, others: Iterable[tuple[str, IdMap]]) -> IdMap:
+        """Ids that an administrator names; ``Conflict`` where one is the engine's own or another container's.
+
+        ``others`` are the names and ids of the containers on record.
+        """
+        with self._lock:
+            claims = [(key, claimed) for key, claimed in self._named.items() if key != container_id]
+            self._check_free(wanted, [*others, *claims])
+            self._named[container_id] = wanted
+        return wanted
+
+    def _check_free(self, wanted: IdMap, others: Iterable[tuple[str, IdMap]]) -> None:
+        own = IdMap(self._first, self._count * SIZE)
+        if overlap(wanted, own):
+            raise Conflict(
+                f"the ids from {wanted.start} on are the engine's own",
+                f"choose ids outside of [id_ranges], {own.start} to {own.start + own.size - 1}",
+            )
+        for name, taken in others:
+            if overlap(wanted, taken):
+                raise Conflict(
+                    f"the ids from {wanted.start} on are those of container {name!r}",
+                    f"choose others than {taken.start} to {taken.start + taken.size - 1}",
+                )
 
     def free(self, container_id: str) -> None:
         """Give the range back; absent is no error."""
         self._database.free_id_range(container_id)
+        with self._lock:
+            self._named.pop(container_id, None)
 
     def keep_only(self, container_ids: set[str]) -> None:
         """Free the ranges of every other container: a killed daemon may have taken one and not used it."""

@@ -126,6 +126,7 @@ def inspect(
         "RestartCount": container.restart_count,
         "Drivers": {kind: asdict(identity) for kind, identity in container.drivers.items()},
         "IDMappings": to_json(container.id_map),
+        "Confinement": containers.confinement.report(container, directory),
         "Mounts": [
             {
                 "Type": volume.kind,

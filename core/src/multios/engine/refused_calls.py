@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multios.drivers.isolation import RefusedCall
-from multios.engine import runtime_spec
 from multios.model.container import Container
 
 _NAMESPACES = (
@@ -69,13 +68,20 @@ def tried(call: RefusedCall) -> str:
     return f"{call.call}({shown}){words}"
 
 
-def reason(call: RefusedCall, container: Container, guardians: Sequence[str], held: Sequence[str]) -> Reason:
-    """What refused it. ``guardians`` would have the profile allow the call; ``held`` has the container; with ``CAP_``."""
+def reason(
+    call: RefusedCall,
+    container: Container,
+    guardians: Sequence[str],
+    held: Sequence[str],
+    usual: Sequence[str],
+) -> Reason:
+    """What refused it. Of capabilities, with ``CAP_``: ``guardians`` would have the profile allow the call, ``held``
+    has the container, ``usual`` are those of one that asks for nothing."""
     if call.by:
-        return _by_kernel(call, container)
+        return _by_kernel(call, container, usual)
     missing = [name for name in guardians if name not in held]
     if missing and len(missing) == len(guardians):
-        return _by_capability(missing[0], container)
+        return _by_capability(missing[0], container, usual)
     if call.call == "socket" and call.errno == errno.EAFNOSUPPORT:
         return _by_profile(call, "this family of sockets is not in the seccomp profile")
     if call.call == "personality":
@@ -89,23 +95,23 @@ def _by_profile(call: RefusedCall, words: str) -> Reason:
     return Reason("seccomp", words, f"--security-opt seccomp=FILE that allows {call.call} {ADMINISTRATORS}")
 
 
-def _by_capability(capability: str, container: Container) -> Reason:
+def _by_capability(capability: str, container: Container, usual: Sequence[str]) -> Reason:
     name = capability.removeprefix("CAP_")
     dropped = container.config.security.drop_capabilities
     if name in dropped:
         return Reason("capability", f"no {capability}", f"leave out --cap-drop {name}")
-    if "ALL" in dropped and name in runtime_spec.DEFAULT_CAPABILITIES:
+    if "ALL" in dropped and capability in usual:
         return Reason("capability", f"no {capability}", "leave out --cap-drop ALL")
     return Reason("capability", f"no {capability}", f"--cap-add {name} {ADMINISTRATORS}")
 
 
-def _by_kernel(call: RefusedCall, container: Container) -> Reason:
+def _by_kernel(call: RefusedCall, container: Container, usual: Sequence[str]) -> Reason:
     """What the supervisor foresaw: ``kind:detail``."""
     kind, _, detail = call.by.partition(":")
     if kind == "capability":
-        return _by_capability(detail, container)
+        return _by_capability(detail, container, usual)
     if kind == "port":
-        why = _by_capability("CAP_NET_BIND_SERVICE", container)
+        why = _by_capability("CAP_NET_BIND_SERVICE", container, usual)
         return Reason("capability", f"port {detail} is below 1024, and {why.words}", why.remedy)
     if kind == "read-only":
         return _by_mount(detail, container)

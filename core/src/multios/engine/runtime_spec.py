@@ -1,7 +1,7 @@
 """The draft of a container's OCI runtime spec (runtime-spec, config.md and config-linux.md).
 
 Drafted from the image's config and the request; security drivers and ``multios_amend_spec`` complete it.
-Secure by default: a small capability set, no_new_privs, masked and read-only paths, a device allow-list, no
+Secure by default: no capability (a security driver grants some), no_new_privs, masked and read-only paths, a device allow-list, no
 host namespace.
 """
 
@@ -11,24 +11,11 @@ from typing import Any
 
 from multios.engine.users import Account
 from multios.model.container import Container, ContainerConfig, Security, Volume
-from multios.model.container_document import CAPABILITIES
 from multios.model.image import ImageConfig
 
 OCI_VERSION = "1.2.0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-DEFAULT_CAPABILITIES = [
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "NET_BIND_SERVICE",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYS_CHROOT",
-]
+CAPABILITY_SETS = ("bounding", "permitted", "effective", "inheritable", "ambient")
 MASKED_PATHS = [
     "/proc/asound",
     "/proc/acpi",
@@ -44,6 +31,11 @@ MASKED_PATHS = [
     "/sys/firmware",
 ]
 READ_ONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+SCRATCH = (  # in memory where the root is read-only: path, mode
+    ("/run", "mode=755"),
+    ("/tmp", "mode=1777"),
+    ("/var/tmp", "mode=1777"),
+)
 DEVICES = (  # path, major, minor: what every container may use
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -106,9 +98,10 @@ def draft(
     spec: dict[str, Any] = {
         "ociVersion": OCI_VERSION,
         "hostname": hostname,
-        "root": {"path": "rootfs", "readonly": config.security.read_only},
+        "root": {"path": "rootfs", "readonly": bool(config.security.read_only)},
         "process": process(config, image, account, hostname),
         "mounts": [dict(mount) for mount in SYSTEM_MOUNTS]
+        + _scratch_mounts(config)
         + [_engine_mount(target, source, config) for target, source in engine_files.items()]
         + [_volume_mount(volume) for volume in config.volumes],
         "annotations": {"org.multios.name": container.name},
@@ -144,32 +137,12 @@ def process(config: ContainerConfig, image: ImageConfig, account: Account, hostn
         "env": [f"{name}={value}" for name, value in environment.items()],
         "cwd": config.working_directory or image.working_directory or "/",
         "user": account.section(),
-        "capabilities": capability_sets(config.security, account.uid),
+        "capabilities": {name: [] for name in CAPABILITY_SETS},
         "noNewPrivileges": config.security.no_new_privileges and not config.security.privileged,
         "rlimits": [
             {"type": f"RLIMIT_{name.upper()}", "soft": soft, "hard": hard}
             for name, (soft, hard) in config.rlimits.items()
         ],
-    }
-
-
-def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
-    """The capability sets that the request comes to: default, plus added, minus dropped."""
-    names = set(
-        CAPABILITIES if security.privileged or "ALL" in security.capabilities else DEFAULT_CAPABILITIES
-    )
-    if "ALL" in security.drop_capabilities:
-        names = set()
-    names |= set(security.capabilities) - {"ALL"}
-    names -= set(security.drop_capabilities)
-    ordered = [f"CAP_{name}" for name in CAPABILITIES if name in names]
-    held = ordered if uid == 0 else [f"CAP_{name}" for name in security.capabilities if name in names]
-    return {
-        "bounding": ordered,
-        "permitted": held,
-        "effective": held,
-        "inheritable": held if uid else [],
-        "ambient": held if uid else [],
     }
 
 
@@ -194,6 +167,23 @@ def _device_rules(security: Security) -> list[dict[str, Any]]:
     if "MKNOD" in security.capabilities:
         rules += [{"allow": True, "type": kind, "access": "m"} for kind in ("c", "b")]
     return rules
+
+
+def _scratch_mounts(config: ContainerConfig) -> list[dict[str, Any]]:
+    """What programs must be able to write even where the root is read-only, unless the user mounts there."""
+    if not (config.security.read_only and config.security.read_only_tmpfs):
+        return []
+    own = {volume.target for volume in config.volumes}
+    return [
+        {
+            "destination": target,
+            "type": "tmpfs",
+            "source": "tmpfs",
+            "options": ["nosuid", "nodev", mode],
+        }
+        for target, mode in SCRATCH
+        if target not in own
+    ]
 
 
 def _engine_mount(target: str, source: str, config: ContainerConfig) -> dict[str, Any]:

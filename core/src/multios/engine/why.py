@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multios.drivers.isolation import IsolationDriver, RefusedCall
-from multios.engine import refused_calls, refused_limits, runtime_spec
+from multios.engine import refused_calls, refused_limits
 from multios.engine.bundle import REFUSALS
 from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
@@ -37,7 +37,7 @@ def explain(
     """
     isolation = drivers.isolation(container)
     running = container.status in RUNNING
-    rows = _calls(container, containers, drivers, isolation)
+    rows = _calls(container, containers, isolation)
     rows += refused_limits.limits(container, counters)
     if running:
         rows += refused_limits.disk(container)
@@ -57,22 +57,15 @@ def explain(
     }
 
 
-def _calls(
-    container: Container, containers: Containers, drivers: Drivers, isolation: IsolationDriver
-) -> list[dict[str, Any]]:
-    record = str(containers.directory(container) / REFUSALS)
-    security = container.config.security
-    held = runtime_spec.capability_sets(security)["bounding"]
+def _calls(container: Container, containers: Containers, isolation: IsolationDriver) -> list[dict[str, Any]]:
+    directory, confinement = containers.directory(container), containers.confinement
+    held, usual = confinement.held(directory), confinement.usual_capabilities(container)
     rows = []
-    for call in isolation.refused_calls(container.id, record):
-        guardians = drivers.security(container).capabilities_for(call.call, _profile(container))
-        why = refused_calls.reason(call, container, guardians, held)
+    for call in isolation.refused_calls(container.id, str(directory / REFUSALS)):
+        guardians = confinement.guardians(container, call.call)
+        why = refused_calls.reason(call, container, guardians, held, usual)
         rows.append(_of_call(call, why))
     return rows
-
-
-def _profile(container: Container) -> str:
-    return container.config.security.seccomp_profile or "default"
 
 
 def _of_call(call: RefusedCall, why: refused_calls.Reason) -> dict[str, Any]:

@@ -107,11 +107,18 @@ class Security:
     drop_capabilities: tuple[str, ...] = ()
     seccomp_profile: str = "default"
     apparmor_profile: str = ""
-    read_only: bool = False
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    """Of further security drivers, by a driver's name: the profile that it gets."""
+    profile: str = ""
+    """The bundle that the rest came from, by its name: see :mod:`multios.model.security_profile`."""
+    read_only: bool | None = None
+    """``None`` is: not said."""
+    read_only_tmpfs: bool = True
+    """Whether /tmp, /run and /var/tmp of a read-only root are file systems in memory."""
     no_new_privileges: bool = True
     privileged: bool = False
     user_namespace: str = "auto"
-    """``auto`` (own id range) or ``host`` (administrators)."""
+    """See :mod:`multios.model.id_mapping`: ``auto``, or, for administrators, ``host`` and maps."""
     explain: str = "on"
     """Which refusals are recorded for ``why``, where host and driver can: ``on``, those of the system call filter;
     ``all``, the kernel's own as well, for which more calls are looked at; ``off``."""

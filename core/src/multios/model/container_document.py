@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from multios.errors import InvalidInput, nearest
-from multios.model import destination
+from multios.model import destination, id_mapping, security_chain
 from multios.model.container import (
     Attachment,
     ContainerConfig,
@@ -384,9 +384,42 @@ def _capability(path: str, value: Any) -> str:
 
 
 def _user_namespace(path: str, value: Any) -> str:
-    if value not in ("auto", "host"):
-        raise _wrong(path, value, "auto or host")
-    return str(value)
+    text = _text(path, value)
+    id_mapping.parse(text, path)
+    return text
+
+
+def _security(path: str, value: Any) -> Security:
+    fields = _fields(path, value, _SECURITY)
+    profiles = dict(fields.pop("profiles", {}))
+    for name in ("seccomp", "apparmor"):  # which have a field of their own, older than the others
+        if name in profiles and f"{name}_profile" in fields:
+            raise InvalidInput(
+                f"{path}.profiles.{name}: {path}.{name}_profile is given too", "give one of them"
+            )
+        if name in profiles:
+            fields[f"{name}_profile"] = profiles.pop(name)
+    if "capabilities" in profiles and (fields.get("capabilities") or fields.get("drop_capabilities")):
+        raise InvalidInput(
+            f"{path}.profiles.capabilities: capabilities are given one by one too", "give one of them"
+        )
+    return Security(**fields, profiles=profiles)
+
+
+def _profiles(path: str, value: Any) -> dict[str, str]:
+    profiles: dict[str, str] = _mapping(_text)(path, value)
+    for name in profiles:
+        if security_chain.parse(name, path) != (name,):
+            raise _wrong(path, name, "the names of security drivers")
+    return profiles
+
+
+def _drivers(path: str, value: Any) -> dict[str, str]:
+    fields = _fields(path, value, dict.fromkeys(DRIVER_KINDS, _text))
+    if "security" in fields:
+        names = security_chain.parse(fields["security"], f"{path}.security")
+        fields["security"] = security_chain.write(names)
+    return fields
 
 
 def _mode(path: str, value: Any) -> str:
@@ -524,7 +557,10 @@ _SECURITY: dict[str, Reader] = {
     "drop_capabilities": _list(_capability),
     "seccomp_profile": _text,
     "apparmor_profile": _text,
+    "profiles": _profiles,
+    "profile": _text,
     "read_only": _boolean,
+    "read_only_tmpfs": _boolean,
     "no_new_privileges": _boolean,
     "privileged": _boolean,
     "user_namespace": _user_namespace,
@@ -553,7 +589,7 @@ _TOP: dict[str, Reader] = {
     "init": _boolean,
     "resources": _resources,
     "networking": _networking,
-    "security": lambda path, value: Security(**_fields(path, value, _SECURITY)),
+    "security": _security,
     "volumes": _list(_volume),
     "tmpfs": _list(_tmpfs),
     "devices": _list(_device),
@@ -564,7 +600,7 @@ _TOP: dict[str, Reader] = {
     "stop_timeout": _integer(0, 86400),
     "auto_remove": _boolean,
     "log": lambda path, value: _fields(path, value, {"max_size": _size(4096), "max_files": _integer(1, 100)}),
-    "drivers": lambda path, value: _fields(path, value, dict.fromkeys(DRIVER_KINDS, _text)),
+    "drivers": _drivers,
     "driver_options": lambda path, value: _fields(
         path, value, dict.fromkeys(DRIVER_KINDS, _mapping(_option_text))
     ),

@@ -48,4 +48,6 @@ class TemplatePlan:
     resources: Resources = Resources()
     ports: tuple[PortMapping, ...] = ()
     capabilities: tuple[str, ...] = ()
+    seccomp_profile: str = ""
+    """A profile's name or text, for containers that ask for none; empty is: the default."""
     labels: Mapping[str, str] = field(default_factory=dict)

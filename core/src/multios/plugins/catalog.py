@@ -192,7 +192,7 @@ class Catalog:
                 row["summary"] = _first_line(_import(item))
         except PluginError as error:
             return {**row, "status": "broken", "error": error.cause}
-        if item.name == self._settings.default_driver(item.kind):
+        if item.name in self._settings.default_drivers(item.kind):
             row["status"] = "default"
         return row
 

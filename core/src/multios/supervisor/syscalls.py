@@ -38,6 +38,8 @@ _NUMBERS = {
     "mount_setattr": 442,
     "quotactl_fd": 443,
     "landlock_create_ruleset": 444,
+    "landlock_add_rule": 445,
+    "landlock_restrict_self": 446,
 } | {
     "x86_64": {
         "clone": 56,
@@ -86,6 +88,8 @@ _NUMBERS = {
 _CAPABILITY_VERSION_3 = 0x20080522
 _SECCOMP_SET_MODE_FILTER = 1
 _KEYCTL_JOIN_SESSION_KEYRING = 1
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH, _LANDLOCK_RULE_NET_PORT = 1, 2
 _PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info: mask, cgroup, ids, exit code
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
@@ -389,6 +393,44 @@ class Syscalls:
         code = ctypes.create_string_buffer(program, len(program))
         record = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))  # struct sock_fprog
         return self._call("seccomp", _SECCOMP_SET_MODE_FILTER, options, record)
+
+    def landlock_version(self) -> int:
+        """The kernel's Landlock ABI, 0 where it has none; landlock_create_ruleset(2)."""
+        try:
+            return self._call("landlock_create_ruleset", None, 0, _LANDLOCK_CREATE_RULESET_VERSION)
+        except OSError:
+            return 0
+
+    def landlock_create_ruleset(self, files: int, network: int = 0, scope: int = 0) -> int:
+        """A close-on-exec descriptor of a ruleset that handles these rights (LANDLOCK_ACCESS_*, LANDLOCK_SCOPE_*).
+
+        The record is as long as what is asked: older kernels know only its beginning.
+        """
+        fields = (files, network, scope) if scope else (files, network) if network else (files,)
+        record = struct.pack(f"={len(fields)}Q", *fields)
+        return self._call("landlock_create_ruleset", record, len(record), 0, about=f"0x{files:x}")
+
+    def landlock_allow_beneath(self, ruleset: int, directory: int, rights: int) -> None:
+        """Allow ``rights`` on a file or all below a directory; landlock_add_rule(2), LANDLOCK_RULE_PATH_BENEATH."""
+        record = struct.pack("=Qi", rights, directory)
+        self._call("landlock_add_rule", ruleset, _LANDLOCK_RULE_PATH_BENEATH, record, 0, about=directory)
+
+    def landlock_allow_port(self, ruleset: int, port: int, rights: int) -> None:
+        """Allow ``rights`` on a TCP port; landlock_add_rule(2), LANDLOCK_RULE_NET_PORT."""
+        record = struct.pack("=QQ", rights, port)
+        self._call("landlock_add_rule", ruleset, _LANDLOCK_RULE_NET_PORT, record, 0, about=port)
+
+    def landlock_restrict_self(self, ruleset: int) -> None:
+        """Enforce a ruleset on the calling thread and its children, for good; landlock_restrict_self(2)."""
+        self._call("landlock_restrict_self", ruleset, 0)
+
+    def filesystem_type(self, descriptor: int) -> int:
+        """The magic number of the file system that a descriptor is on; fstatfs(2)."""
+        record = ctypes.create_string_buffer(256)
+        if self._libc.fstatfs(ctypes.c_int(descriptor), record) < 0:
+            error = ctypes.get_errno()
+            raise OSError(error, f"fstatfs: {os.strerror(error)}", descriptor)
+        return int(struct.unpack_from("@l", record.raw)[0])
 
     def prlimit(self, pid: int, resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
         """Set, where given, and return the former (soft, hard) limit of a process (0: the caller); prlimit(2).

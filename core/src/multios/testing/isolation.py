@@ -12,6 +12,7 @@ driver does not declare as a capability is skipped. A driver that takes its root
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import tempfile
@@ -27,6 +28,7 @@ from multios.errors import CommandNotExecutable, CommandNotFound, MultiosError, 
 from multios.model.container import Resources
 from multios.model.mount import Mount
 from multios.supervisor.client import Supervisor
+from multios.supervisor.syscalls import kernel
 from multios.testing.base import DriverSuite
 from multios.testing.isolation_box import Box, IsolationFixtures, eventually, traces
 
@@ -293,6 +295,22 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         box.start()
         with pytest.raises(CommandNotFound):
             box.exec(supervisor, "no-such-command")
+
+    def test_a_landlock_ruleset_holds_for_the_first_process_and_for_exec(
+        self, box: Box, supervisor: Supervisor
+    ) -> None:
+        self.require(Capability.LANDLOCK)
+        if kernel.landlock_version() < 3:
+            pytest.skip("this kernel lacks Landlock ABI 3")
+        reading, everything = 0b1101, (1 << 15) - 1
+        rules = {"fs": everything, "paths": [["/bin", reading], ["/dev", everything], ["/proc", everything]]}
+        box.spec["annotations"] = {"org.multios.landlock": json.dumps(rules)}
+        box.process["args"] = ["sh", "-c", "ls /root; ls -d /bin; sleep 1000"]
+        box.create()
+        box.start()
+        eventually(lambda: "/bin\n" in box.output, "the first process has looked")
+        assert "denied" in box.output
+        assert "denied" in box.exec(supervisor, "sh", "-c", "ls /root").output
 
     def test_a_terminal(self, box: Box) -> None:
         self.require(Capability.TERMINAL)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import pytest
 
 from multios.drivers.base import DriverContext
-from multios.drivers.security import SecurityDriver
+from multios.drivers.security import DEFAULT, UNCONFINED, SecurityDriver
 from multios.errors import NotFound, Unsupported
 from multios.model.health import HealthCheck
 from multios.testing.base import DriverSuite
@@ -96,6 +96,28 @@ class SecurityDriverSuite(DriverSuite):
         with pytest.raises(NotFound) as caught:
             driver.apply(make_spec(), "no-such-profile")
         assert "no-such-profile" in caught.value.cause and caught.value.remedy
+
+    def test_what_apply_takes_may_be_asked_for(
+        self, driver: SecurityDriver, apply: Callable[..., Any]
+    ) -> None:
+        for profile in self.profiles:
+            apply(make_spec(), profile)
+            if profile not in (DEFAULT, UNCONFINED):
+                driver.check(profile)
+
+    def test_a_further_process_keeps_what_others_wrote(self, driver: SecurityDriver) -> None:
+        process = make_spec()["process"]
+        before = copy.deepcopy(process)
+        for profile in self.profiles:
+            made = driver.process(process, profile)
+            assert process == before and made["args"] == ["true"] and made["noNewPrivileges"] is True
+            assert json.loads(json.dumps(made)) == made
+
+    def test_a_default_is_enforced_or_the_driver_says_why_not(self, driver: SecurityDriver) -> None:
+        said = driver.unenforced()
+        assert isinstance(said, str) and "\n" not in said
+        if said:  # nobody asked for it, so it must not stop a start
+            driver.apply(make_spec(), DEFAULT)
 
     def test_several_threads_may_call(self, apply: Callable[..., dict[str, Any]]) -> None:
         wanted = apply(make_spec(), self.profiles[0])

@@ -17,7 +17,7 @@ from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavail
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import device_nodes, limits, plan, seccomp, watching
+from multios_isolation_ns import device_nodes, landlock, limits, plan, seccomp, watching
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
 from multios_isolation_ns.records import Record, Records
@@ -88,6 +88,7 @@ class Containers:
                 reservation.pid,
                 record_path,
                 bundle.foresee,
+                (spec.get("annotations") or {}).get(plan.LANDLOCK_ANNOTATION) or "",
             )
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
@@ -163,7 +164,9 @@ class Containers:
         if state.status != "running":
             raise Conflict(f"container {container_id} is {state.status}", "start or resume it first")
         program = Path(record.program).read_bytes() if record.program else b""
-        made = plan.process({**process.process, "terminal": process.terminal}, program, record.program_flags)
+        section = {**process.process, "terminal": process.terminal}
+        rules = landlock.ruleset(record.landlock)
+        made = plan.process(section, program, record.program_flags, ruleset=rules)
         held = made["process"]
         held["rlimits"] = limits.permitted(held["rlimits"], state.pid, raising=False)
         held["capabilities"] = limits.available(held["capabilities"], record.user_namespace)

@@ -11,7 +11,7 @@ import os
 
 from multios.supervisor.launcher import LaunchError
 from multios.supervisor.syscalls import kernel
-from multios_isolation_ns import filesystem, own_program, privileges, reaper
+from multios_isolation_ns import filesystem, mandatory, own_program, privileges, reaper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def leave(work: filesystem.Workplace) -> None:
     _step("leave the old root", filesystem.leave_old_root, work)
     _step("make the root read-only", filesystem.close_root, work)
     _step("new keyring", privileges.new_keyring)
+    _step("make Landlock ruleset", mandatory.make_ruleset, work.plan["process"])
     _step("hide", privileges.hide)
 
 
@@ -61,6 +62,7 @@ def enter(plan: dict[str, Any], descriptors: list[int]) -> None:
     _step("set oom_score_adj", privileges.set_oom_score, plan["process"]["oom_score_adj"])
     _step("take the namespace's root id", privileges.become_root, False)
     _step("new keyring", privileges.new_keyring)
+    _step("make Landlock ruleset", mandatory.make_ruleset, plan["process"])
     _step("hide", privileges.hide)
 
 
@@ -72,8 +74,10 @@ def execute(plan: dict[str, Any]) -> NoReturn:
     os.umask(process["umask"])
     entered = _step("change directory", _change_directory, process, False)
     _step("set limits", privileges.set_limits, process)
+    _step("choose AppArmor profile", mandatory.choose_profile, process)
     _step("drop capabilities", privileges.limit_bounding_set, process)
     if not process["no_new_privileges"]:  # later, the right to install a filter is gone
+        _step("enforce Landlock ruleset", mandatory.enforce_ruleset, process)
         _step("install seccomp filter", privileges.install_filter, process)
     _step("set user and groups", privileges.set_ids, process)
     _step("set capabilities", privileges.set_capabilities, process)
@@ -83,6 +87,7 @@ def execute(plan: dict[str, Any]) -> NoReturn:
     own_program.refuse(command)
     _step("set no_new_privs", privileges.forbid_new_privileges, process)
     if process["no_new_privileges"]:
+        _step("enforce Landlock ruleset", mandatory.enforce_ruleset, process)
         _step("install seccomp filter", privileges.install_filter, process)
     if process["init"]:
         reaper.run(lambda: _exec(command, process))

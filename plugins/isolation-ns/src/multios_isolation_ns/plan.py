@@ -13,6 +13,7 @@ import resource
 import stat
 
 from multios.errors import InvalidInput, Refused, Unsupported
+from multios_isolation_ns import landlock
 from multios_isolation_ns.capabilities import bit_set
 from multios_isolation_ns.mount_options import parse
 
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 INIT_ANNOTATION = "org.multios.init"
+LANDLOCK_ANNOTATION = "org.multios.landlock"
 NAMESPACES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup", "time")
 _DEFAULT_DEVICES = (("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9))
 _KNOWN = {
     "spec": {"ociVersion", "process", "root", "hostname", "domainname", "mounts", "annotations", "linux"},
     "process": {
         *("terminal", "consoleSize", "args", "env", "cwd", "user", "capabilities", "rlimits"),
-        *("noNewPrivileges", "oomScoreAdj"),
+        *("noNewPrivileges", "oomScoreAdj", "apparmorProfile"),
     },
     "user": {"uid", "gid", "umask", "additionalGids"},
     "root": {"path", "readonly"},
@@ -119,12 +121,22 @@ def container(
         "sysctl": sysctls(linux.get("sysctl") or {}, own),
         "masked_paths": [_absolute(path) for path in linux.get("maskedPaths") or ()],
         "read_only_paths": [_absolute(path) for path in linux.get("readonlyPaths") or ()],
-        **process(spec["process"], program, program_flags, annotations.get(INIT_ANNOTATION) == "true"),
+        **process(
+            spec["process"],
+            program,
+            program_flags,
+            annotations.get(INIT_ANNOTATION) == "true",
+            landlock.ruleset(annotations.get(LANDLOCK_ANNOTATION) or ""),
+        ),
     }
 
 
 def process(
-    section: Mapping[str, Any], program: bytes, program_flags: int, init: bool = False
+    section: Mapping[str, Any],
+    program: bytes,
+    program_flags: int,
+    init: bool = False,
+    ruleset: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The plan of a process of exec, and the part of a first process's plan that is the same."""
     refuse_unknown("process", section)
@@ -165,8 +177,19 @@ def process(
             "seccomp_flags": program_flags,
             "watched": False,
             "init": init,
+            "apparmor": _apparmor_profile(section.get("apparmorProfile") or ""),
+            "landlock": ruleset or None,
         },
     }
+
+
+def _apparmor_profile(name: Any) -> str:
+    text = str(name)
+    if text == "unconfined":
+        return ""
+    if not text.isprintable() or len(os.fsencode(text)) > 4000:
+        raise InvalidInput(f"apparmorProfile {text[:80]!r} is not a profile's name", "name a loaded profile")
+    return text
 
 
 def _mount(

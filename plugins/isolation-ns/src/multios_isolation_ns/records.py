@@ -12,7 +12,10 @@ from multios.errors import InvalidInput, NotFound
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none)."""
+    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none).
+
+    ``landlock`` is the spec's annotation, so that processes of exec are confined as the first.
+    """
 
     cgroup: str
     program: str
@@ -23,6 +26,7 @@ class Record:
     refusals: str = ""
     """The file in which refused calls are recorded; empty: they are not watched."""
     foresee: bool = False
+    landlock: str = ""
 
 
 class Records:

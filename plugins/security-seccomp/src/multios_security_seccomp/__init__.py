@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from multios.drivers.security import SecurityDriver
@@ -11,11 +12,11 @@ from multios.errors import Unsupported, unknown
 from multios.model.health import Health, HealthCheck
 
 _KERNEL_SUPPORT = "/proc/sys/kernel/seccomp/actions_avail"
-PROFILES = ("default", "unconfined")
+PROFILES = ("default", "strict", "unconfined")
 
 
 class SeccompSecurity(SecurityDriver):
-    """Profiles ``default`` and ``unconfined``, or JSON text in docker's or the OCI's format."""
+    """Profiles ``default``, ``strict`` and ``unconfined``, or JSON text in docker's or the OCI's format."""
 
     name: ClassVar[str] = "seccomp"
     summary: ClassVar[str] = "system call filters: an allow-list, by purpose and by capability"
@@ -27,6 +28,10 @@ class SeccompSecurity(SecurityDriver):
             return (HealthCheck("seccomp", Health.OK, "the kernel filters system calls"),)
         remedy = "boot a kernel with CONFIG_SECCOMP_FILTER"
         return (HealthCheck("seccomp", Health.FAIL, "the kernel cannot filter system calls", remedy),)
+
+    def check(self, profile: str) -> None:
+        """See the contract."""
+        self._section({}, profile.strip())
 
     def apply(self, spec: dict[str, Any], profile: str) -> dict[str, Any]:
         """See the contract; an empty profile is ``default``."""
@@ -52,26 +57,36 @@ class SeccompSecurity(SecurityDriver):
     def _section(self, spec: dict[str, Any], profile: str) -> dict[str, Any] | None:
         if profile == "unconfined":
             return None
-        if profile != "default" and not profile.startswith("{"):
+        if profile not in PROFILES and not profile.startswith("{"):
             remedy = "give the name or the JSON text of a profile; names are " + ", ".join(PROFILES)
             raise unknown("seccomp profile", profile, list(PROFILES), remedy)
         if not os.path.exists(_KERNEL_SUPPORT):
             raise Unsupported(
                 "this kernel cannot filter system calls", "use --security-opt seccomp=unconfined"
             )
-        held = _capabilities(spec)
-        release = os.uname().release
-        if profile == "default":
-            from multios_security_seccomp.default_profile import (
-                section,
-            )  # deferred: data that listing needs not
+        made = _made(profile, _capabilities(spec), os.uname().machine, os.uname().release)
+        return {**made, "syscalls": [_copied(rule) for rule in made["syscalls"]]}
 
-            return section(held, os.uname().machine, release)
-        from multios_security_seccomp.docker_format import (
-            read,
-        )  # deferred: only a profile of one's own needs it
 
-        return read(profile, held, os.uname().machine, release)
+@lru_cache(maxsize=64)
+def _made(profile: str, held: frozenset[str], machine: str, release: str) -> dict[str, Any]:
+    """The section, made once: a start of a container with it must not read and sort hundreds of names again."""
+    if profile in PROFILES:
+        # Deferred: data that listing needs not.
+        from multios_security_seccomp.default_profile import WITHHELD, section
+
+        return section(held, machine, release, WITHHELD if profile == "strict" else "")
+    from multios_security_seccomp.docker_format import read  # deferred: only a profile of one's own needs it
+
+    return read(profile, held, machine, release)
+
+
+def _copied(rule: dict[str, Any]) -> dict[str, Any]:
+    """A rule that its user may change: hooks amend the spec in place."""
+    copy = {**rule, "names": list(rule["names"])}
+    if rule.get("args"):
+        copy["args"] = [dict(argument) for argument in rule["args"]]
+    return copy
 
 
 def _capabilities(spec: dict[str, Any]) -> frozenset[str]:

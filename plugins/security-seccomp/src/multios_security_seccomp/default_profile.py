@@ -117,13 +117,21 @@ FORBIDDEN = {
 }
 
 
-def section(capabilities: frozenset[str], machine: str, release: str) -> dict[str, Any]:
-    """The OCI spec's ``linux.seccomp`` for a container that may hold ``capabilities``."""
+WITHHELD = """
+    ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp name_to_handle_at modify_ldt
+    memfd_secret remap_file_pages mbind migrate_pages move_pages set_mempolicy set_mempolicy_home_node
+    uretprobe statmount listmount"""
+"""What the profile ``strict`` forbids as well: looking into other processes, and rare ways into the kernel."""
+
+
+def section(capabilities: frozenset[str], machine: str, release: str, withheld: str = "") -> dict[str, Any]:
+    """The OCI spec's ``linux.seccomp`` for a container that may hold ``capabilities``; ``withheld`` are forbidden anyhow."""
     allowed = _words(ORDINARY.values())
     allowed |= _words(names for capability, names in GUARDED.items() if capability in capabilities)
     if at_least(release, "4.8"):  # before, a tracer could slip past the filter
         allowed |= _words(["ptrace process_vm_readv process_vm_writev"])
-    refused = _words([*GUARDED.values(), *FORBIDDEN.values()]) - allowed
+    allowed -= _words([withheld])
+    refused = _words([*GUARDED.values(), *FORBIDDEN.values(), withheld]) - allowed
     refused -= {"clone", "clone3", "unshare"}
     rules: list[dict[str, Any]] = [
         {"names": sorted(allowed), "action": "SCMP_ACT_ALLOW"},
