@@ -43,7 +43,7 @@ def names(daemon: Any) -> None:
         (["logs", "--tail", "3", "w"], "web"),
         (["create", "--template", ""], "python-learning"),
         (["run", "--network", "l"], "lab"),
-        (["run", "--userns", ""], "auto host"),
+        (["image", "save", "--format", ""], "docker-archive oci-archive oci-dir"),
         (["run", "deb"], "deb:x debian:12"),
         (["run", "p"], "python-learning"),
         (["run", "debian:12", "--"], ""),

@@ -41,7 +41,12 @@ def container(box: Box) -> Any:
 
 
 def test_a_parent_that_is_not_inside_is_0(container: Container) -> None:
-    child = subprocess.Popen([sys.executable, "-S", "-c", "input()", "an argument"], stdin=subprocess.PIPE)
+    waiting = "print(flush=True); input()"
+    child = subprocess.Popen(
+        [sys.executable, "-S", "-c", waiting, "an argument"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert child.stdout is not None
+    child.stdout.readline()  # it runs
     try:
         rows = shown(container, (child.pid, os.getpid()), "hpid", "ppid", "args")
     finally:

@@ -43,6 +43,16 @@ def test_volumes_are_where_they_are_attached_and_ids_are_mapped() -> None:
     json.dumps(config)
 
 
+def test_a_bind_mount_with_ids_of_its_own_is_refused() -> None:
+    """Mapped as a whole it would let root inside reach what only others on the host may."""
+    spec = make_spec("true")
+    ids = [{"containerID": 1000, "hostID": 500_000, "size": 1}]
+    entry = {"destination": "/data", "type": "bind", "source": "/home", "options": ["rbind"]}
+    spec["mounts"].append({**entry, "uidMappings": ids, "gidMappings": ids})
+    with pytest.raises(Unsupported, match="/data"):
+        specification.check(spec)
+
+
 def test_an_id_map_and_a_user_namespace_come_together() -> None:
     with pytest.raises(InvalidInput):
         specification.adapted(bundle(make_spec("true"), id_map=None), "multios/oci-name")

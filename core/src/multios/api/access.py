@@ -69,6 +69,7 @@ METHODS: dict[str, Access] = {
     "containers.stats": _look(Reach.LISTED),
     "containers.stop": _change(),
     "containers.top": _look(),
+    "containers.why": _look(),
     "containers.update": _change(),
     "containers.validate": _look(Reach.NEW),
     "containers.wait": _look(),

@@ -23,7 +23,7 @@ _LOOP_CONFIGURE = 0x4C0A
 _LOOP_GET_STATUS64 = 0x4C05
 _LOOP_SET_CAPACITY = 0x4C07
 _LOOP_CTL_GET_FREE = 0x4C82
-_AUTOCLEAR = 4
+_AUTOCLEAR, _DIRECT_IO = 4, 16
 _INFO = struct.Struct("=QQQQQIIII64s64s32sQQ")
 """struct loop_info64: device, inode, rdev, offset, size limit, number, three of encryption, flags, names, key, two more."""
 _CONFIG = struct.Struct(f"=II{_INFO.size}s64x")
@@ -112,7 +112,7 @@ def _configured(file: int) -> tuple[int, str] | None:
     device = _open(f"loop{number}")
     if device is None:
         return None
-    info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _AUTOCLEAR, b"", b"", b"", 0, 0)
+    info = _INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _AUTOCLEAR | _DIRECT_IO, b"", b"", b"", 0, 0)
     try:
         fcntl.ioctl(device, _LOOP_CONFIGURE, _CONFIG.pack(file, BLOCK_SIZE, info))
     except OSError as error:

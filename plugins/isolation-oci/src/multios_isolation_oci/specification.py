@@ -80,6 +80,12 @@ def check(spec: Mapping[str, Any]) -> None:
         raise Unsupported(
             "isolation driver oci has no init of its own", "leave out --init, or use --isolation ns"
         )
+    for entry in spec.get("mounts") or ():
+        if entry.get("uidMappings") or entry.get("gidMappings"):
+            raise Unsupported(
+                f"isolation driver oci cannot map the ids of the mount at {entry['destination']}",
+                "use --isolation ns, or a named volume",
+            )
     for entry in spec["linux"].get("namespaces") or ():
         if entry.get("path"):
             raise Unsupported(
