@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from multios.errors import MultiosError, Unavailable
+from multios.rootless import roots
 from multios.settings import Settings, load
 
 log = logging.getLogger("multios.daemon")
@@ -39,7 +40,7 @@ def main() -> int:
         return error.exit_status
     except OSError as error:
         print(f"multios-containerd: {error}", file=sys.stderr)
-        print("  the daemon needs root, or roots of its own: see --config", file=sys.stderr)
+        print("  see that its directories can be written: --config, MULTIOS_DATA_ROOT", file=sys.stderr)
         return MultiosError.exit_status
 
 
@@ -64,10 +65,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
-    settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if places := roots.own():
+        roots.make_private(str(settings.exec_root), places.uid)
+    else:
+        settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     if arguments.daemon:
         return _serve_in_background(settings, arguments)
     lock = _lock_pid_file(settings)
+    _enter_own_namespace(settings)
     _begin_logging(settings, arguments.log_level, to_terminal=arguments.foreground)
     try:
         Daemon(settings, arguments.config, arguments.on_demand, arguments.log_level).run()
@@ -81,6 +86,16 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
         settings.pid_file.unlink(missing_ok=True)
         os.close(lock)
     return 0
+
+
+def _enter_own_namespace(settings: Settings) -> None:
+    """An ordinary user's daemon becomes root of a user namespace, and goes on as the system's does."""
+    if roots.own() is None:
+        return
+    from multios.rootless import holder  # deferred: the system's daemon needs none
+
+    places = roots.keep()
+    holder.enter(settings.exec_root, places.uid)
 
 
 def _serve_in_background(settings: Settings, arguments: argparse.Namespace) -> int:

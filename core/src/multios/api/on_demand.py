@@ -25,7 +25,7 @@ def start_daemon(path: str) -> _socket.socket:
     exec_root = os.path.dirname(path)
     log = os.path.join(exec_root, "start.log")
     try:
-        os.makedirs(exec_root, mode=0o755, exist_ok=True)
+        _make_exec_root(exec_root)
         offset = os.path.getsize(log) if os.path.exists(log) else 0
         pid = _spawn(exec_root, log)
     except OSError as error:
@@ -43,8 +43,18 @@ def start_daemon(path: str) -> _socket.socket:
     said = _last_line(log, offset) or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
     raise Unavailable(
         f"the daemon did not start: {said}",
-        "see why with: sudo multios-containerd --foreground --log-level debug",
+        f"see why with: {'sudo ' if os.geteuid() == 0 else ''}multios-containerd --foreground --log-level debug",
     )
+
+
+def _make_exec_root(path: str) -> None:
+    uid = os.geteuid()
+    if uid == 0:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        return
+    from multios.rootless.roots import make_private  # deferred: root needs it not
+
+    make_private(path, uid)
 
 
 def _spawn(exec_root: str, log: str) -> int:
@@ -57,6 +67,10 @@ def _spawn(exec_root: str, log: str) -> int:
     inherited = (int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2)
     actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inherited if _is_inheritable(fd)]
     command = [sys.executable, "-m", "multios.daemon", "--on-demand"]
+    if os.geteuid():
+        from multios.rootless.delegation import delegated  # deferred: root needs it not
+
+        command = delegated(command)
     return os.posix_spawn(command[0], command, environment, file_actions=actions, setsid=True, setsigmask=[])
 
 

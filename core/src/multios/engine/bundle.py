@@ -28,6 +28,7 @@ def draft(
 ) -> dict[str, Any]:
     """The runtime spec before security drivers and amendments."""
     account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
+    _check_mapped(container, account)
     engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
     spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
     if not spec["process"]["args"]:
@@ -35,6 +36,17 @@ def draft(
             f"container {container.name!r} has no command, and its image has none", "name one at create"
         )
     return spec
+
+
+def _check_mapped(container: Container, account: users.Account) -> None:
+    """Raise ``InvalidInput`` for an id that the container's user namespace does not have."""
+    most = container.id_map.size if container.id_map else users.LARGEST_ID + 1
+    wanted = next((number for number in (account.uid, account.gid, *account.groups) if number >= most), None)
+    if wanted is not None:
+        raise InvalidInput(
+            f"there is no user or group {wanted} in this container: it has {most} ids",
+            "ask the administrator for subordinate ids (/etc/subuid, /etc/subgid), or run it as root",
+        )
 
 
 def _engine_files(container: Container) -> dict[str, str]:

@@ -32,3 +32,20 @@ class IdRanges:
         """Free the ranges of every other container: a killed daemon may have taken one and not used it."""
         for container_id in self._database.id_range_holders() - container_ids:
             self._database.free_id_range(container_id)
+
+
+class SharedIds:
+    """All containers have the engine's own ids, ``size`` of them: in a user's own engine there are no others."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def take(self, container_id: str) -> IdMap:
+        """The same for everyone."""
+        return IdMap(0, self._size)
+
+    def free(self, container_id: str) -> None:
+        """Nothing was taken."""
+
+    def keep_only(self, container_ids: set[str]) -> None:
+        """Nothing is ever left over."""

@@ -52,6 +52,7 @@ DEVICES = (  # path, major, minor: what every container may use
     ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 )
+TERMINALS_GROUP = 5
 SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
     {
@@ -64,7 +65,7 @@ SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
         "destination": "/dev/pts",
         "type": "devpts",
         "source": "devpts",
-        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", f"gid={TERMINALS_GROUP}"],
     },
     {
         "destination": "/dev/shm",
@@ -108,7 +109,7 @@ def draft(
         "hostname": hostname,
         "root": {"path": "rootfs", "readonly": config.security.read_only},
         "process": process(config, image, account, hostname),
-        "mounts": [dict(mount) for mount in SYSTEM_MOUNTS]
+        "mounts": _system_mounts(container)
         + [_engine_mount(target, source) for target, source in engine_files.items()]
         + [_volume_mount(volume) for volume in config.volumes],
         "annotations": {"org.multios.name": container.name},
@@ -171,6 +172,15 @@ def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
         "inheritable": held if uid else [],
         "ambient": held if uid else [],
     }
+
+
+def _system_mounts(container: Container) -> list[dict[str, Any]]:
+    """The mounts that every container has; group 5 owns terminals only where there is such an id."""
+    mounts = [dict(mount) for mount in SYSTEM_MOUNTS]
+    if container.id_map is not None and container.id_map.size <= TERMINALS_GROUP:
+        for mount in mounts:
+            mount["options"] = [word for word in mount["options"] if word != f"gid={TERMINALS_GROUP}"]
+    return mounts
 
 
 def _namespaces(config: ContainerConfig, own_ids: bool, time_namespace: bool) -> list[str]:

@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from multios.errors import MultiosError, StepFailed, Unsupported
 from multios.model.mount import Mount
@@ -27,6 +28,7 @@ _WORDS |= {
     "rbind": 0,
     "bind": 0,
 }
+Result = TypeVar("Result")
 _PRIVATE_PLACE = "/sys"
 """A directory that every host has; a mount namespace of our own puts a tmpfs there for an instant."""
 
@@ -146,7 +148,7 @@ def _joined(clones: list[int], names: list[str], words: list[str]) -> int:
         else:
             _Roads.detached_layers = True
             return root
-    root = _in_private_namespace(lambda: _overlay_of_paths(clones, names, words))
+    root = in_private_namespace(lambda: _overlay_of_paths(clones, names, words))
     _Roads.detached_layers = False
     return root
 
@@ -258,9 +260,10 @@ def _writable(root: int) -> int:
     return root
 
 
-def _in_private_namespace(action: Callable[[], int]) -> int:
+def in_private_namespace(action: Callable[[], Result]) -> Result:
     """Run ``action`` in a thread with a mount namespace of its own, which ends with the thread."""
-    answers: list[int | BaseException] = []
+    answers: list[Result] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
@@ -268,15 +271,14 @@ def _in_private_namespace(action: Callable[[], int]) -> int:
             kernel.mount("", "/", "", flags.MS_REC | flags.MS_PRIVATE)
             answers.append(action())
         except BaseException as error:  # handed to the caller's thread
-            answers.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="private-mounts")
     thread.start()
     thread.join()
-    answer = answers[0]
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from multios.supervisor.syscalls import kernel
 from multios_isolation_ns import limits, plan, seccomp
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
+from multios_isolation_ns.no_cgroup import start_time
 from multios_isolation_ns.records import Record, Records
 from multios_isolation_ns.traffic import network_bytes
 
@@ -65,14 +66,22 @@ class Containers:
             undo.callback(_close, reservation.network_namespace)
             closing.callback(_close, reservation.user_namespace)
             closing.callback(_close, reservation.pidfd)
-            group = self._groups.group(reservation.cgroup)
+            started = 0 if reservation.cgroup else start_time(reservation.pid)
+            record = Record(
+                reservation.cgroup,
+                str(program_path or ""),
+                program_flags,
+                "user" in own,
+                reservation.pid,
+                started,
+            )
+            group = self._groups.group(record)
             group.cgroups.limit(group.name, resources)
             group.cgroups.allow_devices(group.name, devices)
             descriptors = list(_mounts(bundle, binds, reservation, closing))
             held = made["process"]
             held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
             held["capabilities"] = limits.available(held["capabilities"], "user" in own)
-            record = Record(reservation.cgroup, str(program_path or ""), program_flags, "user" in own)
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
             attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio)
@@ -194,7 +203,7 @@ class Containers:
         return ProcessState(status, row["pid"], row["exit_code"], float(row["finished"] or 0))
 
     def _group(self, container_id: str) -> Group:
-        return self._groups.group(self._records.read(container_id).cgroup)
+        return self._groups.group(self._records.read(container_id))
 
     @property
     def _supervisor(self) -> Supervisor:
@@ -209,7 +218,7 @@ class Containers:
         return path.read_bytes(), seccomp.installation_flags(section), str(path)
 
     def _with_cgroup_mounts(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._settings.cgroup_mount:
+        if self._settings.cgroup_mount and self._groups.of("").mode != "none":
             return spec
         kept = [entry for entry in spec.get("mounts") or () if entry.get("type") not in ("cgroup", "cgroup2")]
         return {**spec, "mounts": kept}
@@ -232,7 +241,8 @@ def _mounts(
     bundle: Bundle, binds: list[Any], reservation: Reservation, closing: contextlib.ExitStack
 ) -> Iterator[int]:
     """The root and the bind mounts, detached; they live on in the container when ours are closed."""
-    space = reservation.user_namespace if bundle.id_map is not None else None
+    # From 0 on they are our own ids, and those on disk: nothing is to be mapped.
+    space = reservation.user_namespace if bundle.id_map is not None and bundle.id_map.start else None
     root = mounts.make_rootfs(bundle.rootfs, space)
     closing.callback(os.close, root)
     yield root

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multios.errors import InvalidInput, Refused, Unsupported
+from multios.supervisor import id_map
 from multios_isolation_ns.capabilities import bit_set
 from multios_isolation_ns.mount_options import parse
 
@@ -213,7 +214,7 @@ def _devices(asked: Sequence[Mapping[str, Any]], user_namespace: bool) -> list[d
             _same_on_host(device)
         devices = [one for one in devices if one["path"] != path] + [device]
     for device in devices:
-        device["bind"] = user_namespace
+        device["bind"] = user_namespace or not id_map.is_initial()
     return devices
 
 

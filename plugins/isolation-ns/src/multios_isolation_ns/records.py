@@ -12,12 +12,17 @@ from multios.errors import InvalidInput, NotFound
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none)."""
+    """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none).
+
+    Where there is no cgroup, ``pid`` and ``started`` (proc_pid_stat(5), starttime) find the first process.
+    """
 
     cgroup: str
     program: str
     program_flags: int
     user_namespace: bool
+    pid: int = 0
+    started: int = 0
 
 
 class Records:
