@@ -96,6 +96,8 @@ def _enter_own_namespace(settings: Settings) -> None:
 
     places = roots.keep()
     holder.enter(settings.exec_root, places.uid)
+    settings.data_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    holder.check_ids(settings.data_root)
 
 
 def _serve_in_background(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from multios.supervisor import id_map
 from multios.supervisor.syscalls import kernel
 
 _NETLINK_NETFILTER = 12
@@ -25,6 +26,11 @@ def kernel_version() -> tuple[int, int]:
     """Major and minor of the running kernel."""
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def is_host_root() -> bool:
+    """Whether we are root on the host, and not of a user namespace only."""
+    return os.geteuid() == 0 and id_map.is_initial()
 
 
 @cache

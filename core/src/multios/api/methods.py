@@ -29,6 +29,8 @@ from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refus
 from multios.model import container_document
 from multios.model.container import Container, Stats, Status
 from multios.model.json import to_json
+from multios.rootless import roots
+from multios.supervisor import id_map
 
 STATS_SECONDS = 1.0
 
@@ -84,7 +86,9 @@ class System:
             "containers": engine.counts(),
             "images": len(engine.images.list()),
             "defaults": to_json(_plain(settings.defaults)),
-            "default_resources": to_json(settings.default_resources),
+            "default_resources": to_json(engine.containers.default_resources()),
+            "rootless": roots.own() is not None,
+            "ids": id_map.size(),
         }
 
     def features(self, call: Call) -> Any:

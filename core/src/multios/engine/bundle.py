@@ -18,6 +18,7 @@ from multios.errors import InvalidInput
 from multios.model.container import Container
 from multios.model.image import ImageConfig
 from multios.model.mount import Mount
+from multios.supervisor import id_map
 
 ENGINE_FILES = {"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf"}
 LOG = "log"
@@ -40,11 +41,11 @@ def draft(
 
 def _check_mapped(container: Container, account: users.Account) -> None:
     """Raise ``InvalidInput`` for an id that the container's user namespace does not have."""
-    most = container.id_map.size if container.id_map else users.LARGEST_ID + 1
+    most = container.id_map.size if container.id_map else id_map.size()
     wanted = next((number for number in (account.uid, account.gid, *account.groups) if number >= most), None)
     if wanted is not None:
         raise InvalidInput(
-            f"there is no user or group {wanted} in this container: it has {most} ids",
+            f"there is no user or group {wanted} in this container: it has {most} id{'s' if most > 1 else ''}",
             "ask the administrator for subordinate ids (/etc/subuid, /etc/subgid), or run it as root",
         )
 

@@ -99,7 +99,7 @@ class Containers:
 
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
-        resources = _merged(config.resources, self._default_resources())
+        resources = _merged(config.resources, self.default_resources())
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
@@ -170,7 +170,7 @@ class Containers:
             config = replace(config, terminal=True, open_stdin=True, stop_signal=signal_name)
         return config, image
 
-    def _default_resources(self) -> Resources:
+    def default_resources(self) -> Resources:
         """What the settings give to everyone: without the built-in limit where no controller could enforce it."""
         defaults = self._parts.settings().default_resources
         if defaults == Settings().default_resources and not self._parts.limits_pids():

@@ -13,6 +13,7 @@ from multios.engine.users import Account
 from multios.model.container import Container, ContainerConfig, Security, Volume
 from multios.model.container_document import CAPABILITIES
 from multios.model.image import ImageConfig
+from multios.supervisor import id_map
 
 OCI_VERSION = "1.2.0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -177,7 +178,8 @@ def capability_sets(security: Security, uid: int = 0) -> dict[str, list[str]]:
 def _system_mounts(container: Container) -> list[dict[str, Any]]:
     """The mounts that every container has; group 5 owns terminals only where there is such an id."""
     mounts = [dict(mount) for mount in SYSTEM_MOUNTS]
-    if container.id_map is not None and container.id_map.size <= TERMINALS_GROUP:
+    ids = container.id_map.size if container.id_map is not None else id_map.size()
+    if ids <= TERMINALS_GROUP:
         for mount in mounts:
             mount["options"] = [word for word in mount["options"] if word != f"gid={TERMINALS_GROUP}"]
     return mounts

@@ -18,13 +18,13 @@ from multios.cgroups import hierarchy
 from multios.errors import Unavailable, Unsupported
 from multios.rootless import subordinate_ids
 from multios.rootless.subordinate_ids import GID_FILE, UID_FILE
-from multios.supervisor import flags
+from multios.supervisor import flags, id_map
 from multios.supervisor.syscalls import kernel
 
 log = logging.getLogger(__name__)
 _NS_GET_PARENT = 0xB702
 """ioctl_ns(2): the namespace above a user namespace."""
-_RECORD = "namespace"
+_RECORD, _IDS = "namespace", "ids"
 _MAPPERS = (("newuidmap", UID_FILE), ("newgidmap", GID_FILE))
 
 
@@ -48,6 +48,18 @@ def enter(exec_root: Path, uid: int) -> None:
     else:
         _make(uid)
     (exec_root / _RECORD).write_text(f"{_identity('/proc/self/ns/user')}\n")
+
+
+def check_ids(data_root: Path) -> None:
+    """Raise ``Unavailable`` where the files below belong to more ids than there are now: they could not be read."""
+    file, count = data_root / _IDS, id_map.size()
+    former = int(file.read_text()) if file.exists() else 0
+    if former > count:
+        raise Unavailable(
+            f"{data_root} was made with {former} ids, and now there are {count}",
+            "have your lines in /etc/subuid and /etc/subgid, and uidmap, as they were; or choose another data root",
+        )
+    file.write_text(f"{count}\n")
 
 
 def mappers_missing() -> list[str]:

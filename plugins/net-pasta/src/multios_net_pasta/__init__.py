@@ -32,7 +32,7 @@ class PastaNetwork(NetworkDriver):
         super().__init__(settings, context)
         from multios_net_pasta.places import Places  # deferred: the class is light to import
 
-        self._places = Places(context.runtime, self._open_namespace)
+        self._places = Places(context.runtime, self._open_namespace if context.supervisor else None)
 
     def close(self) -> None:
         """Let go of what is open; networks go on."""

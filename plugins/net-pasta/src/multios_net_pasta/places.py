@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,11 @@ class Place:
 class Places:
     """Records as files of ``directory``, by endpoint.
 
-    ``find`` opens the network namespace of a container by its id, −1 for one that is gone: namespaces of this
-    daemon's own starts are kept open, those of its predecessor's are found that way.
+    ``find`` opens the network namespace of a container by its id, −1 for one that has ended. Without it, outside
+    the daemon, namespaces are kept open from :meth:`start` on.
     """
 
-    def __init__(self, directory: Path, find: Callable[[str], int]) -> None:
+    def __init__(self, directory: Path, find: Callable[[str], int] | None) -> None:
         self._directory = directory
         self._find = find
         self._lock = threading.Lock()
@@ -89,7 +89,8 @@ class Places:
             pid_file.unlink(missing_ok=True)
             door.unlink(missing_ok=True)
         self._write(file, Place(pid, _start_time(pid), ports))
-        self._keep(endpoint, os.dup(netns))
+        if self._find is None:
+            self._keep(endpoint, os.dup(netns))
 
     def stop(self, endpoint: Endpoint) -> None:
         """End the endpoint's pasta; none is no error."""
@@ -125,14 +126,32 @@ class Places:
         if wanted == place.ports:
             return
         words(endpoint, "", "", wanted)  # what it cannot do is said before anything is ended
-        with self._namespace_of(endpoint) as netns:
+        netns = self._namespace(endpoint)
+        if netns < 0 and not add:  # the ports go with what is left of it
             self.stop(endpoint)
-            try:
-                self.start(network, endpoint, netns, wanted)
-            except BaseException:
-                with contextlib.suppress(StepFailed):
-                    self.start(network, endpoint, netns, place.ports)
-                raise
+            return
+        if netns < 0:
+            raise StepFailed("change published ports", "the container has just ended", "start it again")
+        try:
+            self._restart(network, endpoint, netns, wanted, place.ports)
+        finally:
+            os.close(netns)
+
+    def _restart(
+        self,
+        network: Network,
+        endpoint: Endpoint,
+        netns: int,
+        ports: tuple[PortMapping, ...],
+        former: tuple[PortMapping, ...],
+    ) -> None:
+        self.stop(endpoint)
+        try:
+            self.start(network, endpoint, netns, ports)
+        except BaseException:
+            with contextlib.suppress(StepFailed):
+                self.start(network, endpoint, netns, former)
+            raise
 
     def faults(self, endpoint: Endpoint, netns: int) -> list[str]:
         """What is not as :meth:`start` left it, in words."""
@@ -150,20 +169,13 @@ class Places:
         if former >= 0:
             os.close(former)
 
-    @contextlib.contextmanager
-    def _namespace_of(self, endpoint: Endpoint) -> Iterator[int]:
-        """The endpoint's namespace, ours while the block runs."""
+    def _namespace(self, endpoint: Endpoint) -> int:
+        """The endpoint's namespace, the caller's to close; −1 when its container has ended."""
+        if self._find is not None:
+            return self._find(endpoint.container_id)
         with self._lock:
             kept = self._kept.get(endpoint.id, -1)
-            netns = os.dup(kept) if kept >= 0 else -1
-        if netns < 0:
-            netns = self._find(endpoint.container_id)
-        if netns < 0:
-            raise StepFailed("change published ports", "the container has just ended", "start it again")
-        try:
-            yield netns
-        finally:
-            os.close(netns)
+            return os.dup(kept) if kept >= 0 else -1
 
     def _run(self, network: Network, command: list[str]) -> None:
         """pasta goes to the background when it serves; until then what it says is kept."""
