@@ -20,7 +20,6 @@ from multios.rootless import roots
 from multios.settings import Settings, load
 
 log = logging.getLogger("multios.daemon")
-IDLE_SECONDS = 300.0
 STARTED_SECONDS = 20.0
 LOOKED_AT_SECONDS = 1.0
 NOTHING_RUNS = 3
@@ -215,7 +214,7 @@ class Daemon:
         counts = self._engine.counts()
         return (
             self._server.is_idle
-            and time.monotonic() - self._server.last_request > IDLE_SECONDS
+            and time.monotonic() - self._server.last_request > self._engine.settings.daemon.idle_seconds
             and counts["running"] + counts["paused"] == 0
         )
 

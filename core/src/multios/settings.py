@@ -72,12 +72,20 @@ def _cgroup(value: Any, where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
-    """``[daemon]``. ``pid_file`` unset is ``exec_root/daemon.pid``."""
+    """``[daemon]``. ``pid_file`` unset is ``exec_root/daemon.pid``.
+
+    ``idle_seconds`` is how long a daemon that was started on demand stays without requests and running containers.
+    """
 
     data_root: Path = Path("/var/lib/multios/containers")
     exec_root: Path = Path("/run/multios/containers")
     pid_file: Path | None = None
     cgroup_parent: str = field(default="multios", metadata={"parse": _cgroup})
+    idle_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        if self.idle_seconds < 1:
+            raise ValueError("idle_seconds must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import time
 from multios.api.client import try_connect
 from multios.errors import Unavailable
 
+_NAME = "multios-containerd: "
 PATIENCE = 10.0
 """Seconds that a new daemon has until it must answer."""
 
@@ -40,10 +41,12 @@ def start_daemon(path: str) -> _socket.socket:
             pause = min(pause * 1.5, 0.1)
         if not exited and _has_exited(pid):
             exited, deadline = True, min(deadline, time.monotonic() + _AFTER_ITS_DEATH)
-    said = _last_line(log, offset) or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
+    said, remedy = _last_words(log, offset)
+    said = said or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
     raise Unavailable(
         f"the daemon did not start: {said}",
-        f"see why with: {'sudo ' if os.geteuid() == 0 else ''}multios-containerd --foreground --log-level debug",
+        remedy
+        or f"see why with: {'sudo ' if os.geteuid() == 0 else ''}multios-containerd --foreground --log-level debug",
     )
 
 
@@ -88,8 +91,11 @@ def _has_exited(pid: int) -> bool:
         return True
 
 
-def _last_line(path: str, offset: int) -> str:
+def _last_words(path: str, offset: int) -> tuple[str, str]:
+    """The last cause that the daemon wrote, and the remedy, which stands indented below it, if there is one."""
     with open(path, "rb") as file:
         file.seek(offset)
-        lines = file.read()[-65536:].decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+        lines = file.read()[-65536:].decode(errors="replace").rstrip().splitlines()
+    if len(lines) > 1 and lines[-1].startswith("  ") and lines[-2].startswith(_NAME):
+        return lines[-2].removeprefix(_NAME), lines[-1].strip()
+    return (lines[-1].strip().removeprefix(_NAME) if lines else ""), ""

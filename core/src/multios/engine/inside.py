@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothing to load from afterwards)
 import grp  # noqa: F401  (tarfile looks names up in the container's files)
+import contextlib
 import os
 import pwd  # noqa: F401
 import stat
@@ -38,7 +39,8 @@ def _enter(way: str, descriptor: int, user_namespace: bool) -> None:
     else:
         kernel.setns(descriptor, flags.CLONE_NEWNS | (flags.CLONE_NEWUSER if user_namespace else 0))
         if user_namespace:
-            os.setgroups([])
+            with contextlib.suppress(PermissionError):  # a namespace with a single id may not set groups
+                os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
     os.chdir("/")

@@ -194,7 +194,7 @@ def _supervisor(path: Path) -> int:
 def _search(wanted: str) -> int:
     """Supervisor and daemon died at once: a container's process is in the namespace, or in one below it."""
     for name in os.listdir("/proc"):
-        if not name.isdigit():
+        if not name.isdigit() or _has_ended(name):
             continue
         try:
             opened = os.open(f"/proc/{name}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
@@ -213,6 +213,14 @@ def _search(wanted: str) -> int:
                 return above
             os.close(above)
     return -1
+
+
+def _has_ended(pid: str) -> bool:
+    """Whether the process is gone, or waits to be reaped: such a one still has its user namespace."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
 
 
 def _identity(place: str | int) -> str:

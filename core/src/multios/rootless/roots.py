@@ -63,9 +63,14 @@ def exec_root(uid: int, environ: Mapping[str, str]) -> str:
 
 
 def choose_exec_root(environ: Mapping[str, str]) -> str:
-    """Whose daemon an ordinary user who names none means: the system's if he may use it, else his own."""
+    """Whose daemon an ordinary user who names none means: the system's if he may use it, else his own.
+
+    Raises ``Refused`` where somebody else has made the place of his own.
+    """
     uid = os.geteuid()
     own_root = exec_root(uid, environ)
+    if os.path.lexists(own_root):
+        check_private(own_root, uid)
     if environ.get("MULTIOS_ROOTLESS", "") not in ("", "0"):
         return own_root
     socket = f"{SYSTEM_EXEC_ROOT}/api.sock"
