@@ -333,7 +333,9 @@ def test_containers_survive_the_daemon_and_the_supervisor(alone: UserEngine) -> 
     os.kill(alone.daemon_pid, signal.SIGKILL)
     assert alone.out("exec", "lives", "cat", "/f") == "x", "a new daemon joins the namespace of the old one"
     os.kill(alone.supervisor_pid, signal.SIGKILL)
-    eventually(lambda: alone.run("exec", "lives", "cat", "/f", status=None).stdout == "x\n", "exec works again")
+    eventually(
+        lambda: alone.run("exec", "lives", "cat", "/f", status=None).stdout == "x\n", "exec works again"
+    )
     before = len(alone.out("logs", "lives").split())
     eventually(lambda: len(alone.out("logs", "lives").split()) > before, "the log goes on")
     assert alone.out("inspect", "--format", "{{.State.Pid}}", "lives") == pid

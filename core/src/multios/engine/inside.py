@@ -7,9 +7,9 @@ before the root changes, so nothing of the container's is ever imported.
 
 from __future__ import annotations
 
+import contextlib
 import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothing to load from afterwards)
 import grp  # noqa: F401  (tarfile looks names up in the container's files)
-import contextlib
 import os
 import pwd  # noqa: F401
 import stat

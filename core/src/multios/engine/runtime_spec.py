@@ -66,7 +66,14 @@ SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
         "destination": "/dev/pts",
         "type": "devpts",
         "source": "devpts",
-        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", f"gid={TERMINALS_GROUP}"],
+        "options": [
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+            f"gid={TERMINALS_GROUP}",
+        ],
     },
     {
         "destination": "/dev/shm",

@@ -163,9 +163,9 @@ class NetworkDriverSuite(DriverSuite):
         self, driver: NetworkDriver, ready: Network, join: Join
     ) -> None:
         if Capability.ALONE in driver.capabilities:
-            (one, place), (two, _) = join(ready), join(ready)
-            with serving(one, 7000):
-                assert not reaches(two, bare(place), 7000)
+            (here, place), (there, _) = join(ready), join(ready)
+            with serving(here, 7000):
+                assert not reaches(there, bare(place), 7000)
             return
         (first, one), (second, two), (third, _) = join(ready), join(ready), join(ready)
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):

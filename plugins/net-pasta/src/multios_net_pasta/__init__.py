@@ -25,7 +25,13 @@ class PastaNetwork(NetworkDriver):
     name: ClassVar[str] = "pasta"
     summary: ClassVar[str] = "a way out and published ports without root; the default of a user's own engine"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.ALONE, Capability.ISOLATE, Capability.NAMES_INSIDE, Capability.PUBLISH, Capability.ROOTLESS}
+        {
+            Capability.ALONE,
+            Capability.ISOLATE,
+            Capability.NAMES_INSIDE,
+            Capability.PUBLISH,
+            Capability.ROOTLESS,
+        }
     )
 
     def __init__(self, settings: Any, context: DriverContext) -> None:

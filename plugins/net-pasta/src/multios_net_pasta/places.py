@@ -63,9 +63,7 @@ class Places:
             raise Unsupported(f"{PROGRAM} is not installed", f"{INSTALL}; or use --network none")
         return found
 
-    def start(
-        self, network: Network, endpoint: Endpoint, netns: int, ports: tuple[PortMapping, ...]
-    ) -> None:
+    def start(self, network: Network, endpoint: Endpoint, netns: int, ports: tuple[PortMapping, ...]) -> None:
         """Start a pasta for the namespace ``netns`` and wait until it serves; a failure leaves nothing."""
         program, file = self.program(), self._file(endpoint)
         if endpoint.interface in done_inside(netns, _interfaces):
