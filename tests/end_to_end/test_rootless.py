@@ -322,6 +322,68 @@ def test_containers_have_a_name_server_and_know_themselves(user: UserEngine) -> 
     assert "nameserver 127.0.0.11" in done
 
 
+# --- limits, where a cgroup is delegated ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def delegated() -> Iterator[UserEngine]:
+    """A user who is logged in below a cgroup of version 2 that is his (kernel: cgroup-v2, "Delegation")."""
+    lines = [line.split(" ") for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    top = next((Path(fields[4]) for fields in lines if fields[fields.index("-") + 1] == "cgroup2"), None)
+    if top is None:
+        pytest.skip("this host delegates no cgroups: it has no cgroup v2")
+    group = top / f"multios-user-{os.getpid()}"
+    group.mkdir()
+    available = (top / "cgroup.controllers").read_text().split()
+    for name in ("memory", "pids", "cpu"):
+        if name in available:
+            (top / "cgroup.subtree_control").write_text(f"+{name}")
+    login = group / "login"
+    login.mkdir()
+    for path in (group, login):
+        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(path / name, UID, UID)
+    engine = UserEngine(cgroup=login)
+    try:
+        engine.import_image()
+        yield engine
+    finally:
+        engine.end()
+        for directory, _, _ in sorted(os.walk(group), key=lambda row: -len(row[0])):
+            os.rmdir(directory)
+
+
+def test_in_a_delegated_cgroup_containers_can_be_paused_and_counted(delegated: UserEngine) -> None:
+    assert delegated.out("info", "--format", "{{.cgroup}}") == "v2"
+    user_container(delegated, "frozen")
+    delegated.run("pause", "frozen")
+    assert "Paused" in delegated.out("ps", "--filter", "name=frozen")
+    delegated.run("resume", "frozen")
+    assert delegated.out("exec", "frozen", "echo", "thawed") == "thawed"
+    assert delegated.out("exec", "frozen", "cat", "/proc/self/cgroup").endswith("::/"), "it sees its own only"
+    os.kill(delegated.daemon_pid, signal.SIGKILL)
+    assert delegated.out("exec", "frozen", "echo", "again") == "again"
+    os.kill(delegated.supervisor_pid, signal.SIGKILL)
+    eventually(lambda: delegated.run("exec", "frozen", "true", status=None).returncode == 0, "exec works again")
+    delegated.run("pause", "frozen")
+    delegated.run("delete", "--force", "frozen")
+
+
+def test_in_a_delegated_cgroup_limits_hold(delegated: UserEngine) -> None:
+    doctor = delegated.run("doctor").stdout
+    group = next(line for line in doctor.splitlines() if " cgroups: " in line)
+    if "memory" not in group.partition("without")[0]:
+        refused = delegated.run("run", "--rm", "-m", "64m", IMAGE, "true", status=125)
+        assert "memory" in refused.stderr
+        pytest.skip("this host delegates no cgroups with controllers")
+    read = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
+    limits = ("-m", "64m", "--pids-limit", "20")
+    assert delegated.out("run", "--rm", *limits, IMAGE, "sh", "-c", read).split() == [str(64 << 20), "20"]
+    eat = "head -c 200m /dev/zero | tail -c 200m | wc -c"
+    done = delegated.run("run", "--rm", *limits, IMAGE, "sh", "-c", eat, status=None)
+    assert done.stdout.strip() != str(200 << 20), "memory beyond the limit was given"
+
+
 # --- deaths ------------------------------------------------------------------------------------------------
 
 

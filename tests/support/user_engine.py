@@ -27,12 +27,18 @@ SUBORDINATE = 3_000_000_000
 
 
 class UserEngine:
-    """``ids`` is how many subordinate ids the user has; 0 is the single-id way."""
+    """``ids`` is how many subordinate ids the user has; 0 is the single-id way. ``cgroup`` is where he is logged in."""
 
     def __init__(
-        self, ids: int = 65536, uid: int = UID, environment: Mapping[str, str] | None = None, tun: bool = True
+        self,
+        ids: int = 65536,
+        uid: int = UID,
+        environment: Mapping[str, str] | None = None,
+        tun: bool = True,
+        cgroup: Path | None = None,
     ) -> None:
         self.uid = uid
+        self._cgroup = cgroup
         self.directory = Path(tempfile.mkdtemp(prefix="multios-user-", dir="/var/tmp"))
         self.directory.chmod(0o755)
         self.home, self.runtime = self.directory / "home", self.directory / "run"
@@ -73,6 +79,8 @@ class UserEngine:
         steps = [f"mount --bind {self._host}/{name} /etc/{name}" for name in names]
         if self._tun:
             steps.append(f"mount --bind {self._host}/tun /dev/net/tun")
+        if self._cgroup:
+            steps.append(f"echo $$ > {self._cgroup}/cgroup.procs")
         ids = f"setpriv --reuid {self.uid} --regid {self.uid} --clear-groups --"
         steps.append(f"exec {ids} {shlex.join(command)}")
         return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join(steps)]
