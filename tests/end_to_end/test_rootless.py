@@ -317,6 +317,19 @@ def test_a_low_port_is_refused_with_its_reason(user: UserEngine) -> None:
     assert "81" in refused.stderr
 
 
+def test_without_the_tun_device_a_start_says_who_can_help_and_none_works() -> None:
+    if os.stat("/dev/net/tun").st_mode & 0o006 == 0o006:
+        pytest.skip("this host lets everyone open /dev/net/tun")
+    engine = UserEngine(tun=False)
+    try:
+        engine.import_image()
+        refused = engine.run("run", "--rm", IMAGE, "true", status=125)
+        assert "chmod 0666 /dev/net/tun" in refused.stderr
+        engine.run("run", "--rm", "--network", "none", IMAGE, "true")
+    finally:
+        engine.end()
+
+
 def test_containers_have_a_name_server_and_know_themselves(user: UserEngine) -> None:
     done = user.out("run", "--rm", "--name", "namely", IMAGE, "cat", "/etc/resolv.conf")
     assert "nameserver 127.0.0.11" in done
@@ -364,7 +377,9 @@ def test_in_a_delegated_cgroup_containers_can_be_paused_and_counted(delegated: U
     os.kill(delegated.daemon_pid, signal.SIGKILL)
     assert delegated.out("exec", "frozen", "echo", "again") == "again"
     os.kill(delegated.supervisor_pid, signal.SIGKILL)
-    eventually(lambda: delegated.run("exec", "frozen", "true", status=None).returncode == 0, "exec works again")
+    eventually(
+        lambda: delegated.run("exec", "frozen", "true", status=None).returncode == 0, "exec works again"
+    )
     delegated.run("pause", "frozen")
     delegated.run("delete", "--force", "frozen")
 

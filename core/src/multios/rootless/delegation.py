@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+_RUNNERS = ("/usr/bin/systemd-run", "/bin/systemd-run")
 _UNIFIED = "/sys/fs/cgroup/cgroup.controllers"
 
 
@@ -26,5 +27,4 @@ def _user_manager() -> str:
         return ""
     if not os.access(f"{runtime}/systemd/private", os.W_OK) and not os.access(f"{runtime}/bus", os.W_OK):
         return ""
-    places = ("/usr/bin/systemd-run", "/bin/systemd-run")
-    return next((place for place in places if os.access(place, os.X_OK)), "")
+    return next((place for place in _RUNNERS if os.access(place, os.X_OK)), "")

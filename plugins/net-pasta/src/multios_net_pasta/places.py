@@ -256,10 +256,10 @@ def _explained(said: bytes) -> tuple[str, str]:
     lines = [line.strip() for line in said.decode("utf-8", "replace").splitlines()]
     lines = [line for line in lines if line and not line.startswith("Failed to send")]
     text = "; ".join(lines[-2:]) or "it ended without a word"
-    if "/dev/net/tun" in text or "tun" in text.lower():
+    if "tun " in text or "/dev/net/tun" in text:
         return f"{PROGRAM}: {text}", "the administrator can allow it: chmod 0666 /dev/net/tun"
-    if "external interface" in text:
-        return f"{PROGRAM}: {text}", "this host has no network now: use --network none"
+    if "external" in text.lower():
+        return f"{PROGRAM}: {text}", "this host has no default route now: use --network none"
     if "bind" in text.lower():
         return f"{PROGRAM}: {text}", "choose another host port; below 1024 the administrator must allow it"
     return f"{PROGRAM}: {text}", "run multios-container doctor"
