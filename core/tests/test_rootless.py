@@ -110,7 +110,7 @@ def test_ranges_of_a_user_by_name_and_by_number() -> None:
 @given(st.text(max_size=400))
 def test_no_text_of_a_file_makes_a_range_that_is_not_sound(text: str) -> None:
     for found in parse(text, frozenset({"ada", ""})):
-        assert 0 < found.start and 0 < found.count and found.start + found.count <= 2**32 - 1
+        assert found.start > 0 and found.count > 0 and found.start + found.count <= 2**32 - 1
 
 
 def test_the_user_is_root_inside_and_his_ranges_follow() -> None:

@@ -27,7 +27,8 @@ SUBORDINATE = 3_000_000_000
 
 
 class UserEngine:
-    """``ids`` is how many subordinate ids the user has; 0 is the single-id way. ``cgroup`` is where he is logged in."""
+    """``ids`` is how many subordinate ids the user has; 0 is the single-id way. ``cgroup`` is where he is logged in,
+    ``runtime`` his runtime directory where systemd has made one."""
 
     def __init__(
         self,
@@ -36,6 +37,7 @@ class UserEngine:
         environment: Mapping[str, str] | None = None,
         tun: bool = True,
         cgroup: Path | None = None,
+        runtime: Path | None = None,
     ) -> None:
         self.uid = uid
         self._cgroup = cgroup
@@ -45,6 +47,7 @@ class UserEngine:
         for path in (self.home, self.runtime):
             path.mkdir(mode=0o700)
             os.chown(path, uid, uid)
+        self.runtime = runtime or self.runtime
         self._host = self.directory / "host"
         self._host.mkdir()
         self._write_host_files(ids)
@@ -65,7 +68,8 @@ class UserEngine:
         }
 
     def _write_host_files(self, ids: int) -> None:
-        passwd = Path("/etc/passwd").read_text()
+        lines = Path("/etc/passwd").read_text().splitlines(keepends=True)
+        passwd = "".join(line for line in lines if line.split(":")[2] != str(self.uid))
         entry = f"{NAME}:x:{self.uid}:{self.uid}::{self.home}:/bin/sh\n"
         (self._host / "passwd").write_text(passwd + entry)
         (self._host / "group").write_text(Path("/etc/group").read_text() + f"{NAME}:x:{self.uid}:\n")
@@ -133,7 +137,12 @@ class UserEngine:
             with contextlib.suppress(OSError):
                 uid = entry.stat().st_uid
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                if words and (uid == self.uid or SUBORDINATE <= uid < SUBORDINATE + 65536):
+                if (
+                    words
+                    and "systemd" not in words
+                    and "(sd-pam)" not in words
+                    and (uid == self.uid or SUBORDINATE <= uid < SUBORDINATE + 65536)
+                ):
                     found[int(entry.name)] = words
         return found
 
@@ -148,9 +157,14 @@ class UserEngine:
         names = self.run("ps", "--all", "--quiet", status=None).stdout.split()
         if names:
             self.run("delete", "--force", *names, status=None)
+        self.end_processes()
+        shutil.rmtree(self.exec_root, ignore_errors=True)
+        shutil.rmtree(self.directory)
+
+    def end_processes(self) -> None:
+        """End the engine, and whatever else there is of it."""
         self.execute([str(DAEMON), "stop"], status=None)
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         eventually(lambda: not self.processes(), "the user's processes ended")
-        shutil.rmtree(self.directory)
