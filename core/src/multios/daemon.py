@@ -105,8 +105,12 @@ def _serve_in_background(settings: Settings, arguments: argparse.Namespace) -> i
     words = [sys.executable, "-m", "multios.daemon"]
     for name, value in (("--config", arguments.config), ("--log-level", arguments.log_level)):
         words += [name, str(value)] if value else []
+    if roots.own():
+        from multios.rootless.delegation import delegated  # deferred: the system's daemon needs none
+
+        words = delegated(words)
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
-    pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=null, setsid=True)
+    pid = os.posix_spawn(words[0], words, os.environ, file_actions=null, setsid=True)
     deadline = time.monotonic() + STARTED_SECONDS
     while time.monotonic() < deadline:
         if _answers(settings):

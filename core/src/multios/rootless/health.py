@@ -35,7 +35,7 @@ def _single(uid: int) -> HealthCheck:
         subject,
         Health.WARN,
         f"not in use: {cost}",
-        "the daemon's log says why; then multios-containerd stop, and it starts anew",
+        "start.log among the daemon's sockets says why; then multios-containerd stop, and it starts anew",
     )
 
 
