@@ -116,7 +116,8 @@ class UserEngine:
         return self.run(*words).stdout.strip()
 
     def import_image(self, reference: str = IMAGE) -> None:
-        """Import the small image of the tests under a name."""
+        """Import the small image of the tests under a name. An emulated machine may take long to start the daemon."""
+        eventually(lambda: self.run("ps", status=None).returncode == 0, "the daemon serves", patience=180)
         archive = self.directory / "rootfs.tar"
         if not archive.exists():
             busybox_rootfs.write(archive)

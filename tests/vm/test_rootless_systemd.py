@@ -57,7 +57,11 @@ def test_limits_and_pause_survive_the_daemon_and_the_supervisor(user: UserEngine
     user.run("run", "-d", "--name", "held", "--network", "none", "-m", "64m", IMAGE, "sleep", "1000")
     for victim in ("daemon_pid", "supervisor_pid"):
         os.kill(getattr(user, victim), signal.SIGKILL)
-        eventually(lambda: user.run("exec", "held", "true", status=None).returncode == 0, f"after {victim}")
+        eventually(
+            lambda: user.run("exec", "held", "true", status=None).returncode == 0,
+            f"after {victim}",
+            patience=180,
+        )
         limit = "32m" if victim == "daemon_pid" else "48m"
         user.run("update", "-m", limit, "held")
         user.run("pause", "held")
