@@ -350,7 +350,8 @@ def delegated() -> Iterator[UserEngine]:
     available = (top / "cgroup.controllers").read_text().split()
     for name in ("memory", "pids", "cpu"):
         if name in available:
-            (top / "cgroup.subtree_control").write_text(f"+{name}")
+            for path in (top, group):
+                (path / "cgroup.subtree_control").write_text(f"+{name}")
     login = group / "login"
     login.mkdir()
     for path in (group, login):

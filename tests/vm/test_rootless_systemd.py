@@ -55,6 +55,7 @@ def test_limits_hold(user: UserEngine) -> None:
 
 def test_limits_and_pause_survive_the_daemon_and_the_supervisor(user: UserEngine) -> None:
     user.run("run", "-d", "--name", "held", "--network", "none", "-m", "64m", IMAGE, "sleep", "1000")
+    user.run("exec", "held", "true")
     for victim in ("daemon_pid", "supervisor_pid"):
         os.kill(getattr(user, victim), signal.SIGKILL)
         eventually(

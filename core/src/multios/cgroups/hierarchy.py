@@ -338,6 +338,9 @@ def _enable_controllers(path: str) -> frozenset[str]:
     """Give the children of a v2 group every controller that the group itself has and that we use."""
     available = set(read(path + "/cgroup.controllers").split())
     enabled = set(read(path + "/cgroup.subtree_control").split())
+    if os.path.exists(path + "/cgroup.type") and available - enabled:
+        # Those of threads (cpu, pids) could be enabled beside processes: that would make all below it "domain invalid".
+        _move_processes_to_leaf(path)
     for name in V2_CONTROLLERS:
         if name not in available or name in enabled:
             continue
@@ -363,12 +366,14 @@ def _enable(path: str, controller: str) -> None:
 
 def _move_processes_to_leaf(path: str) -> None:
     """cgroup v2's rule of no processes in inner groups: those in ``path`` go to a leaf below it."""
-    leaf = f"{path}/{_LEAF}"
+    leaf, pids = f"{path}/{_LEAF}", read(path + "/cgroup.procs").split()
+    if not pids:
+        return
     try:
         os.mkdir(leaf, 0o755)
     except FileExistsError:
         pass
-    for pid in read(path + "/cgroup.procs").split():
+    for pid in pids:
         try:
             write(leaf + "/cgroup.procs", pid)
         except ProcessLookupError:
