@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 
 from multios.errors import MultiosError, Unavailable
+from multios.rootless import roots
 from multios.settings import Settings, load
 
 log = logging.getLogger("multios.daemon")
-IDLE_SECONDS = 300.0
 STARTED_SECONDS = 20.0
 LOOKED_AT_SECONDS = 1.0
 NOTHING_RUNS = 3
@@ -39,7 +39,7 @@ def main() -> int:
         return error.exit_status
     except OSError as error:
         print(f"multios-containerd: {error}", file=sys.stderr)
-        print("  the daemon needs root, or roots of its own: see --config", file=sys.stderr)
+        print("  see that its directories can be written: --config, MULTIOS_DATA_ROOT", file=sys.stderr)
         return MultiosError.exit_status
 
 
@@ -67,10 +67,14 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     from multios import features  # deferred: `stop`, `status` and `--help` do not need it
 
     features.require()
-    settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if places := roots.own():
+        roots.make_private(str(settings.exec_root), places.uid)
+    else:
+        settings.exec_root.mkdir(mode=0o711, parents=True, exist_ok=True)
     if arguments.daemon:
         return _serve_in_background(settings, arguments)
     lock = _lock_pid_file(settings)
+    _enter_own_namespace(settings)
     _begin_logging(settings, arguments.log_level, to_terminal=arguments.foreground)
     try:
         Daemon(settings, arguments.config, arguments.on_demand, arguments.log_level).run()
@@ -86,14 +90,30 @@ def _serve(settings: Settings, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _enter_own_namespace(settings: Settings) -> None:
+    """An ordinary user's daemon becomes root of a user namespace, and goes on as the system's does."""
+    if roots.own() is None:
+        return
+    from multios.rootless import holder  # deferred: the system's daemon needs none
+
+    places = roots.keep()
+    holder.enter(settings.exec_root, places.uid)
+    settings.data_root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    holder.check_ids(settings.data_root)
+
+
 def _serve_in_background(settings: Settings, arguments: argparse.Namespace) -> int:
     if (running := _running_pid(settings)) is not None:
         raise Unavailable(f"a daemon runs already (process {running})", "multios-containerd stop")
     words = [sys.executable, "-m", "multios.daemon"]
     for name, value in (("--config", arguments.config), ("--log-level", arguments.log_level)):
         words += [name, str(value)] if value else []
+    if roots.own():
+        from multios.rootless.delegation import delegated  # deferred: the system's daemon needs none
+
+        words = delegated(words)
     null = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in (0, 1, 2)]
-    pid = os.posix_spawn(sys.executable, words, os.environ, file_actions=null, setsid=True)
+    pid = os.posix_spawn(words[0], words, os.environ, file_actions=null, setsid=True)
     deadline = time.monotonic() + STARTED_SECONDS
     while time.monotonic() < deadline:
         if _answers(settings):
@@ -205,7 +225,7 @@ class Daemon:
         counts = self._engine.counts()
         return (
             self._server.is_idle
-            and time.monotonic() - self._server.last_request > IDLE_SECONDS
+            and time.monotonic() - self._server.last_request > self._engine.settings.daemon.idle_seconds
             and counts["running"] + counts["paused"] == 0
         )
 

@@ -21,6 +21,8 @@ from multios.model.quantities import format_size
 from multios.plugins.catalog import Catalog, health_of
 from multios.plugins.discovery import distribution_for
 from multios.plugins.hooks import Hooks
+from multios.rootless import roots
+from multios.rootless.health import no_cgroups, own_engine_checks
 from multios.settings import Settings
 
 OLDEST_KERNEL = (4, 14)
@@ -53,13 +55,13 @@ def run(
     ``known`` is what the engine has on record, to tell what is left over: ``containers`` (ids) and, where given,
     ``snapshots`` and ``held_snapshots`` (keys wanted and there), ``interfaces`` (the host's ends), ``cgroups`` (names).
     """
+    own = roots.own()
     core = [
         *kernel_checks(),
         *cgroup_checks(settings),
         *directory_checks(settings),
         *disk_limit_checks(settings),
-        *id_range_checks(settings),
-        *group_checks(),
+        *(own_engine_checks(own.uid) if own else [*id_range_checks(settings), *group_checks()]),
         *leftover_checks(settings, {kind: set(names) for kind, names in known.items()}),
         *default_driver_checks(settings, catalog),
     ]
@@ -90,7 +92,8 @@ def kernel_checks() -> Iterator[HealthCheck]:
         if present:
             yield HealthCheck(f"kernel {name}", Health.OK, "present")
         else:
-            health = Health.WARN if name in COSTLY else Health.SKIP
+            is_asked = roots.own() is None or name != "nftables"  # only the host's root may ask for it
+            health = Health.WARN if name in COSTLY and is_asked else Health.SKIP
             yield HealthCheck(f"kernel {name}", health, f"absent: {features.cost(name)}")
 
 
@@ -100,6 +103,9 @@ def cgroup_checks(settings: Settings) -> Iterator[HealthCheck]:
         hierarchy = Hierarchy.find(settings.daemon.cgroup_parent)
     except (OSError, ValueError) as error:
         yield HealthCheck("cgroups", Health.FAIL, str(error), "mount cgroup2 at /sys/fs/cgroup")
+        return
+    if hierarchy.mode == "none" and roots.own():
+        yield no_cgroups()
         return
     if hierarchy.mode == "none":
         yield HealthCheck(

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from multios.errors import Unsupported
+from multios.supervisor import id_map
 from multios.supervisor.syscalls import kernel
 
 _NETLINK_NETFILTER = 12
@@ -26,6 +27,11 @@ def kernel_version() -> tuple[int, int]:
     """Major and minor of the running kernel."""
     match = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def is_host_root() -> bool:
+    """Whether we are root on the host, and not of a user namespace only."""
+    return os.geteuid() == 0 and id_map.is_initial()
 
 
 @cache

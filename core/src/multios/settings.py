@@ -18,6 +18,7 @@ from multios.model.quantities import parse_cpus, parse_size
 from multios.model.security_profile import BUILT_IN, SecurityProfile
 from multios.model.security_profile import read as read_profile
 from multios.quota_settings import QuotaSettings
+from multios.rootless import roots
 
 DEFAULT_FILE = Path("/etc/multios/containers.conf")
 DRIVER_TABLES = {
@@ -81,12 +82,20 @@ def _cgroup(value: Any, where: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DaemonSettings:
-    """``[daemon]``. ``pid_file`` unset is ``exec_root/daemon.pid``."""
+    """``[daemon]``. ``pid_file`` unset is ``exec_root/daemon.pid``.
+
+    ``idle_seconds`` is how long a daemon that was started on demand stays without requests and running containers.
+    """
 
     data_root: Path = Path("/var/lib/multios/containers")
     exec_root: Path = Path("/run/multios/containers")
     pid_file: Path | None = None
     cgroup_parent: str = field(default="multios", metadata={"parse": _cgroup})
+    idle_seconds: int = 300
+
+    def __post_init__(self) -> None:
+        if self.idle_seconds < 1:
+            raise ValueError("idle_seconds must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,10 +316,27 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     Raises ``InvalidInput`` that names file and key.
     """
     file = path or (Path(environ["MULTIOS_CONFIG"]) if environ.get("MULTIOS_CONFIG") else None)
-    if file is None and DEFAULT_FILE.exists():
-        file = DEFAULT_FILE
-    settings = _from_table(_parse(file), file) if file else Settings()
+    places = roots.own()
+    default_file = Path(places.config_file) if places else DEFAULT_FILE
+    if file is None and default_file.exists():
+        file = default_file
+    document = _parse(file) if file else {}
+    settings = _from_table(_for_user(document, places) if places else document, file)
     return _with_environment(settings, environ)
+
+
+def _for_user(document: Mapping[str, Any], places: roots.Places) -> dict[str, Any]:
+    """A file's tables, completed with what differs by default in a user's own engine."""
+    completed = dict(document)
+    for section, defaults in (
+        ("daemon", {"data_root": places.data_root, "exec_root": places.exec_root}),
+        ("logging", {"file": places.log_file}),
+        ("defaults", {"network": "pasta"}),
+    ):
+        table = completed.get(section, {})
+        if isinstance(table, dict):  # else the reader refuses it
+            completed[section] = {**defaults, **table}
+    return completed
 
 
 def _parse(file: Path) -> dict[str, Any]:
@@ -333,7 +359,7 @@ def _parse(file: Path) -> dict[str, Any]:
         ) from error
 
 
-def _from_table(document: Mapping[str, Any], file: Path) -> Settings:
+def _from_table(document: Mapping[str, Any], file: Path | None) -> Settings:
     values: dict[str, Any] = {"file": file}
     drivers: dict[str, Mapping[str, Mapping[str, Any]]] = {}
     for section, table in document.items():
@@ -363,7 +389,7 @@ def _from_table(document: Mapping[str, Any], file: Path) -> Settings:
 
 
 def _split(
-    section: str, table: dict[str, Any], file: Path
+    section: str, table: dict[str, Any], file: Path | None
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """A section's own keys and its drivers' tables (``[security]`` has both)."""
     if section not in DRIVER_TABLES:

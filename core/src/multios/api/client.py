@@ -27,16 +27,25 @@ DEFAULT_EXEC_ROOT = "/run/multios/containers"
 
 
 def socket_path() -> str:
-    """Where the daemon listens: ``MULTIOS_SOCKET``, else ``api.sock`` in ``MULTIOS_EXEC_ROOT`` or its default."""
-    exec_root = os.environ.get("MULTIOS_EXEC_ROOT") or DEFAULT_EXEC_ROOT
-    return os.environ.get("MULTIOS_SOCKET") or f"{exec_root}/api.sock"
+    """Where the daemon listens: ``MULTIOS_SOCKET``, else ``api.sock`` in ``MULTIOS_EXEC_ROOT`` or its default.
+
+    For an ordinary user who names neither that is the system's daemon if he may use it, else his own.
+    """
+    if named := os.environ.get("MULTIOS_SOCKET"):
+        return named
+    exec_root = os.environ.get("MULTIOS_EXEC_ROOT")
+    if not exec_root and os.geteuid():
+        from multios.rootless.roots import choose_exec_root  # deferred: root has one daemon only
+
+        exec_root = choose_exec_root(os.environ)
+    return f"{exec_root or DEFAULT_EXEC_ROOT}/api.sock"
 
 
 def connect(socket: str | None = None, start: bool = True) -> Client:
     """A client of the daemon at ``socket`` (default: see :func:`socket_path`).
 
-    If nobody answers and ``start`` is true, root's daemon is started on demand, unless a socket was named: who
-    names one has a daemon in mind. Raises ``Unavailable`` or ``Refused``.
+    If nobody answers and ``start`` is true, root's or the user's own daemon is started on demand, unless a socket
+    was named: who names one has a daemon in mind. Raises ``Unavailable`` or ``Refused``.
     """
     client = Client(socket, start)
     client.open()
@@ -214,14 +223,25 @@ def _connect(path: str, start: bool) -> _socket.socket:
         raise Unavailable(f"{path}: {error.strerror or error}", "check MULTIOS_SOCKET or --socket") from None
     if not start:
         raise Unavailable(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and not _is_own(os.path.dirname(path)):
         raise Unavailable(
             f"no daemon answers at {path}",
-            "ask the administrator to start it: sudo multios-containerd --daemon",
+            "ask the administrator to start it: sudo multios-containerd --daemon; or have your own: "
+            "MULTIOS_ROOTLESS=1",
         )
     from multios.api.on_demand import start_daemon  # deferred: only the first command of a boot needs it
 
     return start_daemon(path)
+
+
+def _is_own(exec_root: str) -> bool:
+    """Whether an ordinary user's own daemon belongs there: the directory is his, or is not there yet."""
+    try:
+        return os.lstat(exec_root).st_uid == os.geteuid()
+    except FileNotFoundError:
+        return exec_root != DEFAULT_EXEC_ROOT
+    except OSError:
+        return False
 
 
 def try_connect(path: str) -> _socket.socket:

@@ -32,6 +32,8 @@ from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refus
 from multios.model import container_document, security_chain
 from multios.model.container import Container, Stats, Status
 from multios.model.json import to_json
+from multios.rootless import roots
+from multios.supervisor import id_map
 
 STATS_SECONDS = 1.0
 
@@ -96,7 +98,9 @@ class System:
             "security_profiles": {
                 name: bundle.summary for name, bundle in sorted(settings.security_profiles.items())
             },
-            "default_resources": to_json(settings.default_resources),
+            "default_resources": to_json(engine.containers.default_resources()),
+            "rootless": roots.own() is not None,
+            "ids": id_map.size(),
         }
 
     def features(self, call: Call) -> Any:

@@ -10,6 +10,7 @@ import time
 from multios.api.client import try_connect
 from multios.errors import Unavailable
 
+_NAME = "multios-containerd: "
 PATIENCE = 10.0
 """Seconds that a new daemon has until it must answer."""
 
@@ -25,7 +26,7 @@ def start_daemon(path: str) -> _socket.socket:
     exec_root = os.path.dirname(path)
     log = os.path.join(exec_root, "start.log")
     try:
-        os.makedirs(exec_root, mode=0o755, exist_ok=True)
+        _make_exec_root(exec_root)
         offset = os.path.getsize(log) if os.path.exists(log) else 0
         pid = _spawn(exec_root, log)
     except OSError as error:
@@ -40,11 +41,23 @@ def start_daemon(path: str) -> _socket.socket:
             pause = min(pause * 1.5, 0.1)
         if not exited and _has_exited(pid):
             exited, deadline = True, min(deadline, time.monotonic() + _AFTER_ITS_DEATH)
-    said = _last_line(log, offset) or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
+    said, remedy = _last_words(log, offset)
+    said = said or f"it did not answer at {path} within {PATIENCE:.0f} seconds"
     raise Unavailable(
         f"the daemon did not start: {said}",
-        "see why with: sudo multios-containerd --foreground --log-level debug",
+        remedy
+        or f"see why with: {'sudo ' if os.geteuid() == 0 else ''}multios-containerd --foreground --log-level debug",
     )
+
+
+def _make_exec_root(path: str) -> None:
+    uid = os.geteuid()
+    if uid == 0:
+        os.makedirs(path, mode=0o755, exist_ok=True)
+        return
+    from multios.rootless.roots import make_private  # deferred: root needs it not
+
+    make_private(path, uid)
 
 
 def _spawn(exec_root: str, log: str) -> int:
@@ -57,6 +70,10 @@ def _spawn(exec_root: str, log: str) -> int:
     inherited = (int(name) for name in os.listdir("/proc/self/fd") if int(name) > 2)
     actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inherited if _is_inheritable(fd)]
     command = [sys.executable, "-m", "multios.daemon", "--on-demand"]
+    if os.geteuid():
+        from multios.rootless.delegation import delegated  # deferred: root needs it not
+
+        command = delegated(command)
     return os.posix_spawn(command[0], command, environment, file_actions=actions, setsid=True, setsigmask=[])
 
 
@@ -74,8 +91,11 @@ def _has_exited(pid: int) -> bool:
         return True
 
 
-def _last_line(path: str, offset: int) -> str:
+def _last_words(path: str, offset: int) -> tuple[str, str]:
+    """The last cause that the daemon wrote, and the remedy, which stands indented below it, if there is one."""
     with open(path, "rb") as file:
         file.seek(offset)
-        lines = file.read()[-65536:].decode(errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else ""
+        lines = file.read()[-65536:].decode(errors="replace").rstrip().splitlines()
+    if len(lines) > 1 and lines[-1].startswith("  ") and lines[-2].startswith(_NAME):
+        return lines[-2].removeprefix(_NAME), lines[-1].strip()
+    return (lines[-1].strip().removeprefix(_NAME) if lines else ""), ""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from multios.cgroups.hierarchy import Hierarchy
+from multios.supervisor import id_map
 
 TYPE_CHECKING = False  # typing itself is too heavy for the supervisor
 if TYPE_CHECKING:
@@ -54,9 +55,15 @@ class Cgroups:
         limits.apply(self.hierarchy, name, resources, self.data_root)
 
     def allow_devices(self, name: str, rules: Sequence[Mapping[str, Any]]) -> None:
-        """Set the device rules of an OCI spec's ``linux.resources.devices``; once a group."""
+        """Set the device rules of an OCI spec's ``linux.resources.devices``; once a group.
+
+        In a user namespace there is nothing to set, nor a right to: no device node can be made there, so there are
+        those only that were mounted for the container.
+        """
         from multios.cgroups import devices
 
+        if not id_map.is_initial():
+            return
         devices.apply(self.hierarchy, name, rules)
 
     def stats(self, name: str) -> Stats:

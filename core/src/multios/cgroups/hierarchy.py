@@ -15,6 +15,8 @@ V1_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "b
 V2_CONTROLLERS = ("cpuset", "cpu", "io", "memory", "pids", "hugetlb")
 REMOVE_SECONDS = 2.0
 _SIGKILL = 9
+_LEAF = "multios-host"
+"""The group below a delegated one for what is no container: daemon and supervisor."""
 
 
 def read(path: str) -> str:
@@ -258,6 +260,19 @@ class Hierarchy:
             self._v2_controllers = frozenset()
 
 
+def follow(pid: int) -> None:
+    """Move the calling process into the unified group of process ``pid``; without cgroup v2 nothing is done."""
+    path = _own_groups(read(f"/proc/{pid}/cgroup")).get("unified", "")
+    if not path or path == _own_groups(read("/proc/self/cgroup")).get("unified", ""):
+        return
+    for line in read("/proc/self/mountinfo").splitlines():
+        fields = line.split(" ")
+        inside = fields[3].rstrip("/")
+        if fields[fields.index("-") + 1] == "cgroup2" and (path + "/").startswith(inside + "/"):
+            write(f"{_unescape(fields[4])}{path[len(inside) :]}/cgroup.procs", "0")
+            return
+
+
 def check_name(name: str) -> None:
     """Raise ``ValueError`` unless ``name`` can be one directory's name and no control file's."""
     if not name or len(name) > 128 or name[0] in ".-" or not name.isascii():
@@ -287,7 +302,7 @@ def _writable(mount_point: str, mount_root: str, own: dict[str, str], names: lis
     """Where in this mount we may make groups: its top, else our own group (delegated), else nowhere."""
     if os.access(mount_point, os.W_OK):
         return mount_point
-    path = next((own[name] for name in names if name in own), "")
+    path = next((own[name] for name in names if name in own), "").removesuffix(f"/{_LEAF}")
     inside = mount_root.rstrip("/")
     if path and (path + "/").startswith(inside + "/"):
         directory = (mount_point + path[len(inside) :]).rstrip("/")
@@ -324,6 +339,9 @@ def _enable_controllers(path: str) -> frozenset[str]:
     """Give the children of a v2 group every controller that the group itself has and that we use."""
     available = set(read(path + "/cgroup.controllers").split())
     enabled = set(read(path + "/cgroup.subtree_control").split())
+    if os.path.exists(path + "/cgroup.type") and available - enabled:
+        # Those of threads (cpu, pids) could be enabled beside processes: that would make all below it "domain invalid".
+        _move_processes_to_leaf(path)
     for name in V2_CONTROLLERS:
         if name not in available or name in enabled:
             continue
@@ -349,12 +367,14 @@ def _enable(path: str, controller: str) -> None:
 
 def _move_processes_to_leaf(path: str) -> None:
     """cgroup v2's rule of no processes in inner groups: those in ``path`` go to a leaf below it."""
-    leaf = path + "/multios-host"
+    leaf, pids = f"{path}/{_LEAF}", read(path + "/cgroup.procs").split()
+    if not pids:
+        return
     try:
         os.mkdir(leaf, 0o755)
     except FileExistsError:
         pass
-    for pid in read(path + "/cgroup.procs").split():
+    for pid in pids:
         try:
             write(leaf + "/cgroup.procs", pid)
         except ProcessLookupError:

@@ -42,6 +42,7 @@ class Capability(enum.StrEnum):
     EGRESS = "egress"
     BANDWIDTH = "bandwidth"
     SOURCE_GUARD = "source_guard"
+    ALONE = "alone"
     DIFF = "diff"
     PUSH = "push"
     LANDLOCK = "landlock"

@@ -18,6 +18,7 @@ class NetworkDriver(Driver):
     ``PUBLISH``       the host's ports are forwarded (:meth:`publish`)
     ``GATEWAY``       the host has the gateway's address, and names are served there (:meth:`serve_names`)
     ``NAMES_INSIDE``  containers do not reach the host: the engine serves names inside each, at 127.0.0.11
+    ``ALONE``         containers of a network do not reach each other, whatever ``isolate`` says
     ``IPV6``          ``subnet6`` and ``address6`` are honoured
     ``PARENTS_MAC``   an endpoint has the MAC of one of the host's interfaces: its ``mac`` is empty
     ``INTERNAL``      a network may have no way to the outside

@@ -19,6 +19,7 @@ from multios.errors import InvalidInput, Refused
 from multios.model.container import Container
 from multios.model.image import ImageConfig
 from multios.model.mount import Mount
+from multios.supervisor import id_map
 
 ENGINE_FILES = {"/etc/hosts": "hosts", "/etc/hostname": "hostname", "/etc/resolv.conf": "resolv.conf"}
 LOG = "log"
@@ -30,6 +31,7 @@ def draft(
 ) -> dict[str, Any]:
     """The runtime spec before security drivers and amendments."""
     account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
+    _check_mapped(container, account)
     engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
     spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
     devices.add(spec, container.config.devices)
@@ -57,6 +59,17 @@ def _map_binds(container: Container, spec: dict[str, Any]) -> None:
     for entry in spec["mounts"]:
         if entry["type"] == "bind" and entry["destination"] in binds:
             entry["uidMappings"], entry["gidMappings"] = users, groups
+
+
+def _check_mapped(container: Container, account: users.Account) -> None:
+    """Raise ``InvalidInput`` for an id that the container's user namespace does not have."""
+    most = container.id_map.size if container.id_map else id_map.size()
+    wanted = next((number for number in (account.uid, account.gid, *account.groups) if number >= most), None)
+    if wanted is not None:
+        raise InvalidInput(
+            f"there is no user or group {wanted} in this container: it has {most} id{'s' if most > 1 else ''}",
+            "ask the administrator for subordinate ids (/etc/subuid, /etc/subgid), or run it as root",
+        )
 
 
 def _engine_files(container: Container) -> dict[str, str]:

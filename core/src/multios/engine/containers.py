@@ -26,7 +26,7 @@ from multios.engine.confinement import Confinement, with_template
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.host_paths import open_source
-from multios.engine.id_ranges import IdRanges
+from multios.engine.id_ranges import IdRanges, SharedIds
 from multios.engine.images import Images
 from multios.engine.names import Names
 from multios.engine.networks import Networks
@@ -62,12 +62,14 @@ class Parts:
     networks: Networks
     names: Names
     volumes: Volumes
-    id_ranges: IdRanges
+    id_ranges: IdRanges | SharedIds
     events: Events
     directory: Path
     settings: Callable[[], Settings]
     quotas: Quotas
     features: Mapping[str, bool]
+    limits_pids: Callable[[], bool] = lambda: True
+    """Whether this host has a cgroup controller for the number of processes."""
 
 
 class Containers:
@@ -107,7 +109,7 @@ class Containers:
 
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
-        resources = limit_changes.together(config.resources, self._parts.settings().default_resources)
+        resources = limit_changes.together(config.resources, self.default_resources())
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
         identities = self._parts.drivers.identities(config)
@@ -163,7 +165,7 @@ class Containers:
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
         self.confinement.check(config)
-        wanted = limit_changes.together(config.resources, self._parts.settings().default_resources)
+        wanted = limit_changes.together(config.resources, self.default_resources())
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
             self._parts.templates.plan(config.template, config.template_options)
@@ -190,6 +192,13 @@ class Containers:
             signal_name = config.stop_signal or "SIGHUP"
             config = replace(config, terminal=True, open_stdin=True, stop_signal=signal_name)
         return config, image
+
+    def default_resources(self) -> Resources:
+        """What the settings give to everyone: without the built-in limit where no controller could enforce it."""
+        defaults = self._parts.settings().default_resources
+        if defaults == Settings().default_resources and not self._parts.limits_pids():
+            return replace(defaults, pids_limit=None)
+        return defaults
 
     def _wants_own_ids(self, config: ContainerConfig) -> bool:
         """Whether it gets a user namespace of its own: by default; never silently none."""

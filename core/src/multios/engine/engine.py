@@ -20,7 +20,7 @@ from multios.engine.containers import Containers, Parts
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.exits import Exits
-from multios.engine.id_ranges import SIZE, IdRanges
+from multios.engine.id_ranges import SIZE, IdRanges, SharedIds
 from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
 from multios.engine.names import Names
@@ -39,9 +39,11 @@ from multios.model.json import to_json
 from multios.model.volume import NamedVolume
 from multios.plugins.catalog import Catalog
 from multios.plugins.hooks import Hooks
+from multios.rootless import roots
 from multios.settings import Settings
 from multios.store.content import ContentStore
 from multios.store.database import Database
+from multios.supervisor import id_map
 from multios.supervisor.client import Supervisor
 
 log = logging.getLogger(__name__)
@@ -114,12 +116,17 @@ class Engine:
             networks=self.networks,
             names=self.names,
             volumes=self.volumes,
-            id_ranges=IdRanges(self.database, ranges.start, ranges.count // SIZE),
+            id_ranges=(
+                SharedIds(min(id_map.size(), SIZE))
+                if roots.own()
+                else IdRanges(self.database, ranges.start, ranges.count // SIZE)
+            ),
             events=self.events,
             directory=data / "containers",
             settings=lambda: self.settings,
             quotas=self.quotas,
             features=self.features,
+            limits_pids=lambda: roots.own() is None or "pids" in self._cgroups().controllers,
         )
 
     def _supervisor(self, run: Path) -> Supervisor:
@@ -224,7 +231,10 @@ class Engine:
     @property
     def cgroup_mode(self) -> str:
         """``v1``, ``v2`` or ``hybrid``."""
-        return Cgroups(self.settings.daemon.cgroup_parent).mode
+        return self._cgroups().mode
+
+    def _cgroups(self) -> Cgroups:
+        return Cgroups(parent=self.settings.daemon.cgroup_parent)
 
     def diagnose(self) -> list[dict[str, Any]]:
         """What ``system.doctor`` answers."""

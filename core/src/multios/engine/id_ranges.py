@@ -68,3 +68,26 @@ class IdRanges:
         """Free the ranges of every other container: a killed daemon may have taken one and not used it."""
         for container_id in self._database.id_range_holders() - container_ids:
             self._database.free_id_range(container_id)
+
+
+class SharedIds:
+    """All containers have the engine's own ids, ``size`` of them: in a user's own engine there are no others."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def take(self, container_id: str, size: int = SIZE) -> IdMap:
+        """The same for everyone, or the first ``size`` of them."""
+        return IdMap(0, min(self._size, size))
+
+    def claim(self, container_id: str, wanted: IdMap, others: Iterable[tuple[str, IdMap]]) -> IdMap:
+        """``Unsupported``: there are none to choose from."""
+        raise Unsupported(
+            "a user's own engine has only the ids of its user", "leave out --userns map, or run it as root"
+        )
+
+    def free(self, container_id: str) -> None:
+        """Nothing was taken."""
+
+    def keep_only(self, container_ids: set[str]) -> None:
+        """Nothing is ever left over."""

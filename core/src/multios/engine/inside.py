@@ -8,6 +8,7 @@ would load the C library's name services, which are files of the container's by 
 
 from __future__ import annotations
 
+import contextlib
 import encodings.idna  # noqa: F401  (codecs are loaded by name; there is nothing to load from afterwards)
 import os
 import stat
@@ -40,7 +41,8 @@ def _enter(way: str, descriptor: int, user_namespace: bool) -> None:
     else:
         kernel.setns(descriptor, flags.CLONE_NEWNS | (flags.CLONE_NEWUSER if user_namespace else 0))
         if user_namespace:
-            os.setgroups([])
+            with contextlib.suppress(PermissionError):  # a namespace with a single id may not set groups
+                os.setgroups([])
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
     os.chdir("/")

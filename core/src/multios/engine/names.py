@@ -21,7 +21,7 @@ from multios.engine.resolver_process import Gone, Link, spawn
 from multios.errors import MultiosError, StepFailed, Unavailable
 from multios.model.json import to_json
 from multios.model.network import NamedEndpoint, Network
-from multios.netlink.namespaces import inside
+from multios.netlink.namespaces import done_inside
 from multios.resolver.control import VERSION
 
 log = logging.getLogger(__name__)
@@ -160,8 +160,7 @@ class Names:
 
     def _serve_inside(self, container_id: str, netns: int) -> None:
         try:
-            with inside(netns):
-                sockets = open_inside()
+            sockets = done_inside(netns, open_inside)
         except OSError as error:
             raise StepFailed(
                 "serve names inside the container", str(error), "see the daemon's log"

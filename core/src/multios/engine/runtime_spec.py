@@ -12,6 +12,7 @@ from typing import Any
 from multios.engine.users import Account
 from multios.model.container import Container, ContainerConfig, Security, Volume
 from multios.model.image import ImageConfig
+from multios.supervisor import id_map
 
 OCI_VERSION = "1.2.0"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -44,6 +45,7 @@ DEVICES = (  # path, major, minor: what every container may use
     ("/dev/urandom", 1, 9),
     ("/dev/tty", 5, 0),
 )
+TERMINALS_GROUP = 5
 SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
     {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
     {
@@ -56,7 +58,14 @@ SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
         "destination": "/dev/pts",
         "type": "devpts",
         "source": "devpts",
-        "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        "options": [
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+            f"gid={TERMINALS_GROUP}",
+        ],
     },
     {
         "destination": "/dev/shm",
@@ -100,7 +109,7 @@ def draft(
         "hostname": hostname,
         "root": {"path": "rootfs", "readonly": bool(config.security.read_only)},
         "process": process(config, image, account, hostname),
-        "mounts": [dict(mount) for mount in SYSTEM_MOUNTS]
+        "mounts": _system_mounts(container)
         + _scratch_mounts(config)
         + [_engine_mount(target, source, config) for target, source in engine_files.items()]
         + [_volume_mount(volume) for volume in config.volumes],
@@ -144,6 +153,16 @@ def process(config: ContainerConfig, image: ImageConfig, account: Account, hostn
             for name, (soft, hard) in config.rlimits.items()
         ],
     }
+
+
+def _system_mounts(container: Container) -> list[dict[str, Any]]:
+    """The mounts that every container has; group 5 owns terminals only where there is such an id."""
+    mounts = [dict(mount) for mount in SYSTEM_MOUNTS]
+    ids = container.id_map.size if container.id_map is not None else id_map.size()
+    if ids <= TERMINALS_GROUP:
+        for mount in mounts:
+            mount["options"] = [word for word in mount["options"] if word != f"gid={TERMINALS_GROUP}"]
+    return mounts
 
 
 def _namespaces(config: ContainerConfig, own_ids: bool, time_namespace: bool) -> list[str]:

@@ -29,8 +29,13 @@ class Applier:
     whichever order they stand.
     """
 
-    def __init__(self, most_entries: int, root: bytes = b"/") -> None:
+    def __init__(
+        self, most_entries: int, root: bytes = b"/", ids: int = _ID_MOST + 1, devices: bool = True
+    ) -> None:
+        """``ids`` is how many owners there are, from 0 on: with one everything is its, else a layer with others is
+        refused. Without ``devices`` device nodes are left out: in a user namespace none can be made."""
         self.count = 0
+        self._ids, self._devices = ids, devices
         self._most = most_entries
         self._root = root.rstrip(b"/") + b"/"
         self._brought: dict[bytes, set[bytes]] = {b"": set()}  # with what was brought directly below
@@ -83,7 +88,7 @@ class Applier:
                 self._clear(name)
                 os.mkdir(path, 0o700)
         self._directories.add(name)
-        os.chown(path, *_owner(entry), follow_symlinks=False)
+        os.chown(path, *self._owner(entry), follow_symlinks=False)
         os.chmod(path, entry.mode)
         self._attributes(entry, path)
         self._times.pop(name, None)
@@ -111,7 +116,7 @@ class Applier:
                 left -= len(part)
                 while part:
                     part = part[os.write(descriptor, part) :]
-            os.fchown(descriptor, *_owner(entry))
+            os.fchown(descriptor, *self._owner(entry))
             os.fchmod(descriptor, entry.mode)  # after chown, which takes setuid away
             self._attributes(entry, descriptor)
             os.utime(descriptor, ns=(entry.mtime, entry.mtime))
@@ -123,16 +128,33 @@ class Applier:
 
     def _symlink(self, entry: Entry, path: bytes, source: Source) -> None:
         os.symlink(entry.link, path)
-        os.chown(path, *_owner(entry), follow_symlinks=False)
+        os.chown(path, *self._owner(entry), follow_symlinks=False)
         self._attributes(entry, path)
         os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        if max(entry.owner, entry.group) > _ID_MOST:
+            raise InvalidInput(f"the layer's entry {_shown(entry.name)} has an owner out of range")
+        if self._ids == 1:
+            return 0, 0
+        if max(entry.owner, entry.group) >= self._ids:
+            raise InvalidInput(
+                f"the layer's entry {_shown(entry.name)} belongs to {entry.owner}:{entry.group}, "
+                f"and there are {self._ids} ids",
+                "ask the administrator for more subordinate ids (/etc/subuid, /etc/subgid)",
+            )
+        return entry.owner, entry.group
 
     def _node(self, entry: Entry, path: bytes, source: Source) -> None:
         kind = {b"3": stat.S_IFCHR, b"4": stat.S_IFBLK, b"6": stat.S_IFIFO}[entry.type_flag]
         if kind == stat.S_IFCHR and entry.device == (0, 0):
             raise InvalidInput("the layer has a device 0:0, which is how overlay filesystems mark whiteouts")
+        if kind != stat.S_IFIFO and not self._devices:
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            return
         os.mknod(path, kind | 0o600, os.makedev(*entry.device))
-        os.chown(path, *_owner(entry), follow_symlinks=False)
+        os.chown(path, *self._owner(entry), follow_symlinks=False)
         os.chmod(path, entry.mode)
         self._attributes(entry, path)
         os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
@@ -228,8 +250,13 @@ class Applier:
                     os.setxattr(place, name, value, follow_symlinks=False)
             except OSError as error:
                 # Labels and user attributes where the filesystem has none are lost, capabilities must not be.
-                if error.errno != errno.EOPNOTSUPP or name == b"security.capability":
+                if name == b"security.capability" or not self._may_lose(error.errno, name):
                     raise
+
+    def _may_lose(self, number: int | None, name: bytes) -> bool:
+        """What only the host's root may set (xattr(7)) is lost in a user namespace."""
+        of_host = name.startswith((b"trusted.", b"security.")) and not self._devices
+        return number == errno.EOPNOTSUPP or (number == errno.EPERM and of_host)
 
     def _set_time(self, name: bytes, mtime: int) -> None:
         try:
@@ -248,12 +275,6 @@ def _normal(name: bytes) -> bytes:
     if b".." in parts or b"\0" in name:
         raise InvalidInput(f"the layer has a name that leads out of it: {_shown(name)}")
     return b"/".join(parts)
-
-
-def _owner(entry: Entry) -> tuple[int, int]:
-    if max(entry.owner, entry.group) > _ID_MOST:
-        raise InvalidInput(f"the layer's entry {_shown(entry.name)} has an owner out of range")
-    return entry.owner, entry.group
 
 
 def _same(one: bytes, other: bytes) -> bool:

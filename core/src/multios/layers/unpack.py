@@ -220,9 +220,11 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
     from multios.layers.archive import Source
     from multios.layers.compression import decompressed
     from multios.layers.read_ahead import Digested, read_ahead
+    from multios.supervisor import id_map
     from multios.supervisor.syscalls import Syscalls
 
     Syscalls().prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    ids, devices = id_map.size(), id_map.is_initial()
     close_imports()
     try:
         os.umask(0)
@@ -233,7 +235,7 @@ def _child(directory: int, order: dict[str, Any]) -> dict[str, Any]:
         raise StepFailed("unpack layer", f"chroot: {error.strerror}", "unpacking needs root") from error
     blob = Digested(lambda count: os.read(0, count))
     source = Source(read_ahead(decompressed(blob.read)), order["size"])
-    applier = Applier(order["entries"])
+    applier = Applier(order["entries"], ids=ids, devices=devices)
     applier.apply(source)
     source.drain()
     return {"digest": source.digest, "blob": blob.digest, "size": source.size, "entries": applier.count}

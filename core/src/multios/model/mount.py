@@ -42,7 +42,10 @@ class Mount:
 
 @dataclass(frozen=True, slots=True)
 class IdMap:
-    """Container ids 0 … ``size`` − 1 are host ids ``start`` … ``start + size`` − 1 (users and groups)."""
+    """Container ids 0 … ``size`` − 1 are host ids ``start`` … ``start + size`` − 1 (users and groups).
+
+    With ``start`` 0 they are the ids of the engine's own user namespace: nothing on disk needs to be idmapped.
+    """
 
     start: int
     size: int = 65536

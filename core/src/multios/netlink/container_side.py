@@ -25,7 +25,7 @@ from multios.netlink.messages import (
     attributes,
     unsigned,
 )
-from multios.netlink.namespaces import inside, write_setting
+from multios.netlink.namespaces import done_inside, inside, write_setting
 
 Interface = IPv4Interface | IPv6Interface
 Route = tuple[str, str]
@@ -82,8 +82,7 @@ def configure(
 
 def faults(endpoint: Endpoint, netns: int, default: DefaultRoute, own_mac: bool = True) -> list[str]:
     """What is not as :func:`configure` left it, in words; ``own_mac``: the endpoint's MAC is the interface's."""
-    with inside(netns):
-        connection = Connection(interfaces.PROTOCOL)
+    connection = done_inside(netns, lambda: Connection(interfaces.PROTOCOL))
     with closing(connection):
         link = find_link(connection, endpoint.interface)
         if link is None:

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from multios.supervisor.flags import CLONE_NEWNET
 from multios.supervisor.syscalls import Syscalls
 
 _kernel = Syscalls()
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -26,6 +28,29 @@ def inside(netns: int) -> Iterator[None]:
             _kernel.setns(home, CLONE_NEWNET)
     finally:
         os.close(home)
+
+
+def done_inside(netns: int, action: Callable[[], Result]) -> Result:
+    """Do something in the namespace, in a thread that ends there; what ``action`` returns or raises.
+
+    Without root on the host nobody may go back to the host's namespace, so a user's own daemon has no other way.
+    """
+    results: list[Result] = []
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            _kernel.setns(netns, CLONE_NEWNET)
+            results.append(action())
+        except Exception as error:  # raised in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="inside")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def in_new_namespace(action: Callable[[], None]) -> OSError | None:

@@ -14,7 +14,7 @@ import sys
 from multios.resolver.control import Control
 from multios.resolver.loop import Loop
 from multios.resolver.zones import Zones
-from multios.supervisor import flags
+from multios.supervisor import flags, id_map
 from multios.supervisor.syscalls import kernel
 
 NOBODY = 65534
@@ -36,7 +36,8 @@ def main(empty: str) -> None:
 
 
 def give_up_rights(empty: str) -> None:
-    """An empty root, nobody's ids, no capability, and no way to get one."""
+    """An empty root, nobody's ids where there are such, no capability, and no way to get one."""
+    has_nobody = id_map.size() > NOBODY
     most = min(OPEN_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -47,9 +48,10 @@ def give_up_rights(empty: str) -> None:
             kernel.prctl(flags.PR_CAPBSET_DROP, capability)
         except OSError:  # the kernel has no more of them
             break
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    if has_nobody:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
     kernel.capset(0, 0, 0)
     kernel.prctl(flags.PR_SET_NO_NEW_PRIVS, 1)
     kernel.prctl(flags.PR_SET_DUMPABLE, 0)

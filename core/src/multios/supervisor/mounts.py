@@ -12,6 +12,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from multios.errors import MultiosError, StepFailed, Unsupported
 from multios.filesystems import sized
@@ -30,6 +31,7 @@ _WORDS |= {
     "rbind": 0,
     "bind": 0,
 }
+Result = TypeVar("Result")
 _PRIVATE_PLACE = "/sys"
 """A directory that every host has; a mount namespace of our own puts a tmpfs there for an instant."""
 
@@ -92,7 +94,7 @@ def _with_attributes(clone: int, attributes: int, recursion: int) -> int:
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-    changed = _in_private_namespace(lambda: _remounted(clone, attributes, recursion))
+    changed = in_private_namespace(lambda: _remounted(clone, attributes, recursion))
     os.dup2(changed, clone, inheritable=False)
     os.close(changed)
     return clone
@@ -143,7 +145,7 @@ def _bind_inside(place: int, source: int, attributes: int, user_namespace: int |
         kernel.move_mount(place, "", flags.AT_FDCWD, _PRIVATE_PLACE, flags.MOVE_MOUNT_F_EMPTY_PATH)
         return make_bind(source, attributes, user_namespace=user_namespace)
 
-    return _in_private_namespace(attached)
+    return in_private_namespace(attached)
 
 
 def make_device(mode: int, number: int, uid: int, gid: int) -> int:
@@ -160,7 +162,7 @@ def make_device(mode: int, number: int, uid: int, gid: int) -> int:
         os.chown(path, uid, gid)
         return kernel.open_tree(flags.AT_FDCWD, path, flags.OPEN_TREE_CLONE | flags.OPEN_TREE_CLOEXEC)
 
-    return _in_private_namespace(make)
+    return in_private_namespace(make)
 
 
 @contextlib.contextmanager
@@ -235,7 +237,7 @@ def _joined(clones: list[int], names: list[str], words: list[str]) -> int:
         else:
             _Roads.detached_layers = True
             return root
-    root = _in_private_namespace(lambda: _overlay_of_paths(clones, names, words))
+    root = in_private_namespace(lambda: _overlay_of_paths(clones, names, words))
     _Roads.detached_layers = False
     return root
 
@@ -347,9 +349,10 @@ def _writable(root: int) -> int:
     return root
 
 
-def _in_private_namespace(action: Callable[[], int]) -> int:
+def in_private_namespace(action: Callable[[], Result]) -> Result:
     """Run ``action`` in a thread with a mount namespace of its own, which ends with the thread."""
-    answers: list[int | BaseException] = []
+    answers: list[Result] = []
+    errors: list[BaseException] = []
 
     def run() -> None:
         try:
@@ -357,15 +360,14 @@ def _in_private_namespace(action: Callable[[], int]) -> int:
             kernel.mount("", "/", "", flags.MS_REC | flags.MS_PRIVATE)
             answers.append(action())
         except BaseException as error:  # handed to the caller's thread
-            answers.append(error)
+            errors.append(error)
 
     thread = threading.Thread(target=run, name="private-mounts")
     thread.start()
     thread.join()
-    answer = answers[0]
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    if errors:
+        raise errors[0]
+    return answers[0]
 
 
 @contextlib.contextmanager

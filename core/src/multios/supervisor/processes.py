@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from multios.supervisor import flags
+from multios.supervisor import flags, id_map
 from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
@@ -101,10 +101,11 @@ class Process:
         return other_namespaces(self.pid)
 
     def write_id_map(self, start: int, size: int) -> None:
-        """Give its user namespace the host's ids ``start`` …; user_namespaces(7)."""
+        """Give its user namespace our ids ``start`` …; user_namespaces(7)."""
         for name in ("uid_map", "gid_map"):
+            text = id_map.lines(name, start, size)
             with open(f"/proc/{self.pid}/{name}", "w", encoding="ascii") as file:
-                file.write(f"0 {start} {size}\n")
+                file.write(text)
 
     def open_namespace(self, name: str) -> int:
         """A descriptor of one of its namespaces."""

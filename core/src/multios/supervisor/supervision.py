@@ -98,7 +98,7 @@ class Supervision:
             self._fail(process, _account("id map", problem))
             return
         process.status = processes.RESERVED
-        cgroup = f"{self.hierarchy.parent}/{process.group}"
+        cgroup = f"{self.hierarchy.parent}/{process.group}" if self.hierarchy.mode != "none" else ""
         self._answer(process, {"pid": process.pid, "cgroup": cgroup}, given)
         if process.forgetting:
             child.kill()

@@ -20,6 +20,7 @@ from multios.supervisor.syscalls import kernel
 from multios_isolation_ns import device_nodes, landlock, limits, plan, seccomp, watching
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
+from multios_isolation_ns.no_cgroup import start_time
 from multios_isolation_ns.records import Record, Records
 from multios_isolation_ns.traffic import network_bytes
 
@@ -72,14 +73,7 @@ class Containers:
             undo.callback(_close, reservation.network_namespace)
             closing.callback(_close, reservation.user_namespace)
             closing.callback(_close, reservation.pidfd)
-            group = self._groups.group(reservation.cgroup)
-            group.cgroups.limit(group.name, resources)
-            group.cgroups.allow_devices(group.name, devices)
-            descriptors = list(_mounts(bundle, binds, reservation, supervisor, closing))
-            descriptors += device_nodes.make(made["devices"], bundle.id_map, len(descriptors), closing)
-            held = made["process"]
-            held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
-            held["capabilities"] = limits.available(held["capabilities"], "user" in own)
+            started = 0 if reservation.cgroup else start_time(reservation.pid)
             record = Record(
                 reservation.cgroup,
                 program_path,
@@ -89,7 +83,16 @@ class Containers:
                 record_path,
                 bundle.foresee,
                 (spec.get("annotations") or {}).get(plan.LANDLOCK_ANNOTATION) or "",
+                started,
             )
+            group = self._groups.group(record)
+            group.cgroups.limit(group.name, resources)
+            group.cgroups.allow_devices(group.name, devices)
+            descriptors = list(_mounts(bundle, binds, reservation, supervisor, closing))
+            descriptors += device_nodes.make(made["devices"], bundle.id_map, len(descriptors), closing)
+            held = made["process"]
+            held["rlimits"] = limits.permitted(held["rlimits"], reservation.pid)
+            held["capabilities"] = limits.available(held["capabilities"], "user" in own)
             self._records.write(bundle.container_id, record)
             undo.callback(self._records.remove, bundle.container_id)
             attached = supervisor.launch(bundle.container_id, made, descriptors, bundle.stdio, watch)
@@ -199,7 +202,7 @@ class Containers:
         record = self._records.read(container_id)
         if self._supervisor.exit_of(container_id) is not None:
             raise Conflict(f"container {container_id} has ended", "")
-        group = self._groups.group(record.cgroup)
+        group = self._groups.group(record)
         return network_bytes(record.pid, group.cgroups.stats(group.name))
 
     def counters(self, container_id: str) -> Counters:
@@ -247,7 +250,7 @@ class Containers:
         return ProcessState(status, row["pid"], row["exit_code"], float(row["finished"] or 0))
 
     def _group(self, container_id: str) -> Group:
-        return self._groups.group(self._records.read(container_id).cgroup)
+        return self._groups.group(self._records.read(container_id))
 
     @property
     def _supervisor(self) -> Supervisor:
@@ -262,7 +265,7 @@ class Containers:
         return Path(path).read_bytes(), seccomp.installation_flags(section), path
 
     def _with_cgroup_mounts(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._settings.cgroup_mount:
+        if self._settings.cgroup_mount and self._groups.of("").mode != "none":
             return spec
         kept = [entry for entry in spec.get("mounts") or () if entry.get("type") not in ("cgroup", "cgroup2")]
         return {**spec, "mounts": kept}
@@ -289,7 +292,8 @@ def _mounts(
     closing: contextlib.ExitStack,
 ) -> Iterator[int]:
     """The root and the bind mounts, detached; they live on in the container when ours are closed."""
-    space = reservation.user_namespace if bundle.id_map is not None else None
+    # From 0 on they are our own ids, and those on disk: nothing is to be mapped.
+    space = reservation.user_namespace if bundle.id_map is not None and bundle.id_map.start else None
     root = mounts.make_rootfs(bundle.rootfs, space)
     closing.callback(os.close, root)
     if space is not None:  # nobody inside can make a device node, so one in the root is the image's

@@ -6,6 +6,8 @@ import os
 
 from multios.cgroups import Cgroups
 from multios.cgroups.hierarchy import Hierarchy
+from multios_isolation_ns.no_cgroup import NoCgroup
+from multios_isolation_ns.records import Record
 
 
 class Group:
@@ -13,7 +15,7 @@ class Group:
 
     __slots__ = ("cgroups", "name")
 
-    def __init__(self, cgroups: Cgroups, name: str) -> None:
+    def __init__(self, cgroups: Cgroups | NoCgroup, name: str) -> None:
         self.cgroups, self.name = cgroups, name
 
 
@@ -30,9 +32,11 @@ class Groups:
             self._by_parent[parent] = Cgroups(self._data_root, parent)
         return self._by_parent[parent]
 
-    def group(self, path: str) -> Group:
-        """The group at ``path``, such as ``multios/slot``."""
-        return Group(self.of(os.path.dirname(path)), os.path.basename(path))
+    def group(self, record: Record) -> Group:
+        """The group of a container, such as ``multios/slot``, or what stands in for one."""
+        if not record.cgroup:
+            return Group(NoCgroup(record.pid, record.started), "")
+        return Group(self.of(os.path.dirname(record.cgroup)), os.path.basename(record.cgroup))
 
 
 def v1_hierarchies(hierarchy: Hierarchy) -> list[str]:

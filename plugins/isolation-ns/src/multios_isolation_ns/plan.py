@@ -13,6 +13,7 @@ import resource
 import stat
 
 from multios.errors import InvalidInput, Refused, Unsupported
+from multios.supervisor import id_map
 from multios_isolation_ns import landlock
 from multios_isolation_ns.capabilities import bit_set
 from multios_isolation_ns.mount_options import parse
@@ -248,7 +249,7 @@ def _devices(asked: Sequence[Mapping[str, Any]], user_namespace: bool) -> list[d
         )
         devices = [one for one in devices if one["path"] != path] + [device | {"asked": user_namespace}]
     for device in devices:
-        device["bind"] = user_namespace
+        device["bind"] = user_namespace or not id_map.is_initial()
     return devices
 
 

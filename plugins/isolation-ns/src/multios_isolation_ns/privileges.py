@@ -29,11 +29,25 @@ def become_root(alone: bool) -> None:
     PID namespace that is undone until :func:`hide`.
     """
     if os.getuid() != 0 or os.getgid() != 0:
-        kernel.setgroups([])
+        _set_groups([])
         kernel.setresgid(0, 0, 0)
         kernel.setresuid(0, 0, 0)
         if alone:
             kernel.prctl(flags.PR_SET_DUMPABLE, 1)
+
+
+def _set_groups(groups: list[int]) -> None:
+    """Where the namespace may not set groups (a single id, user_namespaces(7)) they stay those of its maker."""
+    try:
+        kernel.setgroups(groups)
+    except PermissionError:
+        if groups or not _groups_are_denied():
+            raise
+
+
+def _groups_are_denied() -> bool:
+    with open("/proc/self/setgroups", encoding="ascii") as file:
+        return file.read().strip() == "deny"
 
 
 def hide() -> None:
@@ -79,7 +93,7 @@ def limit_bounding_set(process: dict[str, Any]) -> None:
 def set_ids(process: dict[str, Any]) -> None:
     """Supplementary groups, group, user: in this order, because the last takes away the right to the others."""
     user = process["user"]
-    kernel.setgroups(user["groups"])
+    _set_groups(user["groups"])
     kernel.setresgid(user["gid"], user["gid"], user["gid"])
     kernel.setresuid(user["uid"], user["uid"], user["uid"])
 

@@ -14,7 +14,8 @@ from multios.errors import InvalidInput, NotFound
 class Record:
     """The cgroup's path below every hierarchy's top, and the file and flags of the seccomp program (empty: none).
 
-    ``landlock`` is the spec's annotation, so that processes of exec are confined as the first.
+    ``landlock`` is the spec's annotation, so that processes of exec are confined as the first. Where there is no cgroup,
+    ``pid`` and ``started`` (proc_pid_stat(5), starttime) find the first process.
     """
 
     cgroup: str
@@ -27,6 +28,7 @@ class Record:
     """The file in which refused calls are recorded; empty: they are not watched."""
     foresee: bool = False
     landlock: str = ""
+    started: int = 0
 
 
 class Records:

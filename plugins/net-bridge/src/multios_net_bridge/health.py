@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from multios import features
 from multios.model.health import Health, HealthCheck
 from multios.netlink import interfaces
 from multios.netlink.messages import F_ACK, F_CREATE, F_EXCLUSIVE, Connection, Message, nested, text
@@ -30,7 +30,7 @@ def checks() -> Iterator[HealthCheck]:
 
 def _links() -> HealthCheck:
     subject = "bridge and veth links"
-    if os.geteuid() != 0:
+    if not features.is_host_root():
         return HealthCheck(
             subject, Health.SKIP, "only root can make links", "ask the daemon: it runs as root"
         )
@@ -49,7 +49,7 @@ def _links() -> HealthCheck:
 
 def _tbf() -> HealthCheck:
     subject = "bandwidth limits (tbf)"
-    if os.geteuid() != 0:
+    if not features.is_host_root():
         return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
     if error := in_new_namespace(lambda: _request([rates.limit(_LOOPBACK, 1_000_000)])):
         return HealthCheck(
@@ -63,7 +63,7 @@ def _tbf() -> HealthCheck:
 
 def _source_guard() -> HealthCheck:
     subject = "source guard (nftables for bridges)"
-    if os.geteuid() != 0:
+    if not features.is_host_root():
         return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
 
     def probe() -> None:
@@ -94,7 +94,7 @@ def _nftables() -> HealthCheck:
         finally:
             connection.close()
     except OSError as error:
-        if os.geteuid() != 0:
+        if not features.is_host_root():
             return HealthCheck(subject, Health.SKIP, "only root can ask", "ask the daemon: it runs as root")
         return HealthCheck(
             subject, Health.FAIL, f"no answer: {error}", "run `modprobe -a nf_tables nft_nat nft_fib_ipv4`"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 from multios.drivers.base import Capability, DriverContext
 from multios.layers.snapshot_driver import DirectorySnapshots, make_root
 from multios.model.mount import Mount
+from multios.supervisor import id_map
 
 if TYPE_CHECKING:
     from multios.model.health import HealthCheck
@@ -26,6 +27,8 @@ class OverlayStorage(DirectorySnapshots):
     def __init__(self, settings: Any, context: DriverContext) -> None:
         super().__init__(settings, context)
         self._switches = switches(os.uname().release)
+        if not id_map.is_initial():
+            self._switches += ("userxattr",)  # of trusted.* only the host's root may make use
 
     def fill(self, directory: str, parent: str) -> None:
         """See :class:`DirectorySnapshots`: two directories."""

@@ -8,13 +8,14 @@ from typing import BinaryIO
 
 from multios.layers.pack import LayerWriter, walk, xattrs
 
-_OPAQUE = b"trusted.overlay.opaque"
+_OPAQUE = (b"trusted.overlay.opaque", b"user.overlay.opaque")
+"""The second with the mount option ``userxattr``."""
 
 
 def pack_upper(upper: str, below: str, target: BinaryIO, latest: float | None = None) -> None:
     """Write what ``upper`` changed; ``below`` is the root directory under it, empty for none.
 
-    A character device 0:0 is a whiteout, a directory with ``trusted.overlay.opaque`` an opaque one. The root
+    A character device 0:0 is a whiteout, a directory with ``trusted.overlay.opaque`` (or ``user.``) an opaque one. The root
     itself is part of the layer only where it differs from the one below. An empty ``upper`` changed nothing.
     """
     writer = LayerWriter(target, latest)
@@ -38,7 +39,11 @@ def _looks(path: bytes) -> tuple[int, int, int, dict[bytes, bytes]]:
 
 
 def _is_opaque(path: bytes) -> bool:
+    return any(_attribute(path, name) == b"y" for name in _OPAQUE)
+
+
+def _attribute(path: bytes, name: bytes) -> bytes:
     try:
-        return os.getxattr(path, _OPAQUE, follow_symlinks=False) == b"y"
+        return os.getxattr(path, name, follow_symlinks=False)
     except OSError:
-        return False
+        return b""

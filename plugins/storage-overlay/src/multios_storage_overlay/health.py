@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from multios.model.health import Health, HealthCheck
+from multios.rootless import roots
 
 _DATA_ROOT = "/var/lib/multios/containers"
 # Filesystems that cannot be an upper layer: no whiteouts, no trusted attributes or no d_type.
@@ -16,7 +17,8 @@ _VFS = "use the vfs storage driver, or put data_root on ext4 or xfs"
 def checks() -> Iterator[HealthCheck]:
     """Quick, and nothing is changed."""
     yield _kernel()
-    yield _data_root(os.environ.get("MULTIOS_DATA_ROOT") or _DATA_ROOT)
+    own = roots.own()
+    yield _data_root(os.environ.get("MULTIOS_DATA_ROOT") or (own.data_root if own else _DATA_ROOT))
 
 
 def _kernel() -> HealthCheck:
