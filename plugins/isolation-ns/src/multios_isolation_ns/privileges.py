@@ -36,12 +36,15 @@ def become_root(alone: bool) -> None:
             kernel.prctl(flags.PR_SET_DUMPABLE, 1)
 
 
-def _set_groups(groups: list[int]) -> None:
-    """Where the namespace may not set groups (a single id, user_namespaces(7)) they stay those of its maker."""
+def _set_groups(groups: list[int], own: int = 0) -> None:
+    """Where the namespace may not set groups (a single id, user_namespaces(7)) they stay those of its maker.
+
+    ``own`` is the main group, which is nothing to ask for besides.
+    """
     try:
         kernel.setgroups(groups)
     except PermissionError:
-        if groups or not _groups_are_denied():
+        if set(groups) - {own} or not _groups_are_denied():
             raise
 
 
@@ -93,7 +96,7 @@ def limit_bounding_set(process: dict[str, Any]) -> None:
 def set_ids(process: dict[str, Any]) -> None:
     """Supplementary groups, group, user: in this order, because the last takes away the right to the others."""
     user = process["user"]
-    _set_groups(user["groups"])
+    _set_groups(user["groups"], user["gid"])
     kernel.setresgid(user["gid"], user["gid"], user["gid"])
     kernel.setresuid(user["uid"], user["uid"], user["uid"])
 
