@@ -233,7 +233,9 @@ class Networks:
                     if len(users) > 1
                     else ("a running container", "it")
                 )
-                raise Conflict(f"network {network.name!r} has {many}", f"disconnect {they}, or stop {they} first")
+                raise Conflict(
+                    f"network {network.name!r} has {many}", f"disconnect {they}, or stop {they} first"
+                )
             self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)
