@@ -66,7 +66,8 @@ def test_a_process_that_enters_cannot_be_seized_or_looked_into(
     """
     before = digest()
     engine.run("run", "-d", "--name", name, *volumes(), *options, IMAGE, *python_words(WATCH, "5"))
-    engine.run("exec", name, "sh", "-c", "until [ -e /tmp/watching ]; do sleep 0.1; done")
+    # Any status: once it is the command, it is theirs to seize, and then it ends with the container only.
+    engine.run("exec", name, "sh", "-c", "until [ -e /tmp/watching ]; do sleep 0.1; done", status=None)
     while engine.status_of(name) == "running":
         engine.run("exec", name, "true", status=None)
     assert engine.out("logs", name) == "seen"
@@ -88,19 +89,19 @@ def test_an_entrypoint_that_is_the_runtime_itself_cannot_write_to_it(
     """An image whose entrypoint is ``#!/proc/self/exe``: run the host's runtime inside, then overwrite it.
 
     CVE: CVE-2019-5736
-    Stopped by: root inside is another id than the file's; with the host's ids, the supervisor runs and the file is busy
+    Stopped by: a command or interpreter that leads to the runtime's own program is refused; were it run, root inside is another id than the file's
     """
     image = import_image(engine, "selfexe:1", [], {"start": OVERWRITE}, ('ENTRYPOINT ["/start"]',))
     before = digest()
     links = [word for path in ("/lib", "/lib64") for word in ("-v", f"{path}:{path}:ro")]
     done = engine.run("run", "--name", name, *volumes(), *links, *options, image, status=None)
-    assert "end" in done.stdout and "written" not in done.stdout, done
+    assert done.returncode == 126 and "Permission denied" in done.stderr and not done.stdout, done
     engine.run("delete", name)
     engine.run("create", "--name", name, *volumes(), *links, *options, IMAGE, "sleep", "100")
     engine.run("start", name)
     engine.run("exec", "-i", name, "sh", "-c", "cat >/start; chmod +x /start", input=OVERWRITE)
     done = engine.run("exec", name, "/start", status=None)
-    assert "end" in done.stdout and "written" not in done.stdout, done
+    assert done.returncode == 126 and not done.stdout, done
     assert digest() == before
 
 

@@ -187,7 +187,7 @@ class TestContainers(IsolationFixtures):
             (lambda spec: spec["linux"].update(sysctl={"net/../kernel.panic": "1"}), "sysctl"),
             (lambda spec: spec["linux"].update(intelRdt={"closID": "x"}), "linux.intelRdt"),
             (lambda spec: spec.update(hooks={"prestart": [{"path": "/x"}]}), "hooks"),
-            (lambda spec: spec["process"].update(apparmorProfile="x"), "process.apparmorProfile"),
+            (lambda spec: spec["process"].update(selinuxLabel="x"), "process.selinuxLabel"),
             (lambda spec: spec["linux"].update(rootfsPropagation="shared"), "rootfsPropagation"),
             (lambda spec: spec["linux"]["namespaces"].append({"type": "moon"}), "moon"),
             (lambda spec: spec["linux"]["namespaces"][1].update(path="/proc/1/ns/net"), "join"),

@@ -274,17 +274,17 @@ def _security_option(text: str) -> dict[str, Any]:
         return {"seccomp_profile": _read(value) if "/" in value or value.endswith(".json") else value}
     if name == "apparmor" and value:
         return {"apparmor_profile": value}
+    if name == "explain" and (not separator or value in ("true", "false", "all")):
+        return {"explain": "all" if value == "all" else value != "false"}
     if (
         name.replace("-", "").replace("_", "").isalnum()
-        and name not in ("no-new-privileges", "label")
+        and name not in ("no-new-privileges", "explain", "label")
         and value
     ):
         is_file = value.startswith(("/", "./", "../"))
         return {"profiles": {name: _read(value) if is_file else value}}
     if name == "no-new-privileges" and (not separator or value in ("true", "false")):
         return {"no_new_privileges": value != "false"}
-    if name == "explain" and (not separator or value in ("true", "false", "all")):
-        return {"explain": "all" if value == "all" else value != "false"}
     expected = (
         "DRIVER=PROFILE, as seccomp=unconfined, no-new-privileges[=true|false] or explain[=true|false|all]"
     )

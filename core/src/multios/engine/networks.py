@@ -224,7 +224,7 @@ class Networks:
             network = self.find(name, caller)
             if not caller.may_see(network.owner):
                 raise Refused(
-                    f"network {name!r} belongs to another user", "ask its owner or the administrator"
+                    f"network {network.name!r} belongs to another user", "ask its owner or the administrator"
                 )
             users = self._database.endpoints(network_id=network.id)
             if users:
@@ -233,7 +233,9 @@ class Networks:
                     if len(users) > 1
                     else ("a running container", "it")
                 )
-                raise Conflict(f"network {name!r} has {many}", f"disconnect {they}, or stop {they} first")
+                raise Conflict(
+                    f"network {network.name!r} has {many}", f"disconnect {they}, or stop {they} first"
+                )
             self._names.stop(network.id)
             self.driver(network).delete_network(network)
             self._database.delete(Network, network.id)

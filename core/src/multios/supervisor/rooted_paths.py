@@ -69,7 +69,7 @@ class _Walk:
             while len(self._trail) > 1:
                 os.close(self._trail.pop())
         names = [name for name in path.split("/") if name not in ("", ".")]
-        if path.endswith("/") and not self._names and names:
+        if path.endswith(("/", "/.")) and not self._names and names:
             names.append(".")  # what stands before must be a directory
         self._names.extend(reversed(names))
 
