@@ -352,12 +352,9 @@ def delegated() -> Iterator[UserEngine]:
         if name in available:
             for path in (top, group):
                 (path / "cgroup.subtree_control").write_text(f"+{name}")
-    login = group / "login"
-    login.mkdir()
-    for path in (group, login):
-        for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
-            os.chown(path / name, UID, UID)
-    engine = UserEngine(cgroup=login)
+    for name in ("", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+        os.chown(group / name, UID, UID)
+    engine = UserEngine(cgroup=group)
     try:
         engine.import_image()
         yield engine
