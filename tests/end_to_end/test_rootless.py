@@ -368,7 +368,7 @@ def delegated() -> Iterator[UserEngine]:
 
 def test_in_a_delegated_cgroup_containers_can_be_paused_and_counted(delegated: UserEngine) -> None:
     assert delegated.out("info", "--format", "{{.cgroup}}") == "v2"
-    user_container(delegated, "frozen")
+    user_container(delegated, "frozen", "--network", "none")
     delegated.run("pause", "frozen")
     assert "Paused" in delegated.out("ps", "--filter", "name=frozen")
     delegated.run("resume", "frozen")
@@ -392,7 +392,7 @@ def test_in_a_delegated_cgroup_limits_hold(delegated: UserEngine) -> None:
         assert "memory" in refused.stderr
         pytest.skip("this host delegates no cgroups with controllers")
     read = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"
-    limits = ("-m", "64m", "--pids-limit", "20")
+    limits = ("--network", "none", "-m", "64m", "--pids-limit", "20")
     assert delegated.out("run", "--rm", *limits, IMAGE, "sh", "-c", read).split() == [str(64 << 20), "20"]
     eat = "head -c 200m /dev/zero | tail -c 200m | wc -c"
     done = delegated.run("run", "--rm", *limits, IMAGE, "sh", "-c", eat, status=None)
