@@ -27,7 +27,7 @@ SUBORDINATE = 3_000_000_000
 
 
 class UserEngine:
-    """``ids`` is how many subordinate ids the user has; 0 is the single-id way. ``cgroup`` is where he is logged in,
+    """``ids`` is how many subordinate ids the user has; 0 is the single-id way. ``cgroup`` is a delegated one below which he logs in,
     ``runtime`` his runtime directory where systemd has made one."""
 
     def __init__(
@@ -84,7 +84,13 @@ class UserEngine:
         if self._tun:
             steps.append(f"mount --bind {self._host}/tun /dev/net/tun")
         if self._cgroup:
-            steps.append(f"echo $$ > {self._cgroup}/cgroup.procs")
+            # Each log-in has a group of its own: into one that has controllers for its children no process may go.
+            session = f"{self._cgroup}/session-$$"
+            files = " ".join(
+                f"{session}{name}"
+                for name in ("", "/cgroup.procs", "/cgroup.subtree_control", "/cgroup.threads")
+            )
+            steps.append(f"mkdir {session}\nchown {self.uid} {files}\necho $$ > {session}/cgroup.procs")
         ids = f"setpriv --reuid {self.uid} --regid {self.uid} --clear-groups --"
         steps.append(f"exec {ids} {shlex.join(command)}")
         return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", "\n".join(steps)]
