@@ -468,3 +468,36 @@ def test_root_of_the_host_is_no_user_of_it(alone: UserEngine) -> None:
         request = json.dumps({"method": "images.remove", "params": {"ref": IMAGE}}).encode()
         client.sendall(len(request).to_bytes(4, "big") + request)
         assert b"error" in client.recv(4096)
+
+
+def test_a_disk_limit_that_a_user_cannot_have_is_refused(user: UserEngine) -> None:
+    done = user.run("create", "--disk-limit", "64M", IMAGE, "true", status=None)
+    assert done.returncode == 125
+    assert "disk" in done.stderr
+    assert "root" in done.stderr
+
+
+def test_what_was_refused_is_explained_here_too(user: UserEngine) -> None:
+    user_container(user, "asked")
+    user.run("exec", "asked", "mount", "-t", "tmpfs", "tmpfs", "/tmp", status=None)
+    assert "CAP_SYS_ADMIN" in user.out("why", "asked")
+    user.run("delete", "--force", "asked")
+
+
+def test_a_bundle_of_confinement_holds(user: UserEngine) -> None:
+    """Its limit on processes needs a cgroup: without one it is refused, unless taken away."""
+    out = user.out(
+        "run",
+        "--rm",
+        "--security-profile",
+        "strict",
+        "--pids-limit",
+        "-1",
+        "--network",
+        "none",
+        IMAGE,
+        "cat",
+        "/proc/self/status",
+    )
+    assert "Seccomp:\t2" in out
+    assert "NoNewPrivs:\t1" in out

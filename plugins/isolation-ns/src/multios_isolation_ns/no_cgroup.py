@@ -30,9 +30,9 @@ class NoCgroup:
         self._started = started
 
     def limit(self, name: str, resources: Resources) -> None:
-        """``Unsupported`` for the first limit that is asked for."""
+        """``Unsupported`` for the first limit that is asked for; that there be none is fulfilled."""
         for field in fields(resources):
-            if field.name != "disk_limit" and getattr(resources, field.name) is not None:
+            if field.name != "disk_limit" and getattr(resources, field.name) not in (None, -1, ""):
                 raise Unsupported(
                     f"{field.name}: this daemon has no cgroup that it may write limits to", _REMEDY
                 )
