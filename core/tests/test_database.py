@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from multios.errors import Conflict, Unavailable, Unsupported
 from multios.model.container import Container, DriverIdentity, Status
 from multios.model.container_document import parse
 from multios.model.mount import IdMap
-from multios.model.network import Endpoint
+from multios.model.network import Endpoint, Network
+from multios.model.volume import NamedVolume
 from multios.store.database import Database
 
 
@@ -110,3 +112,22 @@ def test_a_transaction_that_fails_does_not_block_the_next(database: Database) ->
     with pytest.raises(ZeroDivisionError), database._transaction():
         raise ZeroDivisionError
     assert database.take_id_range("c", SIZE, SIZE, 1) == SIZE
+
+
+def test_what_an_earlier_version_wrote_is_read(tmp_path: Path) -> None:
+    """A real file of schema 1: a container with a limit, a volume and a network of its own, by an engine of then."""
+    path = tmp_path / "state.db"
+    earlier = sqlite3.connect(path)
+    earlier.executescript((Path(__file__).parent / "data/state-version-1.sql").read_text())
+    earlier.close()
+    for _ in range(2):  # and again, now that it is of this version
+        database = Database(path)
+        (old,) = database.all(Container)
+        assert (old.name, old.config.resources.memory_limit) == ("old", 64 << 20)
+        assert old.config.security.drop_capabilities == ("CHOWN",)
+        assert old.config.security.explain == "on"
+        assert [volume.name for volume in database.all(NamedVolume)] == ["homework"]
+        assert {network.name for network in database.all(Network)} == {"default", "lab"}
+        with pytest.raises(Conflict):
+            database.save(replace(old, id="f" * 64))
+        database.close()
