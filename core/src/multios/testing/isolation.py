@@ -47,7 +47,7 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
     def require(self, capability: Capability) -> None:
         """Skip unless the driver declares ``capability``."""
         if capability not in self.driver_type.capabilities:
-            pytest.skip(f"{self.driver_type.name} does not declare {capability}")
+            pytest.skip(f"this driver does not declare {capability}")
 
     # --- the declaration ---
 
