@@ -101,8 +101,9 @@ def _cpuset(files: ControlFiles, processors: str) -> None:
     if not processors and not files.hierarchy.path("cpuset", files.name):
         return
     directory = files.directory("cpuset", "cpuset")
-    if not processors and "cpuset" in files.hierarchy.v1:  # v1 knows no inheriting
-        processors = read(f"{os.path.dirname(directory)}/cpuset.cpus").strip()
+    if not processors:  # v1 knows no inheriting, and v2 takes it back from no group that has processes
+        name = "cpuset.cpus" if "cpuset" in files.hierarchy.v1 else "cpuset.cpus.effective"
+        processors = read(f"{os.path.dirname(directory)}/{name}").strip()
     files.write(f"{directory}/cpuset.cpus", processors, "cpuset")
 
 
