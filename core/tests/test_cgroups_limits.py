@@ -258,6 +258,7 @@ def second(tmp_path: Path) -> Hierarchy:
         (path / "cgroup.subtree_control").write_text("cpuset cpu io memory pids")
     for name, text in V2_FILES.items():
         (group / name).write_text(text)
+    (tmp_path / "multios/cpuset.cpus.effective").write_text("0-7\n")
     return Hierarchy({}, str(tmp_path), "multios")
 
 
@@ -388,7 +389,7 @@ def test_v2_limits_are_taken_away_in_v2_words(second_with_all: Hierarchy, tmp_pa
     assert {found[name] for name in found if name.endswith(".max") and name[:2] not in ("io", "cp")} == {
         "max"
     }
-    assert found["cpuset.cpus"] == ""
+    assert found["cpuset.cpus"] == "0-7"
 
 
 @pytest.mark.parametrize("version", ["first", "second_with_all"])

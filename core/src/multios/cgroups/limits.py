@@ -97,14 +97,14 @@ def _shares(files: ControlFiles, shares: int) -> None:
 
 
 def _cpuset(files: ControlFiles, processors: str) -> None:
-    """Empty is all that our parent group has."""
+    """Empty is: all that the parent has. v1 knows no inheriting, and v2 takes it back from no group with processes."""
     if not processors and not files.hierarchy.path("cpuset", files.name):
         return
     directory = files.directory("cpuset", "cpuset")
-    if not processors:  # v1 knows no inheriting, and v2 takes it back from no group that has processes
-        name = "cpuset.cpus" if "cpuset" in files.hierarchy.v1 else "cpuset.cpus.effective"
-        processors = read(f"{os.path.dirname(directory)}/{name}").strip()
-    files.write(f"{directory}/cpuset.cpus", processors, "cpuset")
+    name = "cpuset.cpus" if "cpuset" in files.hierarchy.v1 else "cpuset.cpus.effective"
+    inherited = read(f"{os.path.dirname(directory)}/{name}").strip()
+    own = f"{directory}/cpuset.cpus"
+    files.write(own, processors or inherited, "cpuset", before=read(own).strip() or inherited)
 
 
 def _pids(files: ControlFiles, limit: int) -> None:
