@@ -173,14 +173,3 @@ def test_a_followed_log_whose_container_has_exited_ends_at_once(log: Log, cli: A
     log.exited.set()
     done = cli("logs", "-f", "c")
     assert (done.returncode, done.stdout) == (0, "a\n")
-
-
-def test_durations_and_times_are_read() -> None:
-    from multios.cli.log_lines import moment, stamp
-
-    read: Callable[[str], float] = lambda text: moment(text, "--since")  # noqa: E731
-    assert read("90") == 90.0
-    assert abs(time.time() - read("1h30m") - 5400) < 5
-    assert abs(time.time() - read("1.5h") - 5400) < 5
-    assert read("1970-01-01T00:01:00Z") == 60.0
-    assert stamp(60.25) == b"1970-01-01T00:01:00.250000000Z"

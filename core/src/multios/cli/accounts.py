@@ -58,7 +58,7 @@ def _quota(values: Values, context: Context) -> int:
 
 
 def _audit(values: Values, context: Context) -> int:
-    from multios.cli.log_lines import moment
+    from multios.cli.moments import moment
 
     params: dict[str, Any] = {"user": values["user"] or ""}
     if values["since"]:

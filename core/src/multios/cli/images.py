@@ -6,7 +6,7 @@ import sys
 
 from multios.cli.filters import FILTER, filters
 from multios.cli.grammar import FLAG, LIST, TEXT, Argument, Command, Option
-from multios.cli.log_lines import moment
+from multios.cli.moments import moment
 from multios.cli.output import FORMAT, print_records, print_rows
 from multios.cli.tables import ago, clip, size
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
-
-from multios.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 262144
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class LogFile:
@@ -49,9 +45,9 @@ class LogFile:
 class Wanted:
     """Which lines, and how they are shown. ``since`` and ``until`` are times as the log writes them."""
 
-    def __init__(self, since: bytes = b"", until: bytes = b"", timestamps: bool = False) -> None:
-        self.since = since
-        self.until = until
+    def __init__(self, since: str = "", until: str = "", timestamps: bool = False) -> None:
+        self.since = since.encode()
+        self.until = until.encode()
         self._timestamps = timestamps
         self._partial: set[bytes] = set()
 
@@ -90,40 +86,3 @@ def last_lines(files: list[LogFile], wanted: Wanted, count: int | None) -> list[
             if left < 0:
                 return lines[position + 1 :]
     return lines
-
-
-def moment(text: str, option: str) -> float:
-    """Seconds since the epoch for a duration before now (``10m``, ``1h30m``), a Unix time or an ISO 8601 time."""
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    duration = _duration(text)
-    if duration is not None:
-        return time.time() - duration
-    from datetime import datetime  # deferred: 3 ms
-
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        remedy = "write a duration such as 10m, or a time such as 2026-01-31T12:00:00"
-        raise InvalidInput(f"{option}: {text!r} is no time", remedy) from None
-
-
-def _duration(text: str) -> float | None:
-    total, number = 0.0, ""
-    for character in text:
-        if character.isdecimal() or character == ".":
-            number += character
-        elif character in _UNITS and number.replace(".", "", 1).isdecimal():
-            total, number = total + float(number) * _UNITS[character], ""
-        else:
-            return None
-    return total if text and not number else None
-
-
-def stamp(seconds: float) -> bytes:
-    """A time as the log writes it."""
-    nanoseconds = int(seconds * 1e9)
-    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(nanoseconds // 1_000_000_000))
-    return f"{whole}.{nanoseconds % 1_000_000_000:09}Z".encode()

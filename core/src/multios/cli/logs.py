@@ -6,7 +6,8 @@ import select
 import time
 
 from multios.cli.grammar import FLAG, INTEGER, TEXT, Argument, Command, Option
-from multios.cli.log_lines import LogFile, Wanted, last_lines, moment, stamp
+from multios.cli.log_lines import LogFile, Wanted, last_lines
+from multios.cli.moments import nanoseconds, stamp
 from multios.cli.streams import write_all
 
 TYPE_CHECKING = False
@@ -21,11 +22,10 @@ POLL_SECONDS = 0.05
 
 
 def _logs(values: Values, context: Context) -> int:
-    since, until = values["since"], values["until"]
-    end = moment(until, "--until") if until else 0.0
-    wanted = Wanted(
-        stamp(moment(since, "--since")) if since else b"", stamp(end) if until else b"", values["timestamps"]
+    start, end = (
+        nanoseconds(values[name], f"--{name}") if values[name] else 0 for name in ("since", "until")
     )
+    wanted = Wanted(stamp(start) if start else "", stamp(end) if end else "", values["timestamps"])
     files = _open(context, values["ref"])
     _write(last_lines(files, wanted, values["tail"]), wanted)
     for file in files[:-1]:
@@ -43,11 +43,11 @@ def _open(context: Context, ref: str) -> list[LogFile]:
     return [LogFile(fd) for fd in answers.fds]
 
 
-def _follow(context: Context, ref: str, file: LogFile, wanted: Wanted, end: float) -> None:
+def _follow(context: Context, ref: str, file: LogFile, wanted: Wanted, end: int) -> None:
     with context.another_client() as waiting:
         exited = waiting.request("containers.wait", {"ref": ref, "condition": "exited"})
         while True:
-            over = _wait(exited) or bool(end and time.time() > end)
+            over = _wait(exited) or bool(end and time.time_ns() > end)
             rotated = file.rotated  # before reading: what was written until then is read
             _write((line for line in file.lines() if wanted.has(line)), wanted)
             if rotated:

@@ -80,7 +80,7 @@ def _doctor(values: Values, context: Context) -> int:
 
 
 def _events(values: Values, context: Context) -> int:
-    from multios.cli.log_lines import moment
+    from multios.cli.moments import moment
 
     params: dict[str, Any] = {"filters": filters(values["filter"]), "follow": not values["no_stream"]}
     if values["since"]:

@@ -25,7 +25,7 @@ def _why(values: Values, context: Context) -> int:
         raise InvalidInput(f"--last: {values['last']} is not a number from 1 on", "give how many to show")
     params: dict[str, Any] = {"ref": values["ref"], "last": values["last"]}
     if values["since"]:
-        from multios.cli.log_lines import moment  # deferred: only with --since
+        from multios.cli.moments import moment  # deferred: only with --since
 
         params["since"] = moment(values["since"], "--since")
     answer = context.call("containers.why", params)
