@@ -1,4 +1,4 @@
-"""Print a Markdown table: each limit, what was asked for, and what a program inside measured on this kind of host.
+"""A Markdown table: each limit, what was asked for, and what a program inside measured on this kind of host.
 
 Root is needed. Limits that this host cannot enforce are shown with its refusal.
 """
@@ -69,6 +69,9 @@ LIMITS = (
     ),
     Limit("bytes written", ("--io-bps", "4M"), ("--io-bps", "2M"), probes.WRITTEN, _mib),
     Limit("bytes read", ("--io-bps", "4M"), ("--io-bps", "2M"), probes.READ, _mib),
+    Limit(
+        "disk", ("--disk-limit", "32M"), ("--disk-limit", "64M"), probes.ROOM, "full after {:.0f} MiB".format
+    ),
     Limit("huge pages", ("--hugepages", "2M=4M"), ("--hugepages", "2M=8M"), probes.HUGE, "{:.0f} MiB".format),
 )
 
@@ -104,8 +107,8 @@ def shares(engine: PrivateEngine) -> str:
     return f"{more:.2f} s and {less:.2f} s of 3 s: {more / less:.1f} to 1"
 
 
-def main() -> None:
-    """Measure and print."""
+def table() -> str:
+    """The table of this kind of host."""
     with ExitStack() as ending:
         directory = Path(ending.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
         engine = PrivateEngine(directory / "engine")
@@ -114,14 +117,17 @@ def main() -> None:
         engine.import_small_image()
         ending.enter_context(probes.huge_pages(10))
         kind = engine.json("features")["cgroup"]
-        print(f"| limit | asked | measured inside (cgroup {kind}) | updated to | measured inside |")
-        print("|---|---|---|---|---|")
+        lines = [
+            f"| limit | asked | measured inside (cgroup {kind}) | updated to | measured inside |",
+            "|---|---|---|---|---|",
+        ]
         for limit in LIMITS:
             before, after = measured(engine, limit)
             asked, changed = (" ".join(words) for words in (limit.options, limit.changed))
-            print(f"| {limit.what} | `{asked}` | {before} | `{changed}` | {after} |", flush=True)
-        print(f"| shares | `--cpu-shares 1600` beside `400` | {shares(engine)} | | |")
+            lines.append(f"| {limit.what} | `{asked}` | {before} | `{changed}` | {after} |")
+        lines.append(f"| shares | `--cpu-shares 1600` beside `400` | {shares(engine)} | | |")
+        return "".join(f"{line}\n" for line in lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(table(), end="")

@@ -56,8 +56,10 @@ class Row:
         return "met" if is_within else "**missed**"
 
 
-def write(output: Path, title: str, versions: Sequence[str], note: str, rows: Iterable[Row]) -> None:
-    """Write the page to ``output`` and show it."""
+def write(
+    output: Path, title: str, versions: Sequence[str], note: str, rows: Iterable[Row], more: str = ""
+) -> None:
+    """Write the page to ``output`` and show it; ``more`` follows the table."""
     day = datetime.date.today().isoformat()
     text = "\n".join(
         [
@@ -69,7 +71,7 @@ def write(output: Path, title: str, versions: Sequence[str], note: str, rows: It
             "| what | MultiOS | beside | ratio | bound | |",
             "|---|---|---|---|---|---|",
             *(row.cells() for row in rows),
-            "",
+            more,
         ]
     )
     output.write_text(text)

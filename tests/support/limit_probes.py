@@ -88,6 +88,22 @@ WRITTEN = _DISK.format(size=256 << 10, way="write", unit=256 << 10)
 """Bytes a second, written directly."""
 READ = _DISK.format(size=256 << 10, way="read", unit=256 << 10)
 
+ROOM = """
+import os
+got = 0
+file = os.open("/root/room", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+try:
+    while got < 400:
+        os.write(file, bytes(1 << 20))
+        os.fsync(file)
+        got += 1
+except OSError:
+    pass
+os.unlink("/root/room")
+print(got)
+"""
+"""MiB that could be written to the root filesystem before there was no room; at most 400."""
+
 HUGE = """
 import mmap
 pages = []

@@ -20,7 +20,8 @@ from multios.rootless import roots
 from multios.settings import Settings, load
 
 log = logging.getLogger("multios.daemon")
-STARTED_SECONDS = 20.0
+STARTED_SECONDS = 60.0
+"""A slow machine that has read nothing of it yet needs half of them; a daemon that dies is noticed at once."""
 LOOKED_AT_SECONDS = 1.0
 NOTHING_RUNS = 3
 """``status`` exits with this when no daemon runs (LSB init scripts, status action)."""

@@ -11,8 +11,8 @@ from multios.api.client import try_connect
 from multios.errors import Unavailable
 
 _NAME = "multios-containerd: "
-PATIENCE = 10.0
-"""Seconds that a new daemon has until it must answer."""
+PATIENCE = 60.0
+"""Seconds that a new daemon has until it must answer: it may be the first of a slow machine."""
 
 _AFTER_ITS_DEATH = 1.0
 """Seconds more after our daemon has exited: another client may have started one at the same time."""

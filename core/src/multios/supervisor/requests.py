@@ -230,6 +230,6 @@ def _stdio(message: dict[str, Any], descriptors: list[int]) -> dict[str, Any]:
         raise TypeError("stdio is no object")
     if not 0 <= int(asked.get("descriptors", 0)) < len(descriptors):
         raise ValueError("descriptors are missing")
-    if asked.get("watch") is not None and not {"program", "record", "texts"} <= asked["watch"].keys():
+    if asked.get("watch") is not None and not {"program", "record", "rules"} <= asked["watch"].keys():
         raise ValueError("the watch is not whole")
     return asked

@@ -7,6 +7,7 @@ a successor of ours could not receive a second time.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 
@@ -32,15 +33,19 @@ _LOST = 16  # so many calls may have been received after the one that was noted 
 
 
 class Listener:
-    """``watch``: ``program`` and ``record`` are paths; by ``architecture:call``, ``texts`` are the places of arguments
-    that are texts, and ``foreseen`` the guesses to make of calls that the filter allows."""
+    """``watch``: the paths of the filter's ``program``, of the ``record`` to write, and of the ``rules``, a JSON object.
 
-    __slots__ = ("container_id", "descriptor", "id", "instructions", "noted", "watch")
+    Both its members are by ``architecture:call``: ``texts`` are the places of arguments that are texts, ``foreseen`` the
+    guesses to make of calls that the filter allows.
+    """
+
+    __slots__ = ("container_id", "descriptor", "id", "instructions", "noted", "rules", "watch")
 
     def __init__(self, identity: str, container_id: str, watch: dict[str, Any], descriptor: int) -> None:
         self.id, self.container_id, self.watch, self.descriptor = identity, container_id, watch, descriptor
         self.noted = -1
         self.instructions: notification.Instructions = ()
+        self.rules: dict[str, Any] = {"texts": {}, "foreseen": {}}
 
 
 class Watches:
@@ -51,6 +56,7 @@ class Watches:
         self.listeners: dict[str, Listener] = {}
         self._records: dict[str, Refusals] = {}
         self._programs: dict[str, notification.Instructions] = {}
+        self._rules: dict[str, dict[str, Any]] = {}
         self._names: dict[int, tuple[str, int]] = {}
         self._spent: dict[str, float] = {}
         self._paused: list[Listener] = []
@@ -102,6 +108,7 @@ class Watches:
         self.listeners[listener.id] = listener
         try:
             listener.instructions = self._program(listener.watch["program"])
+            listener.rules = self._rules_in(listener.watch["rules"])
             if listener.container_id not in self._records:
                 self._records[listener.container_id] = Refusals(listener.watch["record"])
         finally:  # without a program the answer is EPERM; without an answer, the call would wait for ever
@@ -113,6 +120,12 @@ class Watches:
             with open(path, "rb") as file:
                 self._programs[path] = notification.instructions(file.read())
         return self._programs[path]
+
+    def _rules_in(self, path: str) -> dict[str, Any]:
+        if path not in self._rules:
+            with open(path, "rb") as file:
+                self._rules[path] = json.loads(file.read())
+        return self._rules[path]
 
     def _close(self, listener: Listener) -> None:
         if self.listeners.pop(listener.id, None) is None:
@@ -167,8 +180,7 @@ class Watches:
 
     def _foresee(self, listener: Listener, call: bytes) -> None:
         _, thread, _, number, architecture, _, *arguments = notification.NOTIFICATION.unpack(call)
-        rules = listener.watch.get("foreseen") or {}
-        for rule in rules.get(f"{architecture}:{number}", ()):
+        for rule in listener.rules["foreseen"].get(f"{architecture}:{number}", ()):
             guessed = foresight.guess(rule, thread, arguments)
             if guessed is not None:
                 self._note(listener, call, *guessed)
@@ -186,7 +198,7 @@ class Watches:
         key = (architecture, number, error, name, by)
         known, sample = record.find(key), None
         if known is None or now - known["last"] > SAMPLE_SECONDS:
-            places = listener.watch["texts"].get(f"{architecture}:{number}", ())
+            places = listener.rules["texts"].get(f"{architecture}:{number}", ())
             texts = _texts(thread, {place: arguments[place] for place in places})
             sample = {"pid": inside, "arguments": arguments, "texts": texts}
         if notification.waits(listener.descriptor, identity):  # else another may have got its pid

@@ -139,17 +139,28 @@ def asking_program(path: Path, foreseeing: bool) -> bytes:
         raise Unsupported(
             f"refused calls cannot be watched: the filter has {error}", "use --security-opt explain=false"
         ) from None
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with open(descriptor, "wb") as file:
-        file.write(made)
-    os.replace(temporary, kept)
+    _keep(kept, made)
     return made
 
 
 def watch(program: str, record: str, foreseeing: bool) -> dict[str, Any]:
     """How the supervisor serves the filter's listener: see :class:`multios.supervisor.watches.Listener`."""
-    made: dict[str, Any] = {"program": program, "record": record, "texts": _texts()}
-    return made | {"foreseen": _foreseen()} if foreseeing else made
+    return {"program": program, "record": record, "rules": _rules(os.path.dirname(program), foreseeing)}
+
+
+@cache
+def _rules(directory: str, foreseeing: bool) -> str:
+    """The file of what to read of a call and what to foresee: one for all containers, anew by each daemon."""
+    path = Path(directory, "foreseeing.rules" if foreseeing else "asking.rules")
+    _keep(path, json.dumps({"texts": _texts(), "foreseen": _foreseen() if foreseeing else {}}).encode())
+    return str(path)
+
+
+def _keep(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    os.replace(temporary, path)
 
 
 def watched(plan: dict[str, Any], program: str, foreseeing: bool) -> None:
@@ -193,7 +204,6 @@ def _name(architecture: int, number: int) -> str:
         return f"system call {number}"
 
 
-@cache
 def _texts() -> dict[str, list[int]]:
     import pyseccomp  # heavy: once a daemon
 
@@ -214,7 +224,6 @@ def _numbers(architecture: int) -> dict[int, tuple[int, int] | None]:
     return {number: _ONLY_WITH.get(name) for name, number in numbers.items() if number >= 0}
 
 
-@cache
 def _foreseen() -> dict[str, list[list[Any]]]:
     import pyseccomp  # as in _texts
 
