@@ -26,7 +26,7 @@ from private_engine import PrivateEngine  # noqa: E402
 
 OUTPUT = HERE / "results-confinement.md"
 MACHINE = "BENCHMARK_MACHINE_LIMITS"
-"""The machine's table, which was made before this program went into a network namespace: making a machine needs the network."""
+"""The machine's tables, which were made before this program went into a network namespace: making a machine needs the network."""
 NOTE = f"Starts: {security.ROUNDS} of each kind, in turns. `make bench-confinement` writes this page."
 
 
@@ -34,10 +34,12 @@ def main() -> int:
     """Measure what was asked for and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--vm", action="store_true", help="also the limits on cgroup v2, in the machine of make test-vm"
+        "--vm",
+        action="store_true",
+        help="also the limits on cgroup v1 and v2, in the machine of make test-vm",
     )
     if parser.parse_args().vm and MACHINE not in os.environ:
-        os.environ[MACHINE] = _in_the_machine()
+        os.environ[MACHINE] = "\n".join(_in_the_machine(kind) for kind in ("v1", "v2"))
     stage.enter()
     with ExitStack() as ending:
         directory = Path(ending.enter_context(tempfile.TemporaryDirectory(dir="/var/tmp")))
@@ -65,9 +67,10 @@ def _measured(directory: Path, ending: ExitStack) -> tuple[list[str], list[Row]]
     return [f"docker {docker.version()}"] if docker else [], rows
 
 
-def _in_the_machine() -> str:
+def _in_the_machine(kind: str) -> str:
     command = [str(HERE.parent / "scripts/test-vm"), "--run", "benchmarks/limits.py"]
-    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    environment = {**os.environ, "MULTIOS_VM_CGROUP": kind}
+    printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True).stdout
     return "".join(f"{line}\n" for line in printed.splitlines() if line.startswith("|"))
 
 

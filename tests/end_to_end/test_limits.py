@@ -171,6 +171,17 @@ def test_no_more_operations_a_second_than_allowed(engine: PrivateEngine, room: s
 
 
 @needs_python
+@pytest.mark.parametrize("program", [probes.WRITES, probes.READS], ids=["writes", "reads"])
+def test_operations_are_counted_where_the_room_on_disk_is_limited_too(
+    engine: PrivateEngine, name: str, program: str
+) -> None:
+    words = ("--disk-limit", "256M", *probes.mounts(), IMAGE, "sleep", "1000")
+    engine.run("run", "-d", "--name", name, *words)
+    supports(engine, name, "--io-limit", "50")
+    assert measure_in(engine, name, program) < 75
+
+
+@needs_python
 @pytest.mark.parametrize("program", [probes.WRITTEN, probes.READ], ids=["written", "read"])
 def test_no_more_bytes_a_second_than_allowed(engine: PrivateEngine, room: str, program: str) -> None:
     supports(engine, room, "--io-bps", "2M")
