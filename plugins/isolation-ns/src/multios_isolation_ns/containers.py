@@ -15,6 +15,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, RefusedCall, Stdio
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavailable, Unsupported
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
+from multios.netlink.traffic import network_bytes
 from multios.supervisor import flags, mounts
 from multios.supervisor.syscalls import kernel
 from multios_isolation_ns import device_nodes, landlock, limits, plan, seccomp, watching
@@ -22,7 +23,6 @@ from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
 from multios_isolation_ns.mount_options import parse
 from multios_isolation_ns.no_cgroup import start_time
 from multios_isolation_ns.records import Record, Records
-from multios_isolation_ns.traffic import network_bytes
 
 if TYPE_CHECKING:
     from multios.supervisor.client import Reservation, Supervisor

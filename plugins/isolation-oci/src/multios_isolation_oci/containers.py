@@ -16,11 +16,11 @@ from multios.drivers.base import DriverContext
 from multios.drivers.isolation import Bundle, Launched, ProcessState, Stdio
 from multios.errors import Conflict, NotFound, StepFailed, Unavailable
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
+from multios.netlink.traffic import network_bytes
 from multios.supervisor import flags, mounts
 from multios_isolation_oci import specification
 from multios_isolation_oci.records import Files, Record
 from multios_isolation_oci.runtime import Runtime
-from multios_isolation_oci.traffic import network_bytes
 
 if TYPE_CHECKING:
     from multios.supervisor.client import Supervisor
