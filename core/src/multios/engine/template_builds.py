@@ -35,6 +35,7 @@ from multios.dockerfile.syntax import Command as Words
 from multios.drivers.image_source import Progress
 from multios.engine.build import Builds
 from multios.errors import StepFailed
+from multios.model.container import Resources
 from multios.model.image import Image
 from multios.model.json import to_json
 from multios.model.template import Check, TemplatePlan
@@ -54,10 +55,14 @@ _PROGRESS_INTERVAL = 0.2
 _SPECIAL = re.compile(r"""([\\$"'])""")
 
 
-def image_name(plan: TemplatePlan) -> str:
-    """The reference of a plan's image: another plan has another one."""
+def image_name(plan: TemplatePlan, owner: int | None = None) -> str:
+    """The reference of a plan's image: another plan has another one.
+
+    What is built of a template that the user ``owner`` imported cannot be taken for an installed one's.
+    """
     document = json.dumps(to_json(plan), sort_keys=True).encode()
-    return f"multios/template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
+    whose = "" if owner is None else f"user-{owner}/"
+    return f"multios/{whose}template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
 
 
 class TemplateBuild:
@@ -75,14 +80,20 @@ class TemplateBuild:
         self._checks = [check for check in checks if not check.running]
         self._rootfs = rootfs
         self._steps = steps(plan)
+        self._resources = Resources()
         self._news = _News(plan, len(self._steps) + len(self._checks), progress)
 
-    def run(self) -> Image:
-        """The image, its checks passed. ``StepFailed`` names the step or check that failed, with its last words."""
-        plan, name = self._plan, image_name(self._plan)
+    def run(self, name: str, resources: Resources) -> Image:
+        """The image, its checks passed. ``StepFailed`` names the step or check that failed, with its last words.
+
+        ``name`` is the image's reference; ``resources`` bound each step and check.
+        """
+        plan, self._resources = self._plan, resources
         stage = _stage(plan, self._steps, self._rootfs)
         request = BuildRequest(
-            Dockerfile(f"template {plan.name}", (stage,)), (name, f"{name.rpartition(':')[0]}:latest")
+            Dockerfile(f"template {plan.name}", (stage,)),
+            (name, f"{name.rpartition(':')[0]}:latest"),
+            resources=resources,
         )
         context = self._rootfs if self._rootfs and self._rootfs.sources else empty_source()
         try:
@@ -105,7 +116,7 @@ class TemplateBuild:
     def _try(self, check: Check, position: Position, said: collections.deque[str]) -> str:
         """Why the check does not hold, empty when it does."""
         environment = dict([*_ENVIRONMENT, *self._plan.environment.items()])
-        command = Command(check.command, environment, self._plan.working_directory)
+        command = Command(check.command, environment, self._plan.working_directory, resources=self._resources)
         end = time.monotonic() + check.timeout
         try:
             status = self._builds.try_command(position, command, said.append, lambda: time.monotonic() > end)
