@@ -20,6 +20,7 @@ from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
+from multios.api.reset_methods import ContainerResets
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
@@ -47,6 +48,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerResets,
         Images,
         ImageChanges,
         Transfers,

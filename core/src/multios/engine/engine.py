@@ -28,6 +28,7 @@ from multios.engine.networks import Networks
 from multios.engine.quotas import Quotas
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
+from multios.engine.resets import Resets
 from multios.engine.sandbox import ContainerSandbox
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
@@ -101,6 +102,7 @@ class Engine:
         self.templates = Templates(self.catalog, self.images, self.builds)
         parts = self._parts(data)
         self.containers = Containers(parts)
+        self.resets = Resets(parts, self.containers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
         sandbox.connect(self.containers, self.registry, self.drivers)
