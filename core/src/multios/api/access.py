@@ -42,10 +42,12 @@ def _change(about: str = "ref", reach: Reach = Reach.OWN) -> Access:
 
 
 METHODS: dict[str, Access] = {
+    "attestations.verify": _look(Reach.EVERYONE),
     "audit.list": _look(Reach.ADMINISTRATOR),
     "builds.build": _change("references", Reach.ADMINISTRATOR),
     "builds.prune": _change("", Reach.ADMINISTRATOR),
     "containers.attach": _change(),
+    "containers.attest": _change(),
     "containers.commit": _change("ref", Reach.ADMINISTRATOR),
     "containers.copy_in": _change(),
     "containers.copy_out": _change(),

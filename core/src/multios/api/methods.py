@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
@@ -49,6 +50,8 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerChanges,
         ContainerRefusals,
         ContainerResets,
+        ContainerAttestations,
+        Attestations,
         Images,
         ImageChanges,
         Transfers,

@@ -14,6 +14,7 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
+from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
@@ -103,6 +104,7 @@ class Engine:
         parts = self._parts(data)
         self.containers = Containers(parts)
         self.resets = Resets(parts, self.containers)
+        self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
         sandbox.connect(self.containers, self.registry, self.drivers)

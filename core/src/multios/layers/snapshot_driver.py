@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from multios.drivers.base import DriverContext
+from multios.drivers.base import Capability, DriverContext
 from multios.drivers.storage import DiskLimit, Snapshot, StorageDriver, Usage
 from multios.errors import Conflict
 from multios.filesystems import sized
@@ -95,6 +95,8 @@ class DirectorySnapshots(StorageDriver):
 
     def exchange(self, first: str, second: str) -> None:
         """See :class:`StorageDriver`."""
+        if Capability.EXCHANGE not in self.capabilities:
+            raise self._no_exchange()
         self.store.exchange(first, second)
 
     def limit(self, key: str, size: int) -> None:
