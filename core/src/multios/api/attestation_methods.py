@@ -34,5 +34,5 @@ class Attestations:
         self._attestation = engine.attestation
 
     def verify(self, call: Call) -> Any:
-        valid = self._attestation.verify(call.text("statement"), call.text("signature"))
+        valid = self._attestation.verify(call.text("digest"), call.text("signature"))
         return {"valid": valid, "key": self._attestation.key_name()}

@@ -73,11 +73,11 @@ class Attestation:
             "binding": binding,
         }
         statement = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-        return {"statement": statement, "signature": self._sign(statement), "key": self.key_name()}
+        return {"statement": statement, "signature": self._sign(_sha256(statement)), "key": self.key_name()}
 
-    def verify(self, statement: str, signature: str) -> bool:
-        """Whether this engine has said ``statement``."""
-        return hmac.compare_digest(self._sign(statement).encode(), signature.encode())
+    def verify(self, digest: str, signature: str) -> bool:
+        """Whether this engine has said the statement with this SHA-256 ``digest``, in hexadecimal."""
+        return hmac.compare_digest(self._sign(digest).encode(), signature.encode())
 
     def key_name(self) -> str:
         """A short name of the key, which says nothing of it."""
@@ -123,8 +123,8 @@ class Attestation:
 
     # --- the key -------------------------------------------------------------------------------------
 
-    def _sign(self, statement: str) -> str:
-        return hmac.new(self._key(), statement.encode(), hashlib.sha256).hexdigest()
+    def _sign(self, digest: str) -> str:
+        return hmac.new(self._key(), digest.encode(), hashlib.sha256).hexdigest()
 
     def _key(self) -> bytes:
         """The key, made at first use: a link puts it in place whole, and of two at once one wins."""
@@ -166,13 +166,13 @@ _KINDS = {b"0": "file", b"1": "hard link", b"2": "link", b"5": "directory", b"6"
 def _described(kind: str, path: str, entry: Entry, digest: str) -> dict[str, Any]:
     if kind == "D":
         return {"kind": "D", "path": path}
-    row = {
+    row: dict[str, Any] = {
         "kind": kind,
         "path": path,
         "type": _KINDS.get(entry.type_flag, "device"),
         "mode": f"{entry.mode:04o}",
+        "owner": f"{entry.owner}:{entry.group}",
     }
-    row |= {"owner": f"{entry.owner}:{entry.group}"}
     if entry.type_flag == b"0":
         row |= {"size": entry.size, "digest": f"sha256:{digest}"}
     if entry.link:
@@ -189,6 +189,10 @@ def _digest(source: Source, size: int) -> str:
         digest.update(part)
         size -= len(part)
     return digest.hexdigest()
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write(descriptor: int, data: bytes) -> None:
