@@ -12,6 +12,7 @@ import json
 import os
 import pwd
 import secrets
+import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -52,6 +53,9 @@ class Attestation:
         """
         if len(binding) > _LONGEST_BINDING:
             raise InvalidInput("binding: too long", f"at most {_LONGEST_BINDING} characters")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            # A pipe that nobody reads would keep the container frozen.
+            raise InvalidInput("the layer can be written to a file only", "copy the file afterwards")
         unwanted = _outside(paths)
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
