@@ -252,3 +252,36 @@ def _step(known: Lab, name: str) -> LabStep:
     if found is None:
         raise unknown("step", name, [step.id for step in known.steps])
     return found
+
+
+@_command("submit", "submit -o ada.submission")
+@click.option("--output", "-o", type=_FOLDER, metavar="FILE", help="Where to; NAME.submission by default.")
+@_NAME
+@click.pass_obj
+def submit(context: Context, output: Path | None, name: str) -> None:
+    """Hand in: one signed file with the work, and with what the machine looked like."""
+    from multios_labs import machine as machines
+    from multios_labs import submission
+
+    found = machines.find(context.client, name)
+    target = output or Path(f"{found.name}.submission")
+    manifest = submission.write(context.client, found, target)
+    click.echo(f"{target}: {manifest['lab']['name']} of {manifest['student']}")
+
+
+@_command("verify", "verify ada.submission")
+@click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="FILE...")
+@click.pass_obj
+def verify(context: Context, files: tuple[Path, ...]) -> int:
+    """Say whether submissions are what they say: status 0 when all are."""
+    from multios_labs import submission
+
+    status = 0
+    for file in files:
+        found = submission.read(file)
+        verdict = submission.verify(context.client, found)
+        click.echo(f"{file}: {'valid' if verdict.valid else 'NOT VALID'}")
+        for line in submission.describe(found, verdict):
+            click.echo(f"  {line}")
+        status = status if verdict.valid else 1
+    return status
