@@ -191,3 +191,78 @@ def test_bad_requests_are_one_line_of_cause_and_one_of_remedy(
     ):
         said = engine.run(*words, status=125).stderr
         assert says in said and "Traceback" not in said and said.count("\n") <= 2, said
+
+
+# --- corrections ------------------------------------------------------------------------------------------
+
+
+def files_table(lab: Path, *names: str) -> None:
+    """Give the lab these files, each with its name as its content."""
+    text = (lab / "lab.toml").read_text()
+    for name in names:
+        (lab / "files" / name).write_text(f"first {name} of {{{{codename}}}}\n")
+        text += f'\n[[files]]\nsource = "files/{name}"\ntarget = "/root/work/{name}"\n'
+    (lab / "lab.toml").write_text(text)
+
+
+def test_a_corrected_lab_keeps_the_students_work(engine: PrivateEngine, lab: Path) -> None:
+    files_table(lab, "untouched", "mine", "both", "deleted", "going", "going-but-mine")
+    engine.run("lab", "start", str(lab), "--name", "upd")
+    mine = values(engine, "upd")["codename"]
+    try:
+        sh(
+            engine,
+            "upd",
+            "cd /root/work; for f in mine both going-but-mine; do echo student > $f; done; rm deleted",
+        )
+        sh(engine, "upd", "mkdir /root/work/dir")
+        for name in ("untouched", "both", "deleted"):
+            (lab / "files" / name).write_text("second {{codename}}\n")
+        for name in ("going", "going-but-mine"):
+            change(lab, f'\n[[files]]\nsource = "files/{name}"\ntarget = "/root/work/{name}"\n', "")
+        change(lab, 'version = "1.0"', 'version = "1.1"')
+        files_table(lab, "added", "dir")
+        change(lab, 'title = "A file of your own"', 'title = "Another title"')
+        said = engine.out("lab", "update", str(lab), "--name", "upd").splitlines()
+        assert said == [
+            "updated   /root/work/untouched",
+            "KEPT      /root/work/both: you have changed it; the corrected one is /root/work/both.new",
+            "KEPT      /root/work/deleted: you have changed it; the corrected one is /root/work/deleted.new",
+            "new       /root/work/added",
+            "KEPT      /root/work/dir: you have changed it; the corrected one is /root/work/dir.new",
+            "removed   /root/work/going",
+            "upd is at first-steps 1.1",
+        ]
+        shown = sh(
+            engine,
+            "upd",
+            "cd /root/work; cat untouched mine both both.new deleted.new going-but-mine; ls going deleted 2>&1 | wc -l",
+        )
+        assert shown.splitlines() == [
+            f"second {mine}", "student", "student", f"second {mine}", f"second {mine}", "student", "2",
+        ]  # fmt: skip
+        assert "Another title" in engine.out("lab", "show", "--name", "upd")
+        # The same again changes nothing; a state that was kept before gets the corrected files.
+        assert engine.out("lab", "update", str(lab), "--name", "upd") == "upd is at first-steps 1.1"
+        engine.run("lab", "reset", "--name", "upd")
+        assert sh(engine, "upd", "cat /root/work/untouched /root/work/both /root/work/mine").splitlines() == [
+            f"second {mine}", f"second {mine}", f"first mine of {mine}",
+        ]  # fmt: skip
+    finally:
+        engine.run("lab", "rm", "upd")
+
+
+def test_what_an_update_cannot_do_is_said_and_nothing_changes(
+    engine: PrivateEngine, lab: Path, started: str
+) -> None:
+    before = sh(engine, started, "cat /root/work/*")
+    (lab / "files/README.txt").write_text("corrected")
+    text = (lab / "lab.toml").read_text()
+    for new, says in (
+        (text + '\n[parameters.more]\nkind = "word"\n', "has no values of: more"),
+        (text.replace('name = "first-steps"', 'name = "other"'), "is of lab 'first-steps', not of 'other'"),
+    ):
+        (lab / "lab.toml").write_text(new)
+        said = engine.run("lab", "update", str(lab), status=125).stderr
+        assert says in said and "Traceback" not in said
+        assert sh(engine, started, "cat /root/work/*") == before

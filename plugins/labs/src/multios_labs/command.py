@@ -285,3 +285,65 @@ def verify(context: Context, files: tuple[Path, ...]) -> int:
             click.echo(f"  {line}")
         status = status if verdict.valid else 1
     return status
+
+
+@_command("grade", "grade ada.submission --lab examples/labs/first-steps --format csv")
+@click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="SUBMISSION...")
+@click.option(
+    "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
+)
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", help="How to write it.")
+@click.option(
+    "--seed", default="", metavar="TEXT", help="Derive the students' parameters anew, from the course's seed."
+)
+@click.option(
+    "--roster", type=_FOLDER, help="With --seed: the CSV file of all students that `lab start` had."
+)
+@click.pass_obj
+def grade(
+    context: Context, files: tuple[Path, ...], folder: Path, form: str, seed: str, roster: Path | None
+) -> None:
+    """Judge submissions: each check in a fresh machine without network."""
+    from multios.errors import InvalidInput, NotFound
+    from multios_labs import grading, parameters, submission
+    from multios_labs.document import read
+
+    known = read(folder)
+    students = parameters.read_roster(roster) if roster else ()
+    grades = []
+    for file in files:
+        try:
+            found = submission.read(file)
+        except (InvalidInput, NotFound) as error:
+            grades.append(grading.unreadable(file, error, known))
+            continue
+        values = None
+        if seed and (not students or found.student in students):
+            values = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        grades.append(grading.grade(context.client, context.call, found, known, values))
+    click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
+
+
+_SAID = {
+    "new": "new       {path}",
+    "updated": "updated   {path}",
+    "removed": "removed   {path}",
+    "kept": "KEPT      {path}: you have changed it; the corrected one is {path}.new",
+}
+
+
+@_command("update", "update examples/labs/first-steps")
+@click.argument("path", type=_FOLDER)
+@_NAME
+@click.pass_obj
+def update(context: Context, path: Path, name: str) -> None:
+    """Bring a corrected lab to a machine that was started from it, and keep what was done there."""
+    from multios_labs import machine as machines
+    from multios_labs import updating
+    from multios_labs.document import read
+
+    known = read(path)
+    found = machines.running(context.client, machines.find(context.client, name))
+    for change in updating.update(context.client, found, known):
+        click.echo(_SAID[change.what].format(path=change.path))
+    click.echo(f"{found.name} is at {known.name} {known.version}")

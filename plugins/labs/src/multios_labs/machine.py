@@ -12,8 +12,8 @@ from typing import Any
 
 from multios.api.client import Client
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed, unknown
-from multios_labs.document import digest_of, filled
-from multios_labs.inside import File, execute, put
+from multios_labs.document import filled
+from multios_labs.inside import File, execute, get, put
 from multios_labs.progress import Progress, load
 from multios_labs.records import Lab, LabFile, LabStep
 
@@ -62,7 +62,7 @@ def start(
         machine = find(client, name)
         progress = Progress(machine.id, lab.steps[0].id)
         progress.keep_lab(lab)
-        put(client, name, rendered(lab, values))
+        give(client, machine, progress, rendered(lab, values))
         run_setup(client, name, "the lab", lab.setup, values)
         begin(client, machine, progress, lab.steps[0])
         return machine
@@ -105,6 +105,22 @@ def rendered(
 ) -> list[File]:
     """The lab's files as this student gets them."""
     return [File(file.target, content(lab, file, values), file.mode) for file in lab.files if chosen(file)]
+
+
+def give(client: Client, machine: Machine, progress: Progress, files: Sequence[File]) -> None:
+    """Put files of the lab in, and remember what the student was given."""
+    put(client, machine.id, files)
+    for file in files:
+        versions = progress.given.setdefault(file.path, [])
+        digest = digest_of_content(file.content)
+        if digest in versions:
+            versions.remove(digest)
+        versions.append(digest)
+
+
+def digest_of_content(data: bytes) -> str:
+    """What tells two versions of a file apart."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def content(lab: Lab, file: LabFile, values: Mapping[str, str]) -> bytes:
@@ -226,9 +242,22 @@ def reset(client: Client, machine: Machine, to: str, soft: bool) -> str:
         raise Conflict(f"step {step!r} has not been reached yet", f"the current step is {progress.current!r}")
     client.call("containers.reset", {"ref": machine.id, "to": snapshot_of(step)})
     running(client, machine)
+    _corrected(client, machine, progress, lab)
     progress.reach(step)
     progress.save()
     return step
+
+
+def _corrected(client: Client, machine: Machine, progress: Progress, lab: Lab) -> None:
+    """A state that was kept before the lab was corrected has files of before: those that are still as given are replaced."""
+    outdated = []
+    for file in rendered(lab, machine.values):
+        versions = progress.given.get(file.path, [])
+        if len(versions) > 1:
+            found = get(client, machine.id, file.path)
+            if found is not None and digest_of_content(found) in versions[:-1]:
+                outdated.append(file)
+    put(client, machine.id, outdated)
 
 
 def _soft(client: Client, machine: Machine, progress: Progress, lab: Lab) -> str:
@@ -241,8 +270,3 @@ def _soft(client: Client, machine: Machine, progress: Progress, lab: Lab) -> str
         if step.id == progress.current:
             break
     return progress.current
-
-
-def is_current(lab: Lab, machine: Machine) -> bool:
-    """Whether a lab's folder is what the machine was made from."""
-    return machine.labels.get(f"{LABEL}.digest") == digest_of(lab.folder)

@@ -41,11 +41,13 @@ class StepProgress:
 
 @dataclass(slots=True)
 class Progress:
-    """``current`` is the step that the student is at."""
+    """``current`` is the step that the student is at; ``given`` the digests of every version of a lab's file that the machine
+    got, by its path there, the newest last."""
 
     container: str
     current: str
     steps: dict[str, StepProgress] = field(default_factory=dict)
+    given: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -69,7 +71,8 @@ class Progress:
             name: {key: getattr(step, key) for key in StepProgress.__slots__}
             for name, step in self.steps.items()
         }
-        temporary.write_text(json.dumps({"schema": 1, "current": self.current, "steps": steps}, indent=1))
+        table = {"schema": 1, "current": self.current, "steps": steps, "given": self.given}
+        temporary.write_text(json.dumps(table, indent=1))
         temporary.rename(self.folder / _FILE)
 
     def keep_lab(self, lab: Lab) -> None:
@@ -97,7 +100,8 @@ def load(container: str, name: str) -> Progress:
     try:
         table = json.loads(file.read_text())
         steps = {key: StepProgress(**value) for key, value in table["steps"].items()}
-        return Progress(container, str(table["current"]), steps)
+        given = {str(path): [str(one) for one in digests] for path, digests in table["given"].items()}
+        return Progress(container, str(table["current"]), steps, given)
     except FileNotFoundError:
         raise NotFound(
             f"nothing is known of the lab in {name!r} here: it was started by another user, or on another host",
