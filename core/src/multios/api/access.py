@@ -42,10 +42,12 @@ def _change(about: str = "ref", reach: Reach = Reach.OWN) -> Access:
 
 
 METHODS: dict[str, Access] = {
+    "attestations.verify": _look(Reach.EVERYONE),
     "audit.list": _look(Reach.ADMINISTRATOR),
     "builds.build": _change("references", Reach.ADMINISTRATOR),
     "builds.prune": _change("", Reach.ADMINISTRATOR),
     "containers.attach": _change(),
+    "containers.attest": _change(),
     "containers.commit": _change("ref", Reach.ADMINISTRATOR),
     "containers.copy_in": _change(),
     "containers.copy_out": _change(),
@@ -61,10 +63,14 @@ METHODS: dict[str, Access] = {
     "containers.logs": _look(),
     "containers.pause": _change(),
     "containers.prune": _change("", Reach.LISTED),
+    "containers.remove_snapshot": _change(),
     "containers.rename": _change(),
+    "containers.reset": _change(),
     "containers.restart": _change(),
     "containers.resume": _change(),
     "containers.run": _change("config", Reach.NEW),
+    "containers.snapshot": _change(),
+    "containers.snapshots": _look(),
     "containers.start": _change(),
     "containers.stats": _look(Reach.LISTED),
     "containers.stop": _change(),

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
@@ -20,6 +21,7 @@ from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
+from multios.api.reset_methods import ContainerResets
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.api.template_methods import Templates
 from multios.api.why_methods import ContainerRefusals
@@ -48,6 +50,9 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerResets,
+        ContainerAttestations,
+        Attestations,
         Images,
         ImageChanges,
         Transfers,

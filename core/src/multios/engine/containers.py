@@ -33,6 +33,7 @@ from multios.engine.networks import Networks
 from multios.engine.processes import open_process
 from multios.engine.quotas import Quotas
 from multios.engine.registry import RUNNING, Registry
+from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
@@ -264,6 +265,8 @@ class Containers:
 
     def _release_rootfs(self, container: Container) -> None:
         storage = self._parts.drivers.storage(container)
+        for key in kept_keys(container):
+            storage.remove(key)
         self._hooks.release_rootfs(driver=storage, container=container)
 
     def _remove_volumes(self, container: Container) -> None:
