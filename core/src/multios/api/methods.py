@@ -166,7 +166,8 @@ class ContainerMethods:
 
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        container = self._containers.create(config, call.caller, call.progress)
+        owner = call.caller.on_behalf_of(call.text("owner", ""))
+        container = self._containers.create(config, owner, call.progress)
         said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
