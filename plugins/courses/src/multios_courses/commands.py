@@ -1,0 +1,108 @@
+"""``multios-container course …``: the command line. What a command does is in a module of its own, loaded when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from multios.cli.context import Context
+
+_COURSE = click.argument("course_path", metavar="COURSE", type=click.Path(path_type=Path))
+_STUDENTS = click.option(
+    "--students", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
+)  # fmt: skip
+_FORMAT = click.option(
+    "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Student}}'."
+)
+
+
+def _epilog(*examples: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  multios-container course {example}" for example in examples)
+
+
+@click.group(help="A machine for every student: start, watch, collect and wipe whole courses.")
+def course() -> None:
+    """The group behind the entry point."""
+
+
+@course.command(
+    help="Check a course's file and its roster.", epilog=_epilog("validate examples/courses/intro")
+)
+@_COURSE
+@_STUDENTS
+def validate(course_path: Path, students: Path | None) -> int:
+    from multios_courses import validation
+
+    return validation.run(course_path, students)
+
+
+@course.command(
+    help="Make and start the machines that are missing, in turn; again, it goes on where it ended.",
+    epilog=_epilog("start examples/courses/intro --students roster.csv"),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--at-once", metavar="N", type=click.IntRange(1, 64), help="How many are made at once.")
+@click.pass_obj
+def start(context: Context, course_path: Path, students: Path | None, at_once: int | None) -> int:
+    from multios_courses import start_command
+
+    return start_command.run(context, course_path, students, at_once)
+
+
+@course.command(
+    help="Show every student's machines.", epilog=_epilog("status examples/courses/intro --format json")
+)
+@_COURSE
+@_STUDENTS
+@_FORMAT
+@click.pass_obj
+def status(context: Context, course_path: Path, students: Path | None, form: str | None) -> int:
+    from multios_courses import status as module
+
+    return module.run(context, course_path, students, form)
+
+
+@course.command(
+    help="Stop a course's machines; they stay as they are.", epilog=_epilog("stop examples/courses/intro")
+)
+@_COURSE
+@click.option("--time", "-t", "timeout", metavar="SECONDS", type=click.IntRange(0, 3600), default=10, help="Seconds before a machine is killed.")  # fmt: skip
+@click.pass_obj
+def stop(context: Context, course_path: Path, timeout: int) -> int:
+    from multios_courses import wiping
+
+    return wiping.stop(context, course_path, timeout)
+
+
+@course.command(
+    help="Remove a course's machines, networks and volumes for good, and prove that nothing is left.",
+    epilog=_epilog("wipe examples/courses/intro", "wipe intro --yes"),
+)
+@_COURSE
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def wipe(context: Context, course_path: Path, yes: bool) -> int:
+    from multios_courses import wiping
+
+    return wiping.wipe(context, course_path, yes)
+
+
+@course.command("list", help="List the courses that have machines here.", epilog=_epilog("list"))
+@_FORMAT
+@click.pass_obj
+def list_(context: Context, form: str | None) -> int:
+    from multios_courses import status as module
+
+    return module.list_courses(context, form)
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user says yes; without a terminal nobody can."""
+    if yes:
+        return True
+    try:
+        return bool(click.confirm(question, default=False))
+    except click.Abort:
+        return False
