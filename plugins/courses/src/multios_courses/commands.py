@@ -98,6 +98,43 @@ def list_(context: Context, form: str | None) -> int:
     return module.list_courses(context, form)
 
 
+@course.command(
+    help="Write one file with all that a course needs: plugins, images, labs and locks, for a room without a network.",
+    epilog=_epilog("bundle examples/courses/intro -o intro.bundle"),
+)
+@_COURSE
+@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Default: NAME-VERSION.bundle.")  # fmt: skip
+@click.option("--with-roster", is_flag=True, help="Take the roster along: names and addresses of people.")
+@click.pass_obj
+def bundle(context: Context, course_path: Path, output: Path | None, with_roster: bool) -> int:
+    from multios_courses import bundle as module
+
+    return module.run(context, course_path, output, with_roster)
+
+
+@course.command(
+    help="Bring what a course needs: its plugins only; from a bundle its images and files, too, without a network.",
+    epilog=_epilog("install examples/courses/intro", "install intro.bundle --sha256 9f86d081…"),
+)
+@click.argument("source", metavar="COURSE|FILE.bundle", type=click.Path(path_type=Path))
+@click.option("--find-links", metavar="DIR", multiple=True, help="Where pip looks for wheels, besides the index.")  # fmt: skip
+@click.option("--no-index", is_flag=True, help="Do not ask the package index.")
+@click.option("--to", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Where a bundle's course is written. Default: its name, here.")  # fmt: skip
+@click.option("--sha256", "digest", metavar="DIGEST", help="Take a bundle only if this is its digest, as `bundle` printed it.")  # fmt: skip
+@click.pass_obj
+def install(
+    context: Context,
+    source: Path,
+    find_links: tuple[str, ...],
+    no_index: bool,
+    folder: Path | None,
+    digest: str | None,
+) -> int:
+    from multios_courses import installing
+
+    return installing.run(context, source, find_links, no_index, folder, digest)
+
+
 def confirmed(question: str, yes: bool) -> bool:
     """Whether the user says yes; without a terminal nobody can."""
     if yes:

@@ -24,7 +24,7 @@ def load(path: Path, students: Path | None) -> tuple[Course, Path, tuple[Student
 def run(path: Path, students: Path | None) -> int:
     """Check everything that can be checked without a daemon, and say what the course comes to."""
     course = course_file.load(path)
-    _check_files(course)
+    check_files(course)
     said = [
         f"{len(course.templates)} machines a student" if len(course.templates) != 1 else "1 machine a student"
     ]
@@ -41,7 +41,7 @@ def run(path: Path, students: Path | None) -> int:
     return 0
 
 
-def _check_files(course: Course) -> None:
+def check_files(course: Course) -> None:
     """Raise ``InvalidInput`` for a lab or a lock that is not there."""
     text = course.file.read_text("utf-8")
     for number, lab in enumerate(course.labs):
