@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -40,6 +41,7 @@ def normalized(name: str) -> str:
 
 def installed_version(name: str) -> str:
     """The version of a distribution in this environment, empty when it is not installed."""
+    importlib.invalidate_caches()  # pip may have changed it
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
