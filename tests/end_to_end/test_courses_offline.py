@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from private_engine import PrivateEngine
+from elsewhere import WITHOUT_NETWORK, Elsewhere
 
 TEMPLATE = '''
 """A template of the tests."""
@@ -38,21 +36,6 @@ class Greeting(TemplateDriver):
     def lesson(self):
         return "# Hello"
 '''
-PROJECT = """
-[build-system]
-requires = ["flit_core>=3.9"]
-build-backend = "flit_core.buildapi"
-[project]
-name = "multios-template-greeting"
-version = "1.0"
-description = "A template of the tests"
-requires-python = ">=3.11"
-dependencies = ["multios-core"]
-[project.entry-points."multios.template.v1"]
-greeting = "multios_template_greeting:Greeting"
-[tool.flit.module]
-name = "multios_template_greeting"
-"""
 COURSE = """
 schema = 1
 name = "offline"
@@ -67,57 +50,13 @@ name = "greeting"
 [[labs]]
 path = "labs/first"
 """
-CLIENT_PROGRAM = "import sys; from multios.cli.main import main; sys.exit(main())"
-DAEMON_PROGRAM = "import sys; from multios.daemon import main; sys.exit(main())"
-WITHOUT_NETWORK = ["unshare", "--net"]
-
-
-class Elsewhere(PrivateEngine):
-    """An engine with an environment of its own: what is installed here, and what is installed into ``venv`` besides."""
-
-    def __init__(self, directory: Path, prefix: list[str]) -> None:
-        self.venv, self._prefix = directory / "venv", prefix
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.venv], check=True)
-        (site,) = self.venv.glob("lib/python*/site-packages")
-        (site / "here.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
-        super().__init__(directory)
-
-    def python(self, *words: str) -> list[str]:
-        return [*self._prefix, str(self.venv / "bin/python"), *words]
-
-    def command(self, *words: str) -> list[str]:
-        return self.python("-c", CLIENT_PROGRAM, *words)
-
-    def start(self) -> None:
-        subprocess.run(
-            self.python("-c", DAEMON_PROGRAM, "--config", str(self.config), "--daemon"),
-            env=self.environment, stdin=subprocess.DEVNULL, check=True, timeout=60, capture_output=True,
-        )  # fmt: skip
-
-    def restart(self) -> None:
-        self.daemon("stop")
-        self.start()
-
-    def installed(self) -> str:
-        return subprocess.run(
-            self.python("-m", "pip", "list", "--format", "freeze"),
-            capture_output=True, text=True, check=True, env=self.environment,
-        ).stdout  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Elsewhere]:
-    engine = Elsewhere(tmp_path_factory.mktemp("teacher"), [])
-    project = engine.directory / "greeting"
-    (project / "multios_template_greeting").mkdir(parents=True)
-    (project / "multios_template_greeting/__init__.py").write_text(TEMPLATE)
-    (project / "pyproject.toml").write_text(PROJECT)
-    subprocess.run(
-        engine.python(
-            "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", str(project)
-        ),
-        check=True,
-    )  # fmt: skip
+    engine = Elsewhere(tmp_path_factory.mktemp("teacher"))
+    points = '[project.entry-points."multios.template.v1"]\ngreeting = "multios_template_greeting:Greeting"'
+    engine.install("multios-template-greeting", points, TEMPLATE)
     engine.start()
     engine.import_small_image()
     yield engine
@@ -230,7 +169,7 @@ def test_only_the_plugins_of_the_course_are_brought_from_where_wheels_lie(
     subprocess.run(
         teacher.python(
             "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir",
-            str(tmp_path / "wheels"), str(teacher.directory / "greeting"),
+            str(tmp_path / "wheels"), str(teacher.directory / "multios-template-greeting"),
         ),
         check=True,
     )  # fmt: skip

@@ -135,6 +135,55 @@ def install(
     return installing.run(context, source, find_links, no_index, folder, digest)
 
 
+_LAB = click.option("--lab", metavar="NAME", help="This lab only.")
+
+
+@course.command(
+    help="Gather every student's work on the course's labs, one file each, and say who is missing.",
+    epilog=_epilog("collect examples/courses/intro"),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--output", "-o", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
+@_LAB
+@_FORMAT
+@click.pass_obj
+def collect(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    output: Path | None,
+    lab: str | None,
+    form: str | None,
+) -> int:
+    from multios_courses import collecting
+
+    return collecting.run(context, course_path, students, output, lab, form)
+
+
+@course.command(
+    help="Judge what was collected, each in a container of its own, and write a CSV file.",
+    epilog=_epilog("grade examples/courses/intro -o grades.csv"),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--submissions", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
+@click.option("--output", "-o", metavar="FILE.csv", type=click.Path(path_type=Path), default=Path("grades.csv"), help="Default: grades.csv.")  # fmt: skip
+@_LAB
+@click.pass_obj
+def grade(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    submissions: Path | None,
+    output: Path,
+    lab: str | None,
+) -> int:
+    from multios_courses import grading
+
+    return grading.run(context, course_path, students, submissions, output, lab)
+
+
 def confirmed(question: str, yes: bool) -> bool:
     """Whether the user says yes; without a terminal nobody can."""
     if yes:

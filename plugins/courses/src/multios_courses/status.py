@@ -10,7 +10,7 @@ from typing import Any
 from multios.cli.context import Context
 from multios.cli.output import print_rows
 from multios.cli.tables import memory, size, span
-from multios_courses import machines, validation
+from multios_courses import labs, machines, validation
 from multios_courses.machines import COURSE_LABEL, STUDENT_LABEL, Machine
 
 MISSING = "missing"
@@ -29,6 +29,7 @@ _STATUS = (
     ("MEMORY", "Memory", lambda row: memory(row["memory"]) if row["state"] == "running" else ""),
     ("DISK", "Disk", lambda row: size(row["disk"]) if row["state"] != MISSING else ""),
 )
+_LABS = ("LABS", "Labs", lambda row: ", ".join(f"{name} {done}" for name, done in row["labs"].items()))
 _COURSES = (
     ("COURSE", "Course", lambda row: row["course"]),
     ("STUDENTS", "Students", lambda row: str(row["students"])),
@@ -45,7 +46,12 @@ def run(context: Context, path: Path, students: Path | None, form: str | None) -
     uids = machines.owners(wanted, str(file))
     there = machines.by_key(machines.existing(context.client, course.name, size=True), uids, wanted)
     used = _memory(context, [row["id"] for row in there.values() if row["status"] == "running"])
-    print_rows([_row(machine, there.get(machine.name), used) for machine in wanted], _STATUS, form)
+    done = labs.progress(context.client.path) if course.labs else {}
+    rows = []
+    for machine in wanted:
+        own = {lab.name: done[key] for lab in course.labs if (key := (lab.name, machine.student.id)) in done}
+        rows.append({**_row(machine, there.get(machine.name), used), "labs": own})
+    print_rows(rows, (*_STATUS, _LABS) if course.labs else _STATUS, form)
     return 0
 
 
