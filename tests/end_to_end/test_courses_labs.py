@@ -57,7 +57,8 @@ def submit(context, name, output):
 def grade(file, lab, format):
     said = json.loads(Path(file).read_text())
     what = said["what"]
-    answer = {"student": said["student"], "lab": "first", "points": 2, "maximum": 3, "problem": "=cmd|' /C calc'!A0"}
+    answer = {"student": said["student"], "lab": {"name": "first"}, "points": 2, "most": 3,
+              "checks": [{"name": "=cmd|' /C calc'!A0", "reason": "no"}]}
     if what == "other":
         answer["student"] = "s1"
     if what == "much":
@@ -66,7 +67,7 @@ def grade(file, lab, format):
         answer = "no object"
     if what == "crash":
         sys.exit(3)
-    print(json.dumps(answer))
+    print(json.dumps([answer]))
 '''
 COURSE = """
 schema = 1
@@ -183,7 +184,7 @@ def test_each_is_graded_and_nobody_gets_what_is_not_his(
     assert "2 graded, 5 missing, 1 refused, 3 failed" in done.stdout, done
     with output.open(newline="") as file:
         rows = {row["student"]: row for row in csv.DictReader(file)}
-    assert (rows["s1"]["state"], rows["s1"]["points"], rows["s1"]["maximum"]) == ("graded", "2", "3")
+    assert (rows["s1"]["state"], rows["s1"]["points"], rows["s1"]["most"]) == ("graded", "2", "3")
     assert rows["s1"]["problem"].startswith("'=")
     assert (rows["s6"]["state"], rows["s6"]["points"]) == ("refused", "0")
     assert "99 of 3 points" in rows["s7"]["problem"] and rows["s7"]["points"] == "0"

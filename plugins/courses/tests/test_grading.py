@@ -17,24 +17,25 @@ from multios_courses.grading import COLUMNS, as_csv, harmless, judged
 
 LAB = Lab("first", Path("/labs/first"), due=datetime.datetime(2026, 10, 8, tzinfo=datetime.UTC))
 ANSWER = {
-    "student": "s1", "lab": "first", "points": 3, "maximum": 4.5, "problem": "", "submitted": "2026-10-09T00:00:00+00:00",
-    "checks": [{"name": "a", "passed": True}, {"name": "b", "passed": False}],
+    "student": "s1", "lab": {"name": "first"}, "points": 3, "most": 4, "problems": [], "attested": True,
+    "submitted": 1791504000.5, "checks": [{"name": "a", "reason": ""}, {"name": "b", "reason": "exit status 1"}],
 }  # fmt: skip
 
 
 def test_an_answer_becomes_cells() -> None:
-    cells = judged(ANSWER, LAB, "s1")
-    assert (cells["state"], cells["points"], cells["maximum"], cells["checks"]) == (
-        "graded",
-        3,
-        4.5,
-        "1 of 2",
-    )
+    cells = judged([ANSWER], LAB, "s1")
+    assert (cells["state"], cells["points"], cells["most"], cells["attested"]) == ("graded", 3, 4, "yes")
     assert cells["late"] == "yes" and cells["submitted"].startswith("2026-10-09")
+    assert cells["problem"] == "b: exit status 1"
     assert judged({**ANSWER, "submitted": 1.0}, LAB, "s1")["late"] == ""
 
 
-@pytest.mark.parametrize("wrong", [{"student": "s2"}, {"lab": "second"}])
+def test_what_does_not_count_has_no_points_and_says_why() -> None:
+    cells = judged([{**ANSWER, "problems": ["the signature is not valid"]}], LAB, "s1")
+    assert (cells["state"], cells["points"]) == ("refused", 0) and "signature" in cells["problem"]
+
+
+@pytest.mark.parametrize("wrong", [{"student": "s2"}, {"lab": "second"}, {"lab": {"name": "second"}}])
 def test_the_work_of_another_student_or_lab_has_no_points(wrong: dict[str, Any]) -> None:
     cells = judged({**ANSWER, **wrong}, LAB, "s1")
     assert (cells["state"], cells["points"]) == ("refused", 0) and "is the work of" in cells["problem"]
@@ -43,9 +44,9 @@ def test_the_work_of_another_student_or_lab_has_no_points(wrong: dict[str, Any])
 @pytest.mark.parametrize(
     "answer",
     [
-        None, [], "x", {}, {"points": 1}, {**ANSWER, "points": True}, {**ANSWER, "points": "3"}, {**ANSWER, "points": -1},
+        None, [], [ANSWER, ANSWER], "x", {}, {"points": 1}, {**ANSWER, "points": True}, {**ANSWER, "points": "3"}, {**ANSWER, "points": -1},
         {**ANSWER, "points": float("nan")}, {**ANSWER, "points": float("inf")}, {**ANSWER, "points": 5},
-        {**ANSWER, "points": 1e300, "maximum": 1e300}, {**ANSWER, "checks": {"a": 1}}, {**ANSWER, "checks": [1]},
+        {**ANSWER, "points": 1e300, "most": 1e300}, {**ANSWER, "checks": {"a": 1}}, {**ANSWER, "checks": [1]}, {**ANSWER, "problems": "x"},
     ],
 )  # fmt: skip
 def test_points_that_cannot_be_are_an_error(answer: Any) -> None:

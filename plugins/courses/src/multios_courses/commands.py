@@ -16,6 +16,11 @@ _FORMAT = click.option(
     "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Student}}'."
 )
 
+_SEED = click.option(
+    "--seed", metavar="TEXT", help="The course's secret, from which labs derive each student's values."
+)
+_LAB = click.option("--lab", metavar="NAME", help="This lab only.")
+
 
 def _epilog(*examples: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  multios-container course {example}" for example in examples)
@@ -39,13 +44,28 @@ def validate(course_path: Path, students: Path | None) -> int:
 
 @course.command(
     help="Make and start the machines that are missing, in turn; again, it goes on where it ended.",
-    epilog=_epilog("start examples/courses/intro --students roster.csv"),
+    epilog=_epilog(
+        "start examples/courses/intro --students roster.csv", "start intro --lab first --seed SECRET"
+    ),
 )
 @_COURSE
 @_STUDENTS
 @click.option("--at-once", metavar="N", type=click.IntRange(1, 64), help="How many are made at once.")
+@click.option("--lab", metavar="NAME", help="The machines of this lab, instead of the templates' (needs multios-labs).")  # fmt: skip
+@_SEED
 @click.pass_obj
-def start(context: Context, course_path: Path, students: Path | None, at_once: int | None) -> int:
+def start(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    at_once: int | None,
+    lab: str | None,
+    seed: str | None,
+) -> int:
+    if lab:
+        from multios_courses import lab_start
+
+        return lab_start.run(context, course_path, students, at_once, lab, seed)
     from multios_courses import start_command
 
     return start_command.run(context, course_path, students, at_once)
@@ -135,9 +155,6 @@ def install(
     return installing.run(context, source, find_links, no_index, folder, digest)
 
 
-_LAB = click.option("--lab", metavar="NAME", help="This lab only.")
-
-
 @course.command(
     help="Gather every student's work on the course's labs, one file each, and say who is missing.",
     epilog=_epilog("collect examples/courses/intro"),
@@ -170,6 +187,7 @@ def collect(
 @click.option("--submissions", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
 @click.option("--output", "-o", metavar="FILE.csv", type=click.Path(path_type=Path), default=Path("grades.csv"), help="Default: grades.csv.")  # fmt: skip
 @_LAB
+@_SEED
 @click.pass_obj
 def grade(
     context: Context,
@@ -178,10 +196,11 @@ def grade(
     submissions: Path | None,
     output: Path,
     lab: str | None,
+    seed: str | None,
 ) -> int:
     from multios_courses import grading
 
-    return grading.run(context, course_path, students, submissions, output, lab)
+    return grading.run(context, course_path, students, submissions, output, lab, seed)
 
 
 def confirmed(question: str, yes: bool) -> bool:

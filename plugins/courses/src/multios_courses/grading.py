@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from multios_courses.roster import Student
 
 GRADE_SECONDS = 1800.0
 COLUMNS = (
-    "student", "name", "email", "group", "lab", "state", "points", "maximum", "checks", "submitted", "late", "problem",
+    "student", "name", "email", "group", "lab", "state", "points", "most", "attested", "submitted", "late", "problem",
 )  # fmt: skip
 GRADED, MISSING, REFUSED, FAILED = "graded", "missing", "refused", "failed"
 _LARGEST_POINTS = 1e6
@@ -39,6 +39,7 @@ def run(
     folder: Path | None,
     output: Path,
     lab: str | None,
+    seed: str | None,
 ) -> int:
     """Judge what was collected; 1 when a submission could not be judged."""
     labs.require("grade")
@@ -54,9 +55,9 @@ def run(
 
     def grade(pair: tuple[Lab, Student]) -> Row:
         one, student = pair
-        return _graded(socket, one, student, file_of(place, one.name, student.id))
+        return _graded(socket, one, student, file_of(place, one.name, student.id), more)
 
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with labs.seeded(seed, roster) as more, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         rows = list(pool.map(grade, pairs))
     _write(output, rows)
     count = {
@@ -71,7 +72,7 @@ def run(
     return 1 if count[FAILED] else 0
 
 
-def _graded(socket: str, lab: Lab, student: Student, file: Path) -> Row:
+def _graded(socket: str, lab: Lab, student: Student, file: Path, more: Sequence[str]) -> Row:
     row: Row = {
         "student": student.id,
         "name": student.name,
@@ -84,7 +85,7 @@ def _graded(socket: str, lab: Lab, student: Student, file: Path) -> Row:
     if not file.is_file():
         return row
     words = ["grade", str(file.absolute()), "--lab", str(lab.path), "--format", "json"]
-    said = labs.run(socket, words, os.geteuid(), file.parent, GRADE_SECONDS)
+    said = labs.run(socket, [*words, *more], os.geteuid(), file.parent, GRADE_SECONDS)
     if said.status:
         return row | {"state": FAILED, "problem": said.reason()}
     try:
@@ -99,31 +100,41 @@ def _graded(socket: str, lab: Lab, student: Student, file: Path) -> Row:
 
 def judged(answer: Any, lab: Lab, student: str) -> Row:
     """The cells of one answer. Nobody's points are taken for another's, and none that cannot be. Raises ``ValueError``."""
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
     if not isinstance(answer, Mapping):
-        raise ValueError("no object")
-    points, maximum = _number(answer, "points"), _number(answer, "maximum")
-    submitted = _moment(answer.get("submitted"))
-    checks = answer.get("checks") or []
+        raise ValueError("it is not one submission's")
+    points, most = _number(answer, "points"), _number(answer, "most")
+    if points > most:
+        raise ValueError(f"{points:g} of {most:g} points")
+    checks, problems = answer.get("checks") or [], answer.get("problems") or []
     if not isinstance(checks, list) or not all(isinstance(check, Mapping) for check in checks):
         raise ValueError("its checks are no list")
-    passed = sum(check.get("passed") is True for check in checks)
-    cells: Row = {
-        "state": GRADED,
-        "points": points,
-        "maximum": maximum,
-        "checks": f"{passed} of {len(checks)}" if checks else "",
+    if not isinstance(problems, list):
+        raise ValueError("its problems are no list")
+    if problem := _not_his(answer, lab, student):
+        return {"state": REFUSED, "points": 0, "most": most, "problem": problem}
+    submitted = _moment(answer.get("submitted"))
+    missed = [f"{check.get('name')}: {check['reason']}" for check in checks if check.get("reason")]
+    return {
+        "state": REFUSED if problems else GRADED,
+        "points": 0 if problems else points,
+        "most": most,
+        "attested": "yes" if answer.get("attested") is True else "no",
         "submitted": submitted.isoformat(timespec="seconds") if submitted else "",
         "late": "yes" if submitted and lab.due and submitted > lab.due else "",
-        "problem": str(answer.get("problem") or "")[:_LONGEST_CELL],
+        "problem": "; ".join(map(str, [*problems, *missed]))[:_LONGEST_CELL],
     }
-    for key, wanted in (("student", student), ("lab", lab.name)):
-        found = answer.get(key)
+
+
+def _not_his(answer: Mapping[str, Any], lab: Lab, student: str) -> str:
+    """Why this is not the student's work on this lab, or nothing. A submission that is none says neither."""
+    named = answer.get("lab")
+    name = named.get("name") if isinstance(named, Mapping) else named
+    for kind, found, wanted in (("student", answer.get("student"), student), ("lab", name, lab.name)):
         if found not in (None, "", wanted):
-            problem = f"this is the work of {key} {str(found)[:60]!r}"
-            return cells | {"state": REFUSED, "points": 0, "problem": problem}
-    if points > maximum:
-        raise ValueError(f"{points:g} of {maximum:g} points")
-    return cells
+            return f"this is the work of {kind} {str(found)[:60]!r}"
+    return ""
 
 
 def _number(answer: Mapping[str, Any], key: str) -> float:

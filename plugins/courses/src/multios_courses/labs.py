@@ -13,13 +13,16 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from multios.api.client import Client
 from multios.errors import MultiosError, PluginError
+from multios_courses.roster import Student
 
 LAB_LABEL, LAB_STUDENT_LABEL = "multios.lab", "multios.lab.student"
 _PROGRAM = "import sys; from multios.cli.main import main; sys.exit(main())"
@@ -79,6 +82,18 @@ def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: floa
         return Said(status, _text(out), _text(error))
 
 
+@contextmanager
+def seeded(seed: str | None, roster: Sequence[Student]) -> Iterator[list[str]]:
+    """The words that derive students' values from the course's seed, with a roster as ``lab`` reads it; without a seed none."""
+    if not seed:
+        yield []
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".csv", prefix="course-roster-") as file:
+        file.write("\n".join(["student", *(student.id for student in roster), ""]))
+        file.flush()
+        yield ["--seed", seed, "--roster", file.name]
+
+
 def machine_rows(rows: Sequence[dict[str, Any]], lab: str, student: str, uid: int) -> list[dict[str, Any]]:
     """The machines of a lab that are this student's, by label and owner, the newest first."""
     found = [
@@ -89,6 +104,23 @@ def machine_rows(rows: Sequence[dict[str, Any]], lab: str, student: str, uid: in
         and row["owner"] == uid
     ]
     return sorted(found, key=lambda row: -float(row["created"]))
+
+
+def machine_name(course: str, lab: str, student: str) -> str:
+    """What a lab's machine is called that the course has made: labs know no courses."""
+    return f"{course}-{lab}-{student}"
+
+
+def of_course(client: Client, course: str) -> list[dict[str, Any]]:
+    """The machines of labs that the course has made for this user: by name, labels and owner."""
+    rows = client.call("containers.list", {"all": True, "filters": {"label": LAB_LABEL}})
+    return [
+        row
+        for row in rows
+        if row["owner"] == os.geteuid()
+        and row["name"]
+        == machine_name(course, row["labels"][LAB_LABEL], row["labels"].get(LAB_STUDENT_LABEL, ""))
+    ]
 
 
 def progress(socket: str) -> dict[tuple[str, str], str]:

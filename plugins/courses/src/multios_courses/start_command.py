@@ -33,8 +33,8 @@ def run(context: Context, path: Path, students: Path | None, at_once: int | None
     network = networking.ensure(context.client, course, len(wanted), shared)
     there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
     jobs = _jobs(course, wanted, there, network, uids)
-    outcome = _queued(context, jobs, at_once)
-    return _told(context, course, outcome, len(wanted), len(wanted) - len(jobs))
+    outcome = queued(context, jobs, at_once)
+    return told(context, course, outcome, len(wanted), len(wanted) - len(jobs))
 
 
 def _jobs(
@@ -90,7 +90,8 @@ class _Maker:
         return str(row["id"]) if row else ""
 
 
-def _queued(context: Context, jobs: Sequence[Job], at_once: int | None) -> Outcome:
+def queued(context: Context, jobs: Sequence[Job], at_once: int | None) -> Outcome:
+    """Do the jobs, and show how far they are."""
     bar = QueueBar(sys.stderr, "Starting")
     try:
         return Queue(jobs, context.another_client, bar).run(at_once)
@@ -98,7 +99,7 @@ def _queued(context: Context, jobs: Sequence[Job], at_once: int | None) -> Outco
         bar.end()
 
 
-def _told(context: Context, course: Course, outcome: Outcome, total: int, before: int) -> int:
+def told(context: Context, course: Course, outcome: Outcome, total: int, before: int) -> int:
     """Say what came of it; the exit status."""
     for name, error in outcome.failed[:_SHOWN_FAILURES]:
         error.cause = f"{name}: {error.cause}"

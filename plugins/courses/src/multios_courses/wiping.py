@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -12,12 +13,13 @@ from typing import Any
 from multios.api.client import Client
 from multios.cli.context import Context
 from multios.errors import InvalidInput, MultiosError, NotFound
-from multios_courses import course_file, machines, networking
+from multios_courses import course_file, labs, machines, networking
 from multios_courses.commands import confirmed
 from multios_courses.machines import COURSE_LABEL
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 _AT_ONCE = 4
+_FORGET_SECONDS = 60.0
 _STOPPED_AT_ONCE = 200
 """Each waits for its machine to end, which costs nothing."""
 
@@ -76,6 +78,7 @@ def remains(client: Client, name: str) -> dict[str, list[dict[str, str]]]:
     volumes = client.call("volumes.list", {})
     return {
         "machine": [_ref(row) for row in machines.existing(client, name)],
+        "lab machine": [_ref(row) for row in labs.of_course(client, name)],
         "network": [_ref(row) for row in networking.existing(client, name)],
         "volume": [
             {"name": row["name"], "id": row.get("id") or row["name"]}
@@ -91,12 +94,21 @@ def _ref(row: dict[str, Any]) -> dict[str, str]:
 
 def _remove(context: Context, found: dict[str, list[dict[str, str]]]) -> None:
     """Machines first: networks and volumes are in use by them."""
+    if labs.is_installed():  # which forgets what it knows of them, too
+
+        def forget(client: Client, ref: str) -> None:
+            said = labs.run(client.path, ["rm", ref], os.geteuid(), Path("/"), _FORGET_SECONDS)
+            if said.status:
+                raise MultiosError(said.reason())
+
+        _each(context, [(row["name"], row["id"]) for row in found["lab machine"]], forget, _AT_ONCE)
     for kind, method, params in (
+        ("lab machine", "containers.delete", {"force": True, "volumes": True}),
         ("machine", "containers.delete", {"force": True, "volumes": True}),
         ("network", "networks.remove", {}),
         ("volume", "volumes.remove", {}),
     ):
-        key = "ref" if kind == "machine" else "name"
+        key = "ref" if kind.endswith("machine") else "name"
 
         def remove(
             client: Client,
