@@ -200,6 +200,30 @@ def test_a_container_that_a_student_labels_is_not_taken_for_anothers_machine(
     bob.run("delete", "--force", f"{name}-s1")
 
 
+def test_a_network_that_a_student_calls_and_labels_so_is_not_taken_for_the_courses(
+    engine: PrivateEngine, course: Path
+) -> None:
+    name, bob = name_of(course), User(engine, "news")
+    label = f"org.multios.course={name}"
+    bob.run("network", "create", f"course-{name}", "--label", label, "--internal", "--isolate")
+    engine.run("course", "start", str(course))
+    networks = engine.json("network", "ls")
+    (own,) = [row for row in networks if row["name"] == f"course-{name}" and row["owner"] == 0]
+    assert own["containers"] == 2
+    engine.run("course", "wipe", "--yes", str(course))
+
+
+def test_a_terminal_gets_a_bar(engine: PrivateEngine, course: Path) -> None:
+    ours, theirs = os.openpty()
+    process = engine.popen("course", "start", str(course), stdout=subprocess.PIPE, stderr=theirs)
+    os.close(theirs)
+    process.communicate(timeout=60)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert process.returncode == 0 and "·" in shown and "is number 1 of 2" in shown
+    assert shown.endswith("\r\x1b[K")
+
+
 def test_a_user_without_an_account_is_named_before_anything_is_made(
     engine: PrivateEngine, course: Path
 ) -> None:

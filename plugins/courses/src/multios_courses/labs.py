@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,8 @@ from multios_courses.roster import Student
 LAB_LABEL, LAB_STUDENT_LABEL = "multios.lab", "multios.lab.student"
 _PROGRAM = "import sys; from multios.cli.main import main; sys.exit(main())"
 LARGEST_ANSWER = 4 << 20
+LARGEST_FILE = 1 << 30
+"""Bytes that a student's process may write to one file."""
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TOLD = 300
 
@@ -72,6 +75,9 @@ def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: floa
             raise MultiosError(
                 f"running multios-container as user {uid}: {wrong}", "can that user read it?"
             ) from None
+        if uid != os.geteuid():  # stdout and stderr are ours: nobody else shall fill our disk through them
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         try:
             status = process.wait(seconds)
         except BaseException as wrong:

@@ -7,6 +7,7 @@ long as a machine, and keeps nothing from anyone that the isolation of its ports
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Any
 
 from multios.api.client import Client
@@ -31,11 +32,11 @@ def ensure(client: Client, course: Course, machines: int, shared: bool) -> str:
         "shared": shared,
     }
     labels = {COURSE_LABEL: course.name}
-    found = [row for row in existing(client, course.name) if row["name"] == name]
-    if not found:
+    if (network := _own(client, course.name, name)) is None:
         client.call("networks.create", {"name": name, "labels": labels, **wanted})
-        found = [row for row in existing(client, course.name) if row["name"] == name]
-    network = found[0]
+        network = _own(client, course.name, name)
+    if network is None:
+        raise Conflict(f"network {name!r} has just been removed", "start the course again")
     for key, value in wanted.items():
         if network[key] != value:
             raise Conflict(
@@ -49,6 +50,12 @@ def ensure(client: Client, course: Course, machines: int, shared: bool) -> str:
             "remove networks that nobody uses: `multios-container network prune`, then wipe and start again",
         )
     return name
+
+
+def _own(client: Client, course: str, name: str) -> dict[str, Any] | None:
+    """The teacher's own: any user may call a network so, and label it."""
+    rows = existing(client, course)
+    return next((row for row in rows if row["name"] == name and row["owner"] == os.geteuid()), None)
 
 
 def existing(client: Client, course: str) -> list[dict[str, Any]]:
