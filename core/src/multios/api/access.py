@@ -21,6 +21,8 @@ class Reach(enum.StrEnum):
     """On one thing, which to everybody but its owner and administrators does not exist."""
     NEW = "new"
     """It makes a thing, which is the caller's."""
+    NEW_FOR_ANYONE = "new for anyone"
+    """The same; an administrator may say whose it shall be."""
     ADMINISTRATOR = "administrator"
 
 
@@ -51,7 +53,7 @@ METHODS: dict[str, Access] = {
     "containers.commit": _change("ref", Reach.ADMINISTRATOR),
     "containers.copy_in": _change(),
     "containers.copy_out": _change(),
-    "containers.create": _change("config", Reach.NEW),
+    "containers.create": _change("config", Reach.NEW_FOR_ANYONE),
     "containers.delete": _change(),
     "containers.diff": _look(),
     "containers.exec": _change(),
@@ -136,6 +138,11 @@ _WORDS = {
     Reach.LISTED: ("yes", "left out", "yes, everyone's"),
     Reach.OWN: ("yes", "does not exist", "yes"),
     Reach.NEW: ("yes, within quotas", "never in another's name", "yes"),
+    Reach.NEW_FOR_ANYONE: (
+        "yes, within quotas",
+        "never in another's name",
+        "yes, for a user too, as he could",
+    ),
     Reach.ADMINISTRATOR: ("refused", "refused", "yes"),
 }
 

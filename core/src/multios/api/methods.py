@@ -172,7 +172,8 @@ class ContainerMethods:
 
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        container = self._containers.create(config, call.caller, call.progress)
+        owner = call.caller.on_behalf_of(call.text("owner", ""))
+        container = self._containers.create(config, owner, call.progress)
         said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
@@ -356,13 +357,24 @@ class ContainerMethods:
         filters = call.mapping("filters")
         limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
-        rows = [
-            inspection.row(container, self._engine.command_of(container))
+        chosen = [
+            container
             for container in reversed(self._registry.visible(call.caller))
             if (wants_all or container.status in (Status.RUNNING, Status.PAUSED))
             and inspection.matches(container, filters)
         ]
-        return rows[:limit] if limit else rows
+        rows = []
+        for container in chosen[: limit or None]:
+            row = inspection.row(container, self._engine.command_of(container))
+            rows.append({**row, "size": self._size(container)} if call.flag("size") else row)
+        return rows
+
+    def _size(self, container: Container) -> int | None:
+        """Bytes that a container has written; ``None`` where that cannot be told."""
+        try:
+            return self._engine.drivers.storage(container).usage(container.id).size
+        except (MultiosError, OSError):
+            return None  # its driver is not installed any more, or it is being removed
 
     def inspect(self, call: Call) -> Any:
         container = self._find(call)
