@@ -15,6 +15,7 @@ from multios import features
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
+from multios.api.explain_methods import ContainerExplanations
 from multios.api.image_methods import Images
 from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
@@ -47,6 +48,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerExplanations,
         Images,
         ImageChanges,
         Transfers,

@@ -372,6 +372,20 @@ class Containers:
         self._hooks.amend_spec(container=container, spec=spec)
         return spec
 
+    def planned_spec(self, container: Container) -> dict[str, Any]:
+        """The runtime spec that a start would come to now; nothing is made."""
+        rootfs = self._parts.drivers.storage(container).mounts(container.id)
+        image = self.image_config(container)
+        with backed(rootfs[-1]):
+            spec = bundle.draft(
+                container,
+                image,
+                rootfs,
+                self.directory(container),
+                self._parts.features.get("time_namespace", False),
+            )
+        return self._secured(container, spec, self._isolation(container))
+
     def restore_network(self, container: Container) -> None:
         """Make sure of a running container's place on its networks' host side, which may have been flushed."""
         self.attachments.restore(container)
