@@ -211,6 +211,11 @@ def test_an_unknown_part_is_named_with_the_nearest(engine: PrivateEngine, runnin
     assert "no part 'mount'" in failed.stderr and "'mounts'" in failed.stderr
 
 
+def test_one_form_at_a_time(engine: PrivateEngine, running: str) -> None:
+    failed = engine.run("explain", "--as-shell", "--format", "json", running, status=125)
+    assert failed.stderr.count("\n") == 2 and "one thing" in failed.stderr
+
+
 def test_what_a_container_chose_has_no_power_over_the_terminal(engine: PrivateEngine, name: str) -> None:
     engine.run("run", "-d", "--name", name, "-e", "X=\x1b[31mred\x07", IMAGE, "sleep", "1000")
     text = engine.out("explain", name)

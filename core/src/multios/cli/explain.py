@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from multios.cli.grammar import TEXT, Argument, Command, Option
+from multios.cli.grammar import FLAG, TEXT, Argument, Command, Option
+from multios.errors import InvalidInput
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 
 
 def _explain(values: Values, context: Context) -> int:
+    forms = [name for name in ("format", "shell") if values[name]]
+    if len(forms) > 1:
+        raise InvalidInput("explain writes one thing: text, --format json or --as-shell", "leave one out")
+    if values["output"] and not values["shell"]:
+        raise InvalidInput("--output is for --as-shell", "redirect the text: explain NAME > FILE")
     parts = [name for name in (values["part"] or "").split(",") if name]
+    if parts and values["shell"]:
+        raise InvalidInput("--as-shell is of the whole container", "leave out --part")
     document = context.call("containers.explain", {"ref": values["ref"], "parts": parts})
-    sys.stdout.write(_shown(document, values))
+    _write(_shown(document, values), values["output"])
     return 0
 
 
@@ -28,6 +36,10 @@ def _shown(document: dict[str, Any], values: Values) -> str:
         from multios.cli.output import pretty
 
         return pretty(document)
+    if values["shell"]:
+        from multios.explain.script import script
+
+        return script(document)
     from multios.cli.context import colour
     from multios.explain.text import text
 
@@ -41,12 +53,25 @@ def _width() -> int:
         return 100
 
 
+def _write(text: str, path: str | None) -> None:
+    if path in (None, "-"):
+        sys.stdout.write(text)
+        return
+    try:
+        with open(str(path), "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise InvalidInput(f"cannot write {path}: {error.strerror}", "choose another --output") from error
+
+
 COMMANDS = {
     "explain": Command(
         _explain,
         (
             Option("--part", "part", TEXT, "Only some parts: namespaces, ids, mounts, …", "PARTS"),
             Option("--format", "format", TEXT, "Write json instead of text", "FORMAT", ("json",)),
+            Option("--as-shell", "shell", FLAG, "Print a script that builds the same by hand"),
+            Option("--output -o", "output", TEXT, "Write the script to a file", "FILE", (), "files"),
         ),
         (Argument("ref", "CONTAINER", completes="containers"),),
         "Shows a container as what it is: namespaces, ids, mounts, cgroups, capabilities, seccomp, confinement, "
@@ -54,6 +79,7 @@ COMMANDS = {
         (
             "explain lab",
             "explain --part namespaces,network lab",
+            "explain --as-shell lab > by-hand.sh",
         ),
     ),
 }

@@ -123,14 +123,21 @@ def _groups(text: str) -> list[dict[str, Any]]:
     found = []
     for line in text.splitlines():
         _, names, path = line.split(":", 2)
-        directory = _directory(names, path)
-        if directory and (directory / "cgroup.procs").exists():
-            version = 1 if names else 2
-            found.append({"version": version, "controllers": names, "directory": str(directory)})
+        place = _place(names, path)
+        if place and (place[1] / "cgroup.procs").exists():
+            found.append(
+                {
+                    "version": 1 if names else 2,
+                    "controllers": names,
+                    "mounted_at": str(place[0]),
+                    "directory": str(place[1]),
+                }
+            )
     return found
 
 
-def _directory(names: str, path: str) -> Path | None:
+def _place(names: str, path: str) -> tuple[Path, Path] | None:
+    """Where a hierarchy is mounted, and the directory of a group in it."""
     for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
         fields = line.split(" ")
         end = fields.index("-")
@@ -139,13 +146,14 @@ def _directory(names: str, path: str) -> Path | None:
             continue
         root = unescape(fields[3]).rstrip("/")
         if path == root or path.startswith(root + "/"):
-            return Path(unescape(fields[4])) / path[len(root) :].lstrip("/")
+            top = Path(unescape(fields[4]))
+            return top, top / path[len(root) :].lstrip("/")
     return None
 
 
 def _limits(group: Mapping[str, Any]) -> list[dict[str, str]]:
     directory = Path(group["directory"])
-    if directory.name == "" or directory.is_mount():
+    if group["directory"] == group["mounted_at"]:
         return []  # it is in no group of its own here: what is set there is everybody's
     controls = [
         control

@@ -9,15 +9,21 @@ from multios.explain.live import LiveProcess, unescape
 from multios.explain.part import part
 from multios.model.mount import Mount
 
+_FLAGS = ("nosuid", "nodev", "noexec")
 MOST = 400
 """Mounts that are told of: a privileged container makes as many as it likes."""
 
 
-def mounts(process: LiveProcess | None, spec: Mapping[str, Any], rootfs: Sequence[Mount]) -> dict[str, Any]:
-    """The root's layers, the mounts, the masked and the read-only paths."""
+def mounts(
+    process: LiveProcess | None,
+    spec: Mapping[str, Any],
+    rootfs: Sequence[Mount],
+    volumes: Mapping[str, str],
+) -> dict[str, Any]:
+    """The root's layers, the mounts, the masked and the read-only paths. ``volumes`` maps names to directories."""
     linux = spec["linux"]
     masked, readonly = set(linux.get("maskedPaths") or ()), set(linux.get("readonlyPaths") or ())
-    rows = _table(process) if process else _planned(spec)
+    rows = _table(process) if process else _planned(spec, volumes)
     root = _root(rows, rootfs, spec)
     facts = {
         "root": root,
@@ -31,6 +37,7 @@ def mounts(process: LiveProcess | None, spec: Mapping[str, Any], rootfs: Sequenc
         if process
         else sorted(readonly),
     }
+    facts["asked"] = [_asked(row, volumes) for row in spec["mounts"]]
     pid = str(process.pid) if process else "PID"
     return part(
         "mounts",
@@ -65,6 +72,7 @@ def _root(
         "limited_file": mount.backing.file if mount.backing else "",
         "id_mapped": bool(spec["linux"].get("uidMappings")),
         "read_only": "ro" in kernels["options"] if kernels else bool(spec["root"].get("readonly")),
+        "flags": [word for word in kernels["options"] if word in _FLAGS] if kernels else ["nodev"],
         "kernel": " ".join(kernels["kernel_options"]) if kernels else "",
     }
 
@@ -91,15 +99,18 @@ def _table(process: LiveProcess) -> list[dict[str, Any]]:
     return rows
 
 
-def _planned(spec: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _asked(row: Mapping[str, Any], volumes: Mapping[str, str]) -> dict[str, Any]:
+    """A mount of the runtime spec, as whoever builds the same by hand needs it."""
+    return {
+        "target": row["destination"],
+        "type": row["type"],
+        "source": volumes.get(row["source"], row["source"]) if row["type"] == "bind" else row["source"],
+        "options": list(row.get("options") or ()),
+    }
+
+
+def _planned(spec: Mapping[str, Any], volumes: Mapping[str, str]) -> list[dict[str, Any]]:
     return [
-        {
-            "target": row["destination"],
-            "type": row["type"],
-            "source": row["source"],
-            "options": list(row.get("options") or ()),
-            "kernel_options": [],
-            "id_mapped": bool(row.get("uidMappings")),
-        }
+        {**_asked(row, volumes), "kernel_options": [], "id_mapped": bool(row.get("uidMappings"))}
         for row in spec["mounts"]
     ]

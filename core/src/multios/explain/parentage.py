@@ -42,10 +42,22 @@ def process(live: LiveProcess | None, spec: Mapping[str, Any], log: Path) -> dic
             "hostname": spec.get("hostname", ""),
             "environment": list(spec["process"].get("env") or ()),
             "working_directory": spec["process"].get("cwd", "/"),
+            "asked": _asked(spec),
             "log": str(log),
             "limits": list(spec["process"].get("rlimits") or ()),
         },
     )
+
+
+def _asked(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What the spec starts, and as whom."""
+    user = spec["process"]["user"]
+    return {
+        "command": list(spec["process"]["args"]),
+        "uid": user["uid"],
+        "gid": user["gid"],
+        "groups": list(user.get("additionalGids") or ()),
+    }
 
 
 def _command_of(pid: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multios.engine.bundle import LOG
+from multios.engine.caller import Caller
 from multios.engine.registry import RUNNING
 from multios.errors import InvalidInput, MultiosError, NotFound, nearest
 from multios.explain import (
@@ -79,7 +80,10 @@ def _readers(
         "namespaces": lambda: namespaces.namespaces(process, spec),
         "ids": lambda: namespaces.ids(process, spec),
         "mounts": lambda: mounts.mounts(
-            process, spec, engine.drivers.storage(container).mounts(container.id)
+            process,
+            spec,
+            engine.drivers.storage(container).mounts(container.id),
+            _volumes(container, engine),
         ),
         "cgroups": lambda: control_groups.cgroups(
             process, config.resources, spec["linux"]["resources"].get("devices") or ()
@@ -94,6 +98,12 @@ def _readers(
         ),
         "process": lambda: parentage.process(process, spec, directory / LOG),
     }
+
+
+def _volumes(container: Container, engine: Engine) -> dict[str, str]:
+    owner = Caller(container.owner, container.owner)
+    rows = engine.volumes.rows(owner)
+    return {row["name"]: row["path"] for row in rows if row["owner"] == container.owner}
 
 
 def _attached(container: Container, engine: Engine) -> Attached:
