@@ -212,7 +212,7 @@ def test_an_unknown_part_is_named_with_the_nearest(engine: PrivateEngine, runnin
 
 
 def test_one_form_at_a_time(engine: PrivateEngine, running: str) -> None:
-    failed = engine.run("explain", "--as-shell", "--format", "json", running, status=125)
+    failed = engine.run("explain", "--html", "--format", "json", running, status=125)
     assert failed.stderr.count("\n") == 2 and "one thing" in failed.stderr
 
 

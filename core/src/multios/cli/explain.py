@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 
 def _explain(values: Values, context: Context) -> int:
-    forms = [name for name in ("format", "shell") if values[name]]
+    forms = [name for name in ("format", "shell", "html") if values[name]]
     if len(forms) > 1:
-        raise InvalidInput("explain writes one thing: text, --format json or --as-shell", "leave one out")
-    if values["output"] and not values["shell"]:
-        raise InvalidInput("--output is for --as-shell", "redirect the text: explain NAME > FILE")
+        raise InvalidInput(
+            "explain writes one thing: text, --format json, --as-shell or --html", "leave one out"
+        )
+    if values["output"] and not (values["html"] or values["shell"]):
+        raise InvalidInput("--output is for --html and --as-shell", "redirect the text: explain NAME > FILE")
     parts = [name for name in (values["part"] or "").split(",") if name]
     if parts and values["shell"]:
         raise InvalidInput("--as-shell is of the whole container", "leave out --part")
@@ -40,6 +42,10 @@ def _shown(document: dict[str, Any], values: Values) -> str:
         from multios.explain.script import script
 
         return script(document)
+    if values["html"]:
+        from multios.explain.page import page
+
+        return page(document)
     from multios.cli.context import colour
     from multios.explain.text import text
 
@@ -71,7 +77,8 @@ COMMANDS = {
             Option("--part", "part", TEXT, "Only some parts: namespaces, ids, mounts, …", "PARTS"),
             Option("--format", "format", TEXT, "Write json instead of text", "FORMAT", ("json",)),
             Option("--as-shell", "shell", FLAG, "Print a script that builds the same by hand"),
-            Option("--output -o", "output", TEXT, "Write the script to a file", "FILE", (), "files"),
+            Option("--html", "html", FLAG, "Write a page with drawings"),
+            Option("--output -o", "output", TEXT, "Write the page or script to a file", "FILE", (), "files"),
         ),
         (Argument("ref", "CONTAINER", completes="containers"),),
         "Shows a container as what it is: namespaces, ids, mounts, cgroups, capabilities, seccomp, confinement, "
@@ -80,6 +87,7 @@ COMMANDS = {
             "explain lab",
             "explain --part namespaces,network lab",
             "explain --as-shell lab > by-hand.sh",
+            "explain --html -o lab.html lab",
         ),
     ),
 }

@@ -43,7 +43,7 @@ def _part(part: dict[str, Any], width: int, bold: bool) -> str:
 
 
 def _table(shown: Table, width: int) -> list[str]:
-    lines = [f"  {shown.title}:"] if shown.title else []
+    lines = [f"  {harmless(shown.title)}:"] if shown.title else []
     indent = "    " if shown.title else "  "
     if not shown.columns and len(shown.rows) == 1 and len(shown.rows[0]) == 1:
         return lines + textwrap.wrap(
