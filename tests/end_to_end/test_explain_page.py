@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def page(engine: PrivateEngine, name: str, tmp_path: Path) -> Path:
     """Of a container that chose everything it may choose in order to break the page."""
-    engine.run("network", "create", f"{name[:20]}-net", "--subnet", "10.212.77.0/24")
+    engine.run("network", "create", f"{name[:20]}-net")
     engine.run(
         "run", "-d", "--name", name, "-e", f"EVIL={EVIL}", "--label", f"evil={EVIL}",
         "--label", "long=" + "x" * 500, "-p", "127.0.0.1:0:80", "--network", "default",
