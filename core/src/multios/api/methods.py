@@ -22,6 +22,7 @@ from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
@@ -168,14 +169,16 @@ class ContainerMethods:
 
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        container = self._containers.create(config, call.caller, call.progress)
+        with walked(call, last="record"):
+            container = self._containers.create(config, call.caller, call.progress)
         said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)
         attach = call.flag("attach")
-        launched = self._containers.start(container, attach)
+        with walked(call, last="start"):
+            launched = self._containers.start(container, attach)
         if attach:
             self._hand_over(call, container, launched, call.flag("stdin"))
         return {"id": container.id}

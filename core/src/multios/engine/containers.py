@@ -125,7 +125,7 @@ class Containers:
             created=time.time(),
             of_run=of_run,
         )
-        with self._parts.quotas.claimed(container, running=False), Steps() as steps:
+        with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
@@ -308,7 +308,7 @@ class Containers:
         with (
             self._parts.quotas.claimed(container, running=True),
             backed(rootfs[-1]),
-            Steps() as steps,
+            Steps(shown=True) as steps,
         ):
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
