@@ -57,6 +57,7 @@ METHODS: dict[str, Access] = {
     "containers.delete": _change(),
     "containers.diff": _look(),
     "containers.exec": _change(),
+    "containers.explain": _look(),
     "containers.export": _change(),
     "containers.forward": _change(),
     "containers.inspect": _look(),

@@ -28,6 +28,7 @@ COMMANDS = {
     "diff": ("changes", "Show what a container changed"),
     "events": ("system", "Watch what happens"),
     "exec": ("execution", "Run a command in a running container"),
+    "explain": ("explain", "Show what a container is made of, and where one can see it"),
     "export": ("files", "Write a container's file system as a tar archive"),
     "features": ("system", "Show what this host and the drivers can do"),
     "history": ("images", "Show how an image was made"),

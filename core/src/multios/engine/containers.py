@@ -126,7 +126,7 @@ class Containers:
             created=time.time(),
             of_run=of_run,
         )
-        with self._parts.quotas.claimed(container, running=False), Steps() as steps:
+        with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
@@ -313,7 +313,7 @@ class Containers:
         with (
             self._parts.quotas.claimed(container, running=True),
             backed(rootfs[-1]),
-            Steps() as steps,
+            Steps(shown=True) as steps,
         ):
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
@@ -376,6 +376,20 @@ class Containers:
         spec = self.confinement.apply(container, spec, isolation)
         self._hooks.amend_spec(container=container, spec=spec)
         return spec
+
+    def planned_spec(self, container: Container) -> dict[str, Any]:
+        """The runtime spec that a start would come to now; nothing is made."""
+        rootfs = self._parts.drivers.storage(container).mounts(container.id)
+        image = self.image_config(container)
+        with backed(rootfs[-1]):
+            spec = bundle.draft(
+                container,
+                image,
+                rootfs,
+                self.directory(container),
+                self._parts.features.get("time_namespace", False),
+            )
+        return self._secured(container, spec, self._isolation(container))
 
     def restore_network(self, container: Container) -> None:
         """Make sure of a running container's place on its networks' host side, which may have been flushed."""
