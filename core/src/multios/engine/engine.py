@@ -14,6 +14,7 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
+from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
@@ -29,6 +30,7 @@ from multios.engine.networks import Networks
 from multios.engine.quotas import Quotas
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
+from multios.engine.resets import Resets
 from multios.engine.sandbox import ContainerSandbox
 from multios.engine.template_exchange import TemplateExchange
 from multios.engine.template_tests import TemplateTests
@@ -110,6 +112,8 @@ class Engine:
         )
         parts = self._parts(data)
         self.containers = Containers(parts)
+        self.resets = Resets(parts, self.containers)
+        self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
         self.template_tests = TemplateTests(self.templates, self.containers, self.drivers, self.exits)
