@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import debian_image
+from multios.errors import MultiosError
 from other_users import User, open_to_group
 from private_engine import SCRIPTS, PrivateEngine, eventually
 from registry_server import PROGRAM, registry
@@ -421,6 +422,21 @@ def test_another_user_does_not_see_it(own: PrivateEngine, write: Write, tmp_path
     assert "no such" in own.run("template", "show", "hers", status=125).stderr
     bob.run("template", "rm", "hers", status=125)
     alice.run("template", "rm", "hers")
+
+
+def test_what_an_administrator_shares_is_everyones(own: PrivateEngine, write: Write) -> None:
+    alice = User(own, "games")
+    folder = write("for-all", '[requests]\ncapabilities = ["NET_ADMIN"]\n' + CHECK)
+    own.run("template", "import", "--shared", str(folder))
+    assert "for-all" in alice.out("template", "list")
+    assert alice.out("run", "--rm", "for-all", "cat", "/etc/greeting") == "hello"
+    assert "no imported template" in alice.run("template", "rm", "for-all", status=125).stderr
+    archive = folder.parent / "for-all.tar.gz"
+    own.run("template", "package", str(folder), "-o", str(archive))
+    with archive.open("rb") as file, pytest.raises(MultiosError, match="for administrators"):
+        alice.client().call("templates.import", {"where": "it", "shared": True}, [file.fileno()])
+    own.run("template", "rm", "for-all")
+    assert "for-all" not in alice.out("template", "list")
 
 
 def test_a_users_template_gets_no_more_than_the_user(

@@ -128,7 +128,7 @@ COMMANDS = {
     ),
     "template import": Command(
         _files("bring"),
-        (),
+        (Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),),
         (Argument("source", "PATH|REFERENCE", completes="files"),),
         "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
         "alone, and replaces one that you imported under the same name.",

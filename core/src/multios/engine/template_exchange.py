@@ -50,30 +50,37 @@ class TemplateExchange:
         with self._imported.unpacked(stream, where) as found:
             return _facts(found)
 
-    def bring(self, stream: BinaryIO, where: str, caller: Caller) -> dict[str, Any]:
-        """Keep the template in an archive as the caller's."""
-        self._check_may(caller)
+    def bring(self, stream: BinaryIO, where: str, caller: Caller, shared: bool = False) -> dict[str, Any]:
+        """Keep the template in an archive as the caller's; ``shared``, which is for administrators, as everyone's."""
+        self._check_may(caller, shared)
         with self._imported.unpacked(stream, where) as found:
-            return self._added(found, caller, where)
+            return self._added(found, caller, where, shared)
 
     def fetch(
-        self, reference: str, caller: Caller, request: FetchRequest, progress: Progress
+        self,
+        reference: str,
+        caller: Caller,
+        request: FetchRequest,
+        progress: Progress,
+        shared: bool = False,
     ) -> dict[str, Any]:
-        """Keep the template that a registry has under ``reference`` as the caller's."""
-        self._check_may(caller)
+        """Keep the template that a registry has under ``reference``, as :meth:`bring` does."""
+        self._check_may(caller, shared)
         name = str(parse(reference))
         with self._content.holding():
             blob = self._registry().fetch_artifact(
                 name, ARTIFACT_TYPE, archive.LARGEST, self._content, progress, request
             )
             with self._content.open(blob.digest) as stream, self._imported.unpacked(stream, name) as found:
-                return self._added(found, caller, name)
+                return self._added(found, caller, name, shared)
 
-    def _added(self, found: Unpacked, caller: Caller, source: str) -> dict[str, Any]:
-        record: Imported = self._imported.add(found, caller, source, self._templates.installed())
+    def _added(self, found: Unpacked, caller: Caller, source: str, shared: bool) -> dict[str, Any]:
+        record: Imported = self._imported.add(found, caller, source, self._templates.installed(), shared)
         return {**_facts(found), "digest": record.digest}
 
-    def _check_may(self, caller: Caller) -> None:
+    def _check_may(self, caller: Caller, shared: bool = False) -> None:
+        if shared and not caller.is_administrator:
+            raise Refused("sharing a template with everyone is for administrators", "leave out --shared")
         if not caller.is_administrator and not self._settings().templates.users_may_import:
             raise Refused("importing templates is for administrators here", "ask the administrator")
 
