@@ -25,7 +25,7 @@ from multios.engine.caller import Caller
 from multios.errors import Conflict, NotFound
 from multios.model.json import from_json, to_json
 from multios.model.quantities import format_size
-from multios.template_format import archive
+from multios.template_format import archive, tree
 from multios.template_format.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -64,9 +64,9 @@ class ImportedTemplate(TreeTemplate):
     name: ClassVar[str] = "imported"
     summary: ClassVar[str] = "a template that a user imported"
 
-    def __init__(self, record: Imported, tree: Tree) -> None:
+    def __init__(self, record: Imported, given: Tree) -> None:
         self.record = record
-        self._given = tree
+        self._given = given
         super().__init__(None, DriverContext(Path("/"), Path("/")))
 
     def _find(self) -> Tree:
@@ -111,7 +111,8 @@ class ImportedTemplates:
         return ImportedTemplate(record, self._tree(record)) if record else None
 
     def _tree(self, record: Imported) -> Tree:
-        return Tree(self._trees / record.digest, record.name)
+        # What is in the folder is its name, so it never changes.
+        return tree.at(self._trees / record.digest, record.name, float("inf"))
 
     # --- bringing and removing ----------------------------------------------------------------------
 
@@ -122,9 +123,9 @@ class ImportedTemplates:
         scratch.mkdir(mode=0o700)
         try:
             top, left_out = archive.unpack(stream, scratch, where)
-            tree = Tree(top, where)
-            tree.check()
-            yield Unpacked(tree, tuple(left_out))
+            found = Tree(top, where)
+            found.check()
+            yield Unpacked(found, tuple(left_out))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
