@@ -152,7 +152,7 @@ COMMANDS = {
         _files("remove"),
         (),
         (Argument("names", "TEMPLATE", 1, 0, completes="templates"),),
-        "Containers and images of it stay. An installed template is removed with pip.",
+        "Containers of it stay, and the images that they are made from. An installed template is removed with pip.",
         ("template rm my-template",),
     ),
     "template lock": Command(

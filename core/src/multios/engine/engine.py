@@ -108,7 +108,12 @@ class Engine:
             self.catalog, self.images, self.builds, self.imported_templates, self.quotas.most
         )
         self.template_exchange = TemplateExchange(
-            self.templates, self.imported_templates, content, sources, lambda: self.settings
+            self.templates,
+            self.imported_templates,
+            content,
+            sources,
+            lambda: self.settings,
+            self._users_of_image,
         )
         parts = self._parts(data)
         self.containers = Containers(parts)
@@ -260,8 +265,10 @@ class Engine:
         if not caller.is_administrator:
             raise Refused("removing images is for administrators", "ask the administrator")
         image = self.images.get(reference)
-        used = [item.name for item in self.registry.all() if item.image_id == image.id]
-        return list(self.images.remove(reference, force, used))
+        return list(self.images.remove(reference, force, self._users_of_image(image.id)))
+
+    def _users_of_image(self, image_id: str) -> list[str]:
+        return [item.name for item in self.registry.all() if item.image_id == image_id]
 
     def command_of(self, container: Container) -> tuple[str, ...]:
         """What a container runs, as ``ps`` shows it."""

@@ -84,6 +84,8 @@ class ImportedTemplates:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._records = {(item.owner, item.name): item for item in self._read()}
+        for path in self._trees.iterdir():  # a daemon that was killed had not yet said whose it is
+            self._drop(path.name)
 
     def _read(self) -> Iterator[Imported]:
         for file in sorted(self._owners.glob("*/*.json")):
@@ -109,6 +111,11 @@ class ImportedTemplates:
         own = [item for item in called if _is_of(item, caller)]
         record = next(iter([*own, *(item for item in called if item.shared)]), None)
         return ImportedTemplate(record, self._tree(record)) if record else None
+
+    def own(self, name: str, caller: Caller) -> Imported | None:
+        """The record of the caller's own template of this name."""
+        with self._lock:
+            return self._records.get((caller.uid, name))
 
     def _tree(self, record: Imported) -> Tree:
         # What is in the folder is its name, so it never changes.

@@ -62,8 +62,13 @@ def image_name(plan: TemplatePlan, owner: int | None = None) -> str:
 
     What is built of a template that the user ``owner`` imported cannot be taken for an installed one's.
     """
+    return f"{image_prefix(plan.name, owner)}:{_digest(plan)[:12]}"
+
+
+def image_prefix(name: str, owner: int | None) -> str:
+    """The part that all images of a template have in common."""
     whose = "" if owner is None else f"user-{owner}/"
-    return f"multios/{whose}template-{plan.name}:{_digest(plan)[:12]}"
+    return f"multios/{whose}template-{name}"
 
 
 _digests: dict[int, tuple[TemplatePlan, str]] = {}

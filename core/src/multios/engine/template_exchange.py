@@ -41,8 +41,10 @@ class TemplateExchange:
         content: ContentStore,
         sources: Sequence[ImageSourceDriver],
         settings: Callable[[], Settings],
+        users_of: Callable[[str], Sequence[str]],
     ) -> None:
-        self._templates, self._imported = templates, imported
+        """``users_of`` an image's id are the names of the containers that were made from it."""
+        self._templates, self._imported, self._users_of = templates, imported, users_of
         self._content, self._sources, self._settings = content, sources, settings
 
     def validate(self, stream: BinaryIO, where: str) -> dict[str, Any]:
@@ -75,7 +77,11 @@ class TemplateExchange:
                 return self._added(found, caller, name, shared)
 
     def _added(self, found: Unpacked, caller: Caller, source: str, shared: bool) -> dict[str, Any]:
-        record: Imported = self._imported.add(found, caller, source, self._templates.installed(), shared)
+        name, installed = found.tree.document.name, self._templates.installed()
+        before = self._imported.own(name, caller)
+        record: Imported = self._imported.add(found, caller, source, installed, shared)
+        if before is not None and before.digest != record.digest:
+            self._templates.forget_images(caller.uid, name, self._users_of)
         return {**_facts(found), "digest": record.digest}
 
     def _check_may(self, caller: Caller, shared: bool = False) -> None:
@@ -158,8 +164,9 @@ class TemplateExchange:
         raise Unsupported("no image source knows registries", "pip install multios-image-registry")
 
     def remove(self, name: str, caller: Caller) -> None:
-        """Forget the caller's imported template."""
+        """Forget the caller's imported template, and its images but for those of containers."""
         self._imported.remove(name, caller)
+        self._templates.forget_images(caller.uid, name, self._users_of)
 
 
 def _facts(found: Unpacked) -> dict[str, Any]:
