@@ -234,6 +234,7 @@ SLOW = {
     "system.doctor",
     "images.pull",
     "templates.build",
+    "templates.import",
     "system.features",
     "registries.login",
     "images.push",
