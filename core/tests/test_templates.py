@@ -21,6 +21,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.template import TemplateDriver
 from multios.engine.build import Builds
 from multios.engine.images import Images
+from multios.engine.imported_templates import ImportedTemplates
 from multios.engine.templates import TEMPLATE_LABEL, Templates, image_name
 from multios.engine.unpacking import snapshot_key
 from multios.errors import InvalidInput, NotFound, StepFailed
@@ -166,7 +167,8 @@ class World:
             has=content.has,
             may_be_newer=lambda reference: False,
         )
-        self.templates = Templates(OneTemplate(), self.images, self.builds)
+        imported = ImportedTemplates(directory / "templates")
+        self.templates = Templates(OneTemplate(), self.images, self.builds, imported)
 
     def settle(self) -> None:
         pass

@@ -229,13 +229,15 @@ class TemplatesSettings:
     """``[templates]``: what containers of installed templates may get beyond the default where ordinary users make them.
 
     The capabilities are those of a container's own user and network namespaces; ``allowed_devices`` are paths of the
-    host's devices. Administrators are not bound by it.
+    host's devices. Administrators are not bound by it. ``users_may_import`` is whether ordinary users may bring templates
+    of their own, whose steps are run to build images.
     """
 
     allowed_capabilities: tuple[str, ...] = field(
         default=("NET_RAW", "NET_ADMIN", "SYS_PTRACE"), metadata={"parse": _capabilities}
     )
     allowed_devices: tuple[str, ...] = field(default=(), metadata={"parse": _devices})
+    users_may_import: bool = True
 
 
 @dataclass(frozen=True, slots=True)

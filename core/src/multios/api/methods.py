@@ -21,6 +21,7 @@ from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.template_methods import Templates
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
@@ -408,28 +409,6 @@ class ContainerMethods:
                 return meter.idle_row(container) if wants_all else None  # it has ended meanwhile
             raise
         return meter.row(container, stats)
-
-
-class Templates:
-    """``templates.*``"""
-
-    prefix = "templates"
-
-    def __init__(self, engine: Engine) -> None:
-        self._templates = engine.templates
-
-    def list(self, call: Call) -> Any:
-        return self._templates.list()
-
-    def show(self, call: Call) -> Any:
-        return {"lesson": self._templates.show(call.text("name"))}
-
-    def inspect(self, call: Call) -> Any:
-        return self._templates.inspect(call.text("name"), call.texts("options"))
-
-    def build(self, call: Call) -> Any:
-        image = self._templates.image_for(call.text("name"), call.texts("options"), call.progress)
-        return {"image": image.references[0], "id": image.id}
 
 
 class Volumes:

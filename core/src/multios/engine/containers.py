@@ -175,18 +175,19 @@ class Containers:
         self, config: ContainerConfig, caller: Caller, progress: Progress
     ) -> tuple[ContainerConfig, Image]:
         templates, images = self._parts.templates, self._parts.images
-        if not config.template and not images.find(config.image) and config.image in templates.names():
+        if not config.template and not images.find(config.image) and config.image in templates.names(caller):
             config = replace(config, template=config.image, image="")
         if not config.template:
             return config, images.ensure(config.image, progress)
         config = self._with_requests(config, caller)  # refused before anything is built
-        image = templates.image_for(config.template, config.template_options, progress)
+        image = templates.image_for(config.template, config.template_options, progress, caller)
         return replace(config, image=image.references[0]), image
 
     def _with_requests(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
         """The request of a template's container with what the template wants of it, as far as that is granted."""
-        plan = self._parts.templates.plan(config.template, config.template_options)
-        config = template_requests.granted(config, plan, caller, self._parts.settings())
+        found = self._parts.templates.find(config.template, caller)
+        plan = found.driver.render(config.template_options)
+        config = template_requests.granted(config, plan, caller, self._parts.settings(), found.is_of_a_user)
         if plan.capabilities and not caller.is_administrator and not self._wants_own_ids(config):
             raise Refused(
                 f"template {plan.name!r} asks for capabilities, and containers here have no user namespace",

@@ -33,8 +33,10 @@ from multios.dockerfile.syntax import (
 )
 from multios.dockerfile.syntax import Command as Words
 from multios.drivers.image_source import Progress
+from multios.engine import template_locks
 from multios.engine.build import Builds
 from multios.errors import StepFailed
+from multios.model.container import Resources
 from multios.model.image import Image
 from multios.model.json import to_json
 from multios.model.template import Check, TemplatePlan
@@ -54,10 +56,14 @@ _PROGRESS_INTERVAL = 0.2
 _SPECIAL = re.compile(r"""([\\$"'])""")
 
 
-def image_name(plan: TemplatePlan) -> str:
-    """The reference of a plan's image: another plan has another one."""
+def image_name(plan: TemplatePlan, owner: int | None = None) -> str:
+    """The reference of a plan's image: another plan has another one.
+
+    What is built of a template that the user ``owner`` imported cannot be taken for an installed one's.
+    """
     document = json.dumps(to_json(plan), sort_keys=True).encode()
-    return f"multios/template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
+    whose = "" if owner is None else f"user-{owner}/"
+    return f"multios/{whose}template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
 
 
 class TemplateBuild:
@@ -75,19 +81,29 @@ class TemplateBuild:
         self._checks = [check for check in checks if not check.running]
         self._rootfs = rootfs
         self._steps = steps(plan)
+        self._resources = Resources()
         self._news = _News(plan, len(self._steps) + len(self._checks), progress)
 
-    def run(self) -> Image:
-        """The image, its checks passed. ``StepFailed`` names the step or check that failed, with its last words."""
-        plan, name = self._plan, image_name(self._plan)
-        stage = _stage(plan, self._steps, self._rootfs)
+    def run(self, name: str, resources: Resources, base: str = "") -> Image:
+        """The image, its checks passed. ``StepFailed`` names the step or check that failed, with its last words.
+
+        ``name`` is the image's reference; ``resources`` bound each step and check; ``base`` is what is built on,
+        empty for the plan's own.
+        """
+        plan, self._resources = self._plan, resources
+        stage = _stage(plan, base or plan.base, self._steps, self._rootfs)
         request = BuildRequest(
-            Dockerfile(f"template {plan.name}", (stage,)), (name, f"{name.rpartition(':')[0]}:latest")
+            Dockerfile(f"template {plan.name}", (stage,)),
+            (name, f"{name.rpartition(':')[0]}:latest"),
+            resources=resources,
+            epoch=plan.lock.time if plan.lock else None,
         )
         context = self._rootfs if self._rootfs and self._rootfs.sources else empty_source()
         try:
             return self._builds.build(request, context, self._news.hear, lambda: True, self._check)
         except InstructionFailed as error:
+            if plan.lock and plan.packages and error.line == 1:
+                template_locks.raise_unmet(plan, error.said)
             shown = _shown(self._steps[error.line - 1])
             cause = f"{shown} ended with status {error.exit_code}"
             number = f"step {error.line} of {len(self._steps)}"
@@ -95,6 +111,9 @@ class TemplateBuild:
 
     def _check(self, position: Position) -> None:
         """Run the checks on what was built; ``StepFailed`` names the one that does not hold."""
+        if self._plan.lock is not None:
+            versions = template_locks.versions(self._builds, position.layers)
+            template_locks.check_kept(self._plan, versions)
         for number, check in enumerate(self._checks, len(self._steps)):
             self._news.begin(f"check {check.name!r}", number)
             said: collections.deque[str] = collections.deque(maxlen=_LOGGED_LINES)
@@ -105,7 +124,7 @@ class TemplateBuild:
     def _try(self, check: Check, position: Position, said: collections.deque[str]) -> str:
         """Why the check does not hold, empty when it does."""
         environment = dict([*_ENVIRONMENT, *self._plan.environment.items()])
-        command = Command(check.command, environment, self._plan.working_directory)
+        command = Command(check.command, environment, self._plan.working_directory, resources=self._resources)
         end = time.monotonic() + check.timeout
         try:
             status = self._builds.try_command(position, command, said.append, lambda: time.monotonic() > end)
@@ -127,7 +146,8 @@ def verdict(check: Check, status: int | None, output: str) -> str:
 
 def steps(plan: TemplatePlan) -> tuple[str, ...]:
     """Every command line of the build: the packages' first."""
-    return (*((packages.install(plan.packages),) if plan.packages else ()), *plan.steps)
+    names = plan.lock.packages if plan.lock else plan.packages
+    return (*((packages.install(names),) if plan.packages else ()), *plan.steps)
 
 
 _LOG = "the daemon's log has its whole output"
@@ -156,7 +176,7 @@ class _News:
             self._progress(f"Building {self._plan.name}: {self._what}: {line}", self._done, self._total)
 
 
-def _stage(plan: TemplatePlan, lines: Sequence[str], rootfs: Overlay | None) -> Stage:
+def _stage(plan: TemplatePlan, base: str, lines: Sequence[str], rootfs: Overlay | None) -> Stage:
     """The plan as a stage of a Dockerfile; the line of each step is its number."""
     runs = [
         Run(Words(argv=("/bin/sh", "-ec", line)), line=number, original=f"step {number} of {len(lines)}")
@@ -180,7 +200,7 @@ def _stage(plan: TemplatePlan, lines: Sequence[str], rootfs: Overlay | None) -> 
         Cmd(Words(argv=plan.command), original=f"CMD {json.dumps(plan.command)}"),
         *([Expose(ports, original=f"EXPOSE {' '.join(ports)}")] if ports else []),
     ]
-    return Stage("", From(_escaped(plan.base), original=f"FROM {plan.base}"), tuple(instructions))
+    return Stage("", From(_escaped(base), original=f"FROM {base}"), tuple(instructions))
 
 
 def _overlay(rootfs: Overlay | None) -> list[Instruction]:

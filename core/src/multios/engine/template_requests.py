@@ -25,7 +25,7 @@ def granted(
 
     ``is_own`` says that an ordinary user brought the template. Raises ``Refused`` for what the policy does not grant.
     """
-    if not caller.is_administrator:
+    if is_own or not caller.is_administrator:
         _refuse_beyond(plan, settings, is_own)
     wanted = security_profiles.template_capabilities(config.security, plan.capabilities)
     wanted = tuple(name for name in wanted if name not in config.security.drop_capabilities)

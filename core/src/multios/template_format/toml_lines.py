@@ -70,11 +70,12 @@ class _Reader:
         line = self._at
         self._at += 2 if is_array else 1
         names = list(self._keys())
+        end, self._at = self._at, line
         path = ""
         for name in names[:-1]:
             path = self._current(f"{path}.{written(name)}" if path else written(name))
+            self._note(path)
         path = f"{path}.{written(names[-1])}" if path else written(names[-1])
-        end, self._at = self._at, line
         self._note(path)
         if is_array:
             number = self._counts[path] = self._counts.get(path, -1) + 1
@@ -88,10 +89,11 @@ class _Reader:
 
     def _pair(self, table: str) -> None:
         begin, path = self._at, table
-        for name in self._keys():
-            path = f"{path}.{written(name)}" if path else written(name)
+        names = list(self._keys())
         end, self._at = self._at, begin
-        self._note(path)
+        for name in names:
+            path = f"{path}.{written(name)}" if path else written(name)
+            self._note(path)
         self._at = max(end, begin) + 1  # the equals sign
         self._value(path)
 

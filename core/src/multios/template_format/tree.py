@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from multios.errors import InvalidInput
 from multios.model.template import TemplatePlan
-from multios.template_format import document, overlay, rendering
+from multios.template_format import document, lock, overlay, rendering
 
 TEMPLATE = "template.toml"
 LESSON = "lesson.md"
+LOCK = "template.lock"
 
 
 class Tree:
@@ -31,14 +34,41 @@ class Tree:
         """The files that are copied over the root filesystem."""
         return overlay.Overlay(self.folder / overlay.FOLDER, f"{self.where}/{overlay.FOLDER}")
 
+    @cached_property
+    def lock(self) -> lock.LockFile | None:
+        """The lock, if there is one."""
+        if not os.path.lexists(self.folder / LOCK):
+            return None
+        return lock.read(self._text(LOCK), f"{self.where}/{LOCK}")
+
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        """See :func:`multios.template_format.rendering.render`."""
-        return rendering.render(self.document, values, self.overlay.fingerprint)
+        """See :func:`multios.template_format.rendering.render`; with the lock of the plan's base, if there is one."""
+        plan = rendering.render(self.document, values, self.overlay.fingerprint)
+        locks = self.lock.bases if self.lock else {}
+        return replace(plan, lock=locks.get(plan.base))
+
+    def check(self) -> TemplatePlan:
+        """Raise ``InvalidInput`` for anything that is wrong in the folder; its plan with the options' defaults."""
+        lesson = self.lesson()
+        if not lesson.startswith("# "):
+            raise InvalidInput(f"{self.where}/{LESSON}:1: has no title", "begin it with a line '# Title'")
+        plan = self.render({})
+        for parameter in self.document.parameters:
+            for choice in parameter.choices:
+                self.render({parameter.name: choice})
+        if not plan.checks:
+            raise InvalidInput(
+                f"{self.where}/{TEMPLATE}: it has no checks",
+                "add [[checks]]: what must hold when it is right",
+            )
+        return plan
 
     def _text(self, name: str) -> str:
         path = self.folder / name
         try:
-            with path.open("rb") as file:
+            # A link could lead to any file of the host.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(descriptor, "rb") as file:
                 content = file.read(document.LARGEST_TEXT + 1)
             if len(content) > document.LARGEST_TEXT:
                 raise InvalidInput(
