@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -15,9 +16,10 @@ import pytest
 
 import debian_image
 from other_users import User, open_to_group
-from private_engine import PrivateEngine, eventually
+from private_engine import SCRIPTS, PrivateEngine, eventually
 from registry_server import PROGRAM, registry
 
+ROOT = Path(__file__).resolve().parents[2]
 LAB = """\
 schema = 1
 name = "{name}"
@@ -579,3 +581,43 @@ def test_a_lock_keeps_the_versions_of_packages_and_says_which_is_gone(
     own.run("template", "import", str(folder))
     error = own.run("template", "build", "apt-lab", status=125).stderr
     assert "does not know the package 'less'" in error
+
+
+# --- the guide ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs_network
+@pytest.mark.timeout(600)
+def test_the_guide_goes_as_written(own: PrivateEngine, tmp_path: Path) -> None:
+    debian_image.provide(own, tmp_path)
+    page = (ROOT / "docs/how-to/templates.md").read_text()
+    environment = {**own.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    lines = [
+        line
+        for block in re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.strip().splitlines()
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if line.endswith("template test shell-basics"):
+            shown = re.sub(r"[0-9.]+ s", "0.0 s", done.stdout)
+            assert shown in page
+
+
+@pytest.mark.needs_network
+def test_the_guides_own_template_is_a_template(own: PrivateEngine, write: Write) -> None:
+    page = (ROOT / "docs/how-to/templates.md").read_text()
+    tables = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    settings = [block for block in tables if block.startswith("[templates]")]
+    assert len(settings) == 1
+    folder = write("guide")
+    (folder / "template.toml").write_text("".join(block for block in tables if block not in settings))
+    assert "template shell-basics 0.1.0 is valid" in own.out("template", "validate", str(folder))
+    mistaken = (folder / "template.toml").read_text().replace("{{login}}", "{{logn}}")
+    (folder / "template.toml").write_text(mistaken)
+    assert "did you mean 'login'?" in own.run("template", "validate", str(folder), status=125).stderr
