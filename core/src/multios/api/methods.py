@@ -168,7 +168,10 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         container = self._containers.create(config, call.caller, call.progress)
-        said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
+        said = [
+            *disk_limits.warnings(container.config.resources, self._engine.settings.data_root),
+            *self._containers.template_warnings(container.config, call.caller),
+        ]
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
@@ -381,7 +384,8 @@ class ContainerMethods:
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         config = self._containers.check(config, call.caller)
-        return {"valid": True, "name": config.name, "warnings": []}
+        said = self._containers.template_warnings(config, call.caller)
+        return {"valid": True, "name": config.name, "warnings": said}
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}

@@ -34,7 +34,7 @@ class Templates:
 
     def build(self, call: Call) -> Any:
         image = self._templates.image_for(
-            call.text("name"), call.texts("options"), call.progress, call.caller
+            call.text("name"), call.texts("options"), call.progress, call.caller, call.flag("locked")
         )
         return {"image": image.references[0], "id": image.id}
 
@@ -44,6 +44,7 @@ class Templates:
             call.texts("options"),
             call.caller,
             call.progress,
+            call.flag("locked"),
             lambda outcome: call.item(to_json(outcome)),
             call.alive,
         )
@@ -73,6 +74,15 @@ class Templates:
             return self._exchange.publish(
                 stream, _where(call), call.text("reference"), _request(call, 1), call.progress
             )
+
+    def lock(self, call: Call) -> Any:
+        options = call.texts("options")
+        if not call.fds:
+            found = self._templates.find(call.text("name"), call.caller)
+            return {"lock": self._templates.lock(found, options, call.progress)}
+        with opened(call.descriptors(1)[0], "rb") as stream:
+            text = self._exchange.lock(stream, _where(call), options, call.caller, call.progress)
+        return {"lock": text, "left_out": []}
 
     def remove(self, call: Call) -> Any:
         self._exchange.remove(call.text("name"), call.caller)

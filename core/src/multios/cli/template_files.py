@@ -80,6 +80,28 @@ def publish(values: Values, context: Context) -> int:
     return 0
 
 
+def lock(values: Values, context: Context) -> int:
+    """Write down what a template is built of."""
+    options = dict(values["options"])
+    if values["base"] is not None:
+        options["base"] = values["base"]
+    name, target = values["name"], values["output"]
+    if "/" in name or os.path.isdir(name):
+        text = _with_archive(name, context, "templates.lock", {"options": options})["lock"]
+        target = target or (os.path.join(name, "template.lock") if os.path.isdir(name) else None)
+    else:
+        text = context.call("templates.lock", {"name": name, "options": options})["lock"]
+    if target is None:
+        sys.stdout.write(text)
+        return 0
+    temporary = f"{target}.{os.getpid()}.new"
+    with open(temporary, "x", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, target)
+    sys.stdout.write(f"{target}\n")
+    return 0
+
+
 def remove(values: Values, context: Context) -> int:
     """Forget imported templates."""
 

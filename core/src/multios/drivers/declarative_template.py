@@ -32,25 +32,25 @@ class TreeTemplate(TemplateDriver):
 
     def __init__(self, settings: Any, context: DriverContext) -> None:
         super().__init__(settings, context)
-        self._tree = self._find()
+        self.tree = self._find()
 
     def _find(self) -> Tree:
         raise NotImplementedError
 
     def parameters(self) -> tuple[Parameter, ...]:
-        return self._tree.document.parameters
+        return self.tree.document.parameters
 
     def checks(self) -> tuple[Check, ...]:
         return self.render({}).checks
 
     def lesson(self) -> str:
-        return self._tree.lesson()
+        return self.tree.lesson()
 
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        return self._tree.render(values)
+        return self.tree.render(values)
 
     def rootfs(self) -> Overlay | None:
-        return self._tree.overlay
+        return self.tree.overlay
 
 
 class DeclarativeTemplate(TreeTemplate):

@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO
 
 from multios.drivers.base import Capability
 from multios.drivers.image_source import FetchRequest, ImageSourceDriver, Progress
 from multios.engine.caller import Caller
-from multios.engine.imported_templates import Imported, ImportedTemplates, Unpacked
-from multios.engine.templates import Templates
+from multios.engine.imported_templates import Imported, ImportedTemplate, ImportedTemplates, Unpacked
+from multios.engine.templates import Found, Templates
 from multios.errors import InvalidInput, Refused, StepFailed, Unsupported
 from multios.model.image import Descriptor
 from multios.model.reference import parse
@@ -88,6 +88,17 @@ class TemplateExchange:
                     "write the archive", os.strerror(error.errno or 0), "write it elsewhere"
                 ) from error
             return {**_facts(found), "digest": digest}
+
+    def lock(
+        self, stream: BinaryIO, where: str, options: Mapping[str, str], caller: Caller, progress: Progress
+    ) -> str:
+        """The text of a lock for the template in an archive: it is built, as an imported one is."""
+        self._check_may(caller)
+        with self._imported.unpacked(stream, where) as unpacked:
+            document = unpacked.tree.document
+            record = Imported(document.name, caller.uid, "", where, 0.0)
+            found = Found(ImportedTemplate(record, unpacked.tree), "", record)
+            return self._templates.lock(found, options, progress)
 
     def publish(
         self, stream: BinaryIO, where: str, reference: str, request: FetchRequest, progress: Progress

@@ -200,7 +200,7 @@ def read(text: str, where: str) -> Document:
     try:
         return _checked(table)
     except InvalidInput as error:
-        raise _located(error, text, where) from None
+        raise located(error, text, where) from None
 
 
 def _checked(table: Mapping[str, Any]) -> Document:
@@ -216,7 +216,7 @@ def _checked(table: Mapping[str, Any]) -> Document:
     return document
 
 
-def _located(error: InvalidInput, text: str, where: str) -> InvalidInput:
+def located(error: InvalidInput, text: str, where: str) -> InvalidInput:
     """The error with file and line before the key that it begins with."""
     known = toml_lines.lines(text)
     named = max((path for path in known if _begins(error.cause, path)), key=len, default="")

@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 40
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*[A-Za-z0-9.+-]*")
-_LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VERSION = re.compile(r"[0-9]+(\.[0-9]+)*[A-Za-z0-9.+-]*")
+LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
+PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,40}")
+SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DISTRIBUTION = re.compile(r"[a-z0-9][a-z0-9._/-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
-_PROTOCOLS = ("tcp", "udp", "sctp")
-_LONGEST_TIMEOUT = 3600
-_LONGEST_DESCRIPTION = 200
+PROTOCOLS = ("tcp", "udp", "sctp")
+LONGEST_TIMEOUT = 3600
+LONGEST_DESCRIPTION = 200
 
 
 def check(document: Document) -> None:
@@ -53,18 +53,18 @@ def _require(holds: object, path: str, what: str, remedy: str) -> None:
 def _check_head(document: Document) -> None:
     check_name(document.name, "name")
     _require(
-        _VERSION.fullmatch(document.version), "version", f"{document.version!r} is no version", "write 1.0"
+        VERSION.fullmatch(document.version), "version", f"{document.version!r} is no version", "write 1.0"
     )
     _require(
         document.description.strip()
         and document.description.isprintable()
-        and len(document.description) <= _LONGEST_DESCRIPTION,
+        and len(document.description) <= LONGEST_DESCRIPTION,
         "description",
         "must be one line",
-        f"say in at most {_LONGEST_DESCRIPTION} characters what it is for",
+        f"say in at most {LONGEST_DESCRIPTION} characters what it is for",
     )
     _require(
-        _LICENSE.fullmatch(document.license),
+        LICENSE.fullmatch(document.license),
         "license",
         f"{document.license!r} is not as SPDX writes it",
         "for example MIT, or GPL-3.0-or-later",
@@ -98,7 +98,7 @@ def _check_parameters(parameters: Sequence[Parameter]) -> None:
     for number, item in enumerate(parameters):
         path = f"parameters[{number}]"
         _require(
-            _PARAMETER.fullmatch(item.name), f"{path}.name", f"{item.name!r} cannot be an option's name",
+            PARAMETER.fullmatch(item.name), f"{path}.name", f"{item.name!r} cannot be an option's name",
             "small letters, digits and '_'",
         )  # fmt: skip
         options.check_declaration(item, path)
@@ -212,7 +212,7 @@ def _check_places(document: Document) -> None:
         )  # fmt: skip
     for name in document.environment:
         _require(
-            _VARIABLE.fullmatch(name), f"environment.{written(name)}", "is not a variable's name",
+            VARIABLE.fullmatch(name), f"environment.{written(name)}", "is not a variable's name",
             "letters, digits and '_'",
         )  # fmt: skip
     _require(
@@ -228,8 +228,8 @@ def _check_places(document: Document) -> None:
             1 <= port.container <= 65535, f"{path}.container", f"{port.container} is no port", "1 to 65535"
         )
         _require(
-            port.protocol in _PROTOCOLS, f"{path}.protocol", f"{port.protocol!r} is not known",
-            f"one of {', '.join(_PROTOCOLS)}",
+            port.protocol in PROTOCOLS, f"{path}.protocol", f"{port.protocol!r} is not known",
+            f"one of {', '.join(PROTOCOLS)}",
         )  # fmt: skip
         pair = (port.container, port.protocol)
         _require(pair not in seen, path, f"{port.container}/{port.protocol} is there twice", "leave one out")
@@ -241,7 +241,7 @@ def _check_services(document: Document) -> None:
     for number, service in enumerate(document.services):
         path = f"services[{number}]"
         _require(
-            _SERVICE.fullmatch(service.name), f"{path}.name", f"{service.name!r} cannot be a service's name",
+            SERVICE.fullmatch(service.name), f"{path}.name", f"{service.name!r} cannot be a service's name",
             "small letters, digits, '_' and '-'",
         )  # fmt: skip
         _require(service.command.strip(), f"{path}.command", "is empty", "write what stays in the foreground")
@@ -257,8 +257,8 @@ def _check_checks(document: Document) -> None:
         )  # fmt: skip
         _require(item.command, f"{path}.command", "is empty", "write a program and its arguments")
         _require(
-            1 <= item.timeout <= _LONGEST_TIMEOUT, f"{path}.timeout", f"{item.timeout} is out of bounds",
-            f"1 to {_LONGEST_TIMEOUT} seconds",
+            1 <= item.timeout <= LONGEST_TIMEOUT, f"{path}.timeout", f"{item.timeout} is out of bounds",
+            f"1 to {LONGEST_TIMEOUT} seconds",
         )  # fmt: skip
 
 

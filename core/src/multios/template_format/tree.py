@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from multios.errors import InvalidInput
 from multios.model.template import TemplatePlan
-from multios.template_format import document, overlay, rendering
+from multios.template_format import document, lock, overlay, rendering
 
 TEMPLATE = "template.toml"
 LESSON = "lesson.md"
@@ -33,9 +34,18 @@ class Tree:
         """The files that are copied over the root filesystem."""
         return overlay.Overlay(self.folder / overlay.FOLDER, f"{self.where}/{overlay.FOLDER}")
 
+    @cached_property
+    def lock(self) -> lock.LockFile | None:
+        """The lock, if there is one."""
+        if not os.path.lexists(self.folder / LOCK):
+            return None
+        return lock.read(self._text(LOCK), f"{self.where}/{LOCK}")
+
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        """See :func:`multios.template_format.rendering.render`."""
-        return rendering.render(self.document, values, self.overlay.fingerprint)
+        """See :func:`multios.template_format.rendering.render`; with the lock of the plan's base, if there is one."""
+        plan = rendering.render(self.document, values, self.overlay.fingerprint)
+        locks = self.lock.bases if self.lock else {}
+        return replace(plan, lock=locks.get(plan.base))
 
     def check(self) -> TemplatePlan:
         """Raise ``InvalidInput`` for anything that is wrong in the folder; its plan with the options' defaults."""
