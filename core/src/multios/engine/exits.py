@@ -214,7 +214,7 @@ class Exits:
             self._supervisor.signal(process_id, signal.SIGKILL)  # forgotten when its exit is told
 
     def _reconcile_one(self, container: Container, process: dict[str, Any] | None) -> None:
-        session_is_gone = LABEL in container.config.labels and container.name.startswith("build-")
+        session_is_gone = LABEL in container.config.labels and container.name.startswith(("build-", "test-"))
         never_ran = container.of_run and container.config.auto_remove and container.status == Status.CREATED
         if container.removing or session_is_gone or never_ran:
             self._containers.clear_run(container)
