@@ -12,15 +12,20 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
+from multios.api.explain_methods import ContainerExplanations
 from multios.api.image_methods import Images
 from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
+from multios.api.reset_methods import ContainerResets
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.template_methods import Templates
+from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
@@ -47,6 +52,10 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerResets,
+        ContainerAttestations,
+        Attestations,
+        ContainerExplanations,
         Images,
         ImageChanges,
         Transfers,
@@ -167,14 +176,16 @@ class ContainerMethods:
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         owner = call.caller.on_behalf_of(call.text("owner", ""))
-        container = self._containers.create(config, owner, call.progress)
+        with walked(call, last="record"):
+            container = self._containers.create(config, owner, call.progress)
         said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)
         attach = call.flag("attach")
-        launched = self._containers.start(container, attach)
+        with walked(call, last="start"):
+            launched = self._containers.start(container, attach)
         if attach:
             self._hand_over(call, container, launched, call.flag("stdin"))
         return {"id": container.id}
@@ -420,28 +431,6 @@ class ContainerMethods:
                 return meter.idle_row(container) if wants_all else None  # it has ended meanwhile
             raise
         return meter.row(container, stats)
-
-
-class Templates:
-    """``templates.*``"""
-
-    prefix = "templates"
-
-    def __init__(self, engine: Engine) -> None:
-        self._templates = engine.templates
-
-    def list(self, call: Call) -> Any:
-        return self._templates.list()
-
-    def show(self, call: Call) -> Any:
-        return {"lesson": self._templates.show(call.text("name"))}
-
-    def inspect(self, call: Call) -> Any:
-        return self._templates.inspect(call.text("name"), call.texts("options"))
-
-    def build(self, call: Call) -> Any:
-        image = self._templates.image_for(call.text("name"), call.texts("options"), call.progress)
-        return {"image": image.references[0], "id": image.id}
 
 
 class Volumes:
