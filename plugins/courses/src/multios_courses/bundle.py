@@ -13,7 +13,7 @@ from typing import Any
 from multios.cli.context import Context
 from multios.cli.tables import size
 from multios.errors import InvalidInput
-from multios_courses import archive, course_file, validation, wheels
+from multios_courses import archive, course_file, locks, validation, wheels
 from multios_courses.course_file import FILE, Course
 
 SCHEMA = 1
@@ -89,9 +89,7 @@ def _images(context: Context, course: Course) -> list[dict[str, Any]]:
     found = []
     for template in course.templates:
         if template.name:
-            built = context.call(
-                "templates.build", {"name": template.name, "options": dict(template.options)}
-            )
+            built = locks.build(context, template, verify=True)
             found.append({"template": template.name, "reference": built["image"], "id": built["id"]})
         else:
             record = context.call("images.inspect", {"ref": template.image})
