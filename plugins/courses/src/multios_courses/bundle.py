@@ -52,10 +52,14 @@ def run(context: Context, path: Path, output: Path | None, with_roster: bool) ->
         }
         digest = archive.write(target, manifest, files)
     sys.stdout.write(
-        f"{target}: {size(target.stat().st_size)}, {len(made)} wheels, {len(images)} images, "
-        f"{len(files)} files\nsha256:{digest}\n"
+        f"{target}: {size(target.stat().st_size)}, {_counted(len(made), 'wheel')}, "
+        f"{_counted(len(images), 'image')}, {_counted(len(files), 'file')}\nsha256:{digest}\n"
     )
     return 0
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _course_files(course: Course, with_roster: bool) -> dict[str, Path]:
