@@ -18,10 +18,10 @@ import pytest
 
 from multios.build.sandbox import Command, Hear
 from multios.drivers.base import DriverContext
-from multios.drivers.declarative_template import read, render
 from multios.drivers.template import TemplateDriver
 from multios.engine.build import Builds
 from multios.engine.images import Images
+from multios.engine.imported_templates import ImportedTemplates
 from multios.engine.templates import TEMPLATE_LABEL, Templates, image_name
 from multios.engine.unpacking import snapshot_key
 from multios.errors import InvalidInput, NotFound, StepFailed
@@ -31,11 +31,16 @@ from multios.model.template import Check, Parameter, TemplatePlan
 from multios.plugins.catalog import Catalog
 from multios.settings import BuildSettings
 from multios.store.content import ContentStore
+from multios.template_format.document import read
+from multios.template_format.overlay import Overlay
+from multios.template_format.rendering import render
 from multios.testing.fakes import FakeSettings, FakeStorage
 
 pytestmark = pytest.mark.needs_root
 
 TEXT = """
+schema = 1
+license = "MIT"
 name = "lab"
 version = "1.2"
 description = "A lab"
@@ -62,6 +67,11 @@ choices = ["1", "2"]
 name = "the lesson is there"
 command = ["/bin/cat", "/lesson"]
 expect = "{expect}"
+hint = "write it again"
+[[checks]]
+name = "nobody looks for this where nothing runs"
+command = ["/bin/false"]
+running = true
 """
 
 
@@ -70,12 +80,16 @@ class Lab(TemplateDriver):
 
     name = "lab"
     text = ""
+    folder = Path("/nonexistent")
 
     def parameters(self) -> tuple[Parameter, ...]:
         return read(self.text, "lab").parameters
 
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        return render(read(self.text, "lab"), values)
+        return render(read(self.text, "lab"), values, self.rootfs().fingerprint)
+
+    def rootfs(self) -> Overlay:
+        return Overlay(self.folder, "lab/rootfs")
 
     def checks(self) -> tuple[Check, ...]:
         return read(self.text, "lab").checks
@@ -153,7 +167,8 @@ class World:
             has=content.has,
             may_be_newer=lambda reference: False,
         )
-        self.templates = Templates(OneTemplate(), self.images, self.builds)
+        imported = ImportedTemplates(directory / "templates")
+        self.templates = Templates(OneTemplate(), self.images, self.builds, imported)
 
     def settle(self) -> None:
         pass
@@ -264,9 +279,54 @@ def test_a_check_that_does_not_hold_fails_the_build(world: World, template: Call
     template("echo physics > /lesson", expect="chemistry")
     with pytest.raises(
         StepFailed, match="check 'the lesson is there': 'chemistry' is not in its output: physics"
-    ):
+    ) as caught:
+        world.build()
+    assert caught.value.remedy == "write it again"
+    assert world.snapshots() == world.before | world.kept()
+
+
+def test_a_step_that_fails_half_way_is_dropped_and_the_next_try_goes_on_from_the_cache(
+    world: World, template: Callable[..., None]
+) -> None:
+    template("echo one > /one", "echo half > /half; echo the disk is full; exit 3", "echo three > /three")
+    with pytest.raises(StepFailed, match="step 2 of 3: .* ended with status 3: the disk is full"):
         world.build()
     assert world.snapshots() == world.before | world.kept()
+    world.ran.clear()
+    template("echo one > /one", "echo whole > /whole", "cat /one /whole > /lesson")
+    root = world.root(world.build())
+    assert [words[-1] for words in world.ran] == [
+        "echo whole > /whole", "cat /one /whole > /lesson", "/lesson"
+    ]  # fmt: skip
+    assert (root / "lesson").read_text() == "one\nwhole\n"
+    assert not (root / "half").exists()
+
+
+def test_the_folder_of_files_is_copied_between_packages_and_steps(
+    world: World, template: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "rootfs"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "srv/empty").mkdir(parents=True)
+    (folder / "bin/greet").write_text("#!/bin/sh\necho good day\n")
+    (folder / "bin/greet").chmod(0o744)
+    (folder / "srv/data [1]").write_bytes(b"\0\1")
+    (folder / "srv/data [1]").chmod(0o600)
+    (folder / "srv/link").symlink_to("data [1]")
+    os.chown(folder / "srv/data [1]", 1000, 1000)
+    monkeypatch.setattr(Lab, "folder", folder)
+    template("/bin/greet > /lesson")
+    image = world.build()
+    root = world.root(image)
+    assert (root / "lesson").read_text() == "good day\n"
+    looks = {name: (root / name).lstat() for name in ("bin/greet", "srv/data [1]", "srv/empty", "bin")}
+    assert {name: oct(status.st_mode & 0o7777) for name, status in looks.items()} == {
+        "bin/greet": "0o755", "srv/data [1]": "0o644", "srv/empty": "0o755", "bin": "0o755"
+    }  # fmt: skip
+    assert all((status.st_uid, status.st_gid) == (0, 0) for status in looks.values())
+    assert (root / "srv/link").readlink() == Path("data [1]")
+    (folder / "srv/data [1]").write_bytes(b"other")
+    assert world.build().id != image.id
 
 
 def test_a_build_sees_the_hosts_settings_and_the_image_keeps_none(

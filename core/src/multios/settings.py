@@ -15,7 +15,7 @@ from multios.errors import InvalidInput
 from multios.model import security_chain
 from multios.model.container import Resources
 from multios.model.quantities import parse_cpus, parse_size
-from multios.model.security_profile import BUILT_IN, SecurityProfile
+from multios.model.security_profile import BUILT_IN, SecurityProfile, read_capabilities
 from multios.model.security_profile import read as read_profile
 from multios.quota_settings import QuotaSettings
 from multios.rootless import roots
@@ -208,6 +208,38 @@ class ImagesSettings:
             raise ValueError("largest_ratio must be at least 1")
 
 
+def _capabilities(value: Any, where: str) -> tuple[str, ...]:
+    names = read_capabilities(value, where)
+    if "ALL" in names:
+        raise InvalidInput(f"{where}: ALL would be root's own", "name them one by one")
+    return names
+
+
+def _devices(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(
+        isinstance(path, str) and path.startswith("/dev/") and os.path.normpath(path) == path
+        for path in value
+    ):
+        raise InvalidInput(f"{where}: must be a list of devices", 'for example ["/dev/net/tun"]')
+    return tuple(value)
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatesSettings:
+    """``[templates]``: what containers of installed templates may get beyond the default where ordinary users make them.
+
+    The capabilities are those of a container's own user and network namespaces; ``allowed_devices`` are paths of the
+    host's devices. Administrators are not bound by it. ``users_may_import`` is whether ordinary users may bring templates
+    of their own, whose steps are run to build images.
+    """
+
+    allowed_capabilities: tuple[str, ...] = field(
+        default=("NET_RAW", "NET_ADMIN", "SYS_PTRACE"), metadata={"parse": _capabilities}
+    )
+    allowed_devices: tuple[str, ...] = field(default=(), metadata={"parse": _devices})
+    users_may_import: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class _ResourceTable:
     """``[default_resources]`` as written; :class:`Resources` once read."""
@@ -255,6 +287,7 @@ class Settings:
     id_ranges: IdRanges = IdRanges()
     build: BuildSettings = BuildSettings()
     images: ImagesSettings = ImagesSettings()
+    templates: TemplatesSettings = TemplatesSettings()
     quotas: QuotaSettings = QuotaSettings()
     drivers: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     security_profiles: Mapping[str, SecurityProfile] = field(default_factory=lambda: dict(BUILT_IN))
@@ -304,6 +337,7 @@ _SECTIONS: dict[str, type] = {
     "id_ranges": IdRanges,
     "build": BuildSettings,
     "images": ImagesSettings,
+    "templates": TemplatesSettings,
 }
 
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
@@ -21,7 +22,9 @@ from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
+from multios.api.reset_methods import ContainerResets
 from multios.api.server import Call, Handler, WithDescriptors
+from multios.api.template_methods import Templates
 from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
@@ -49,6 +52,9 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerResets,
+        ContainerAttestations,
+        Attestations,
         ContainerExplanations,
         Images,
         ImageChanges,
@@ -169,8 +175,9 @@ class ContainerMethods:
 
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
+        owner = call.caller.on_behalf_of(call.text("owner", ""))
         with walked(call, last="record"):
-            container = self._containers.create(config, call.caller, call.progress)
+            container = self._containers.create(config, owner, call.progress)
         said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
         return {"id": container.id, "name": container.name, "warnings": said}
 
@@ -355,13 +362,24 @@ class ContainerMethods:
         filters = call.mapping("filters")
         limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
-        rows = [
-            inspection.row(container, self._engine.command_of(container))
+        chosen = [
+            container
             for container in reversed(self._registry.visible(call.caller))
             if (wants_all or container.status in (Status.RUNNING, Status.PAUSED))
             and inspection.matches(container, filters)
         ]
-        return rows[:limit] if limit else rows
+        rows = []
+        for container in chosen[: limit or None]:
+            row = inspection.row(container, self._engine.command_of(container))
+            rows.append({**row, "size": self._size(container)} if call.flag("size") else row)
+        return rows
+
+    def _size(self, container: Container) -> int | None:
+        """Bytes that a container has written; ``None`` where that cannot be told."""
+        try:
+            return self._engine.drivers.storage(container).usage(container.id).size
+        except (MultiosError, OSError):
+            return None  # its driver is not installed any more, or it is being removed
 
     def inspect(self, call: Call) -> Any:
         container = self._find(call)
@@ -413,28 +431,6 @@ class ContainerMethods:
                 return meter.idle_row(container) if wants_all else None  # it has ended meanwhile
             raise
         return meter.row(container, stats)
-
-
-class Templates:
-    """``templates.*``"""
-
-    prefix = "templates"
-
-    def __init__(self, engine: Engine) -> None:
-        self._templates = engine.templates
-
-    def list(self, call: Call) -> Any:
-        return self._templates.list()
-
-    def show(self, call: Call) -> Any:
-        return {"lesson": self._templates.show(call.text("name"))}
-
-    def inspect(self, call: Call) -> Any:
-        return self._templates.inspect(call.text("name"), call.texts("options"))
-
-    def build(self, call: Call) -> Any:
-        image = self._templates.image_for(call.text("name"), call.texts("options"), call.progress)
-        return {"image": image.references[0], "id": image.id}
 
 
 class Volumes:

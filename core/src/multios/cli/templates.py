@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from multios.cli.grammar import PAIRS, Argument, Command, Option
+from multios.cli.grammar import PAIRS, TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT, print_records, print_rows
 from multios.cli.tables import clip, memory
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multios.cli.context import Context
-    from multios.cli.grammar import Values
+    from multios.cli.grammar import Handler, Values
     from multios.cli.output import Columns
 
 
@@ -57,8 +57,32 @@ def _build(values: Values, context: Context) -> int:
     return 0
 
 
+def _test(values: Values, context: Context) -> int:
+    from multios.cli.template_testing import test  # deferred: it streams
+
+    options = dict(values["options"])
+    if values["base"] is not None:
+        options["base"] = values["base"]
+    return test(context, values["name"], options, values["format"])
+
+
+def _files(name: str) -> Handler:
+    """A command of ``template_files``, which is imported when it is run."""
+
+    def run(values: Values, context: Context) -> int | None:
+        from multios.cli import template_files
+
+        status: int | None = getattr(template_files, name)(values, context)
+        return status
+
+    return run
+
+
 _ONE = Argument("name", "TEMPLATE", completes="templates")
 _OPTIONS = Option("--option --template-option -o", "options", PAIRS, "An option of the template", "KEY=VALUE")
+
+_PATH = Argument("path", "PATH", completes="files")
+_BASE = Option("--base", "base", TEXT, "The image it is built on: short for --option base=IMAGE", "IMAGE")
 
 COMMANDS = {
     "template list": Command(_list, (FORMAT,), (), "", ("template list",)),
@@ -72,5 +96,62 @@ COMMANDS = {
         (_ONE,),
         "create and run build it too, when it is not there.",
         ("template build python-learning",),
+    ),
+    "template test": Command(
+        _test,
+        (_OPTIONS, _BASE, FORMAT),
+        (_ONE,),
+        "A container of the template is made, started and removed again. When its services are ready, every check runs "
+        "inside. The exit status is 1 if one does not hold.",
+        ("template test python-learning", "template test python-learning --base ubuntu:22.04"),
+    ),
+    "template create": Command(
+        _files("create"),
+        (
+            Option("--base", "base", TEXT, "The image that it is built on (default debian:12)", "IMAGE"),
+            Option(
+                "--directory -C", "directory", TEXT, "Write it below this directory", "DIR", completes="files"
+            ),
+        ),
+        (Argument("name", "NAME"),),
+        "A folder NAME with template.toml, lesson.md and rootfs/ is written, which is valid and builds as it is.",
+        ("template create my-template --base ubuntu:20.04",),
+    ),
+    "template validate": Command(
+        _files("validate"),
+        (),
+        (_PATH,),
+        "PATH is a folder or an archive of one. No program of the template is run. What is wrong is said with file, line and "
+        "key.",
+        ("template validate ./my-template",),
+    ),
+    "template import": Command(
+        _files("bring"),
+        (),
+        (Argument("source", "PATH|REFERENCE", completes="files"),),
+        "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
+        "alone, and replaces one that you imported under the same name.",
+        ("template import ./my-template", "template import registry.example.org/templates/my-template:1.0"),
+    ),
+    "template package": Command(
+        _files("package"),
+        (Option("--output -o", "output", TEXT, "Write to this file", "FILE", completes="files"),),
+        (_PATH,),
+        "The same folder gives the same bytes. The sha256 of what is packed is printed.",
+        ("template package ./my-template -o my-template.tar.gz",),
+    ),
+    "template publish": Command(
+        _files("publish"),
+        (),
+        (_PATH, Argument("reference", "REFERENCE")),
+        "The registry stores it as an OCI artifact of the type application/vnd.multios.template.v1. Its digest is printed.",
+        ("template publish ./my-template registry.example.org/templates/my-template:1.0",),
+    ),
+    "template rm": Command(
+        _files("remove"),
+        (),
+        (Argument("names", "TEMPLATE", 1, 0, completes="templates"),),
+        "Containers and images of it stay. An installed template is removed with pip.",
+        ("template rm my-template",),
     ),
 }

@@ -120,6 +120,33 @@ class ImageSourceDriver(Driver):
         """Store the image of ``manifest`` under ``reference`` at this source; the digest it has there."""
         raise Unsupported(f"the image source {self.name!r} takes no images", "push to a registry")
 
+    def fetch_artifact(
+        self,
+        reference: str,
+        artifact_type: str,
+        largest: int,
+        content: ContentSink,
+        progress: Progress,
+        request: FetchRequest = ANYHOW,
+    ) -> Descriptor:
+        """Bring the one blob of what is no image but an artifact of this type (image-spec, ``artifactType``).
+
+        Returns the blob's descriptor. ``Unsupported`` when what the reference names is of another type, ``InvalidInput``
+        when the blob has more than ``largest`` bytes.
+        """
+        raise Unsupported(f"the image source {self.name!r} has no artifacts", "use a registry")
+
+    def push_artifact(
+        self,
+        reference: str,
+        manifest: Descriptor,
+        content: ContentReader,
+        progress: Progress,
+        request: FetchRequest = ANYHOW,
+    ) -> str:
+        """Store an artifact, whose manifest need be no image's, under ``reference``; the digest it has there."""
+        raise Unsupported(f"the image source {self.name!r} takes no artifacts", "push to a registry")
+
     def login(self, registry: str, credentials: Credentials) -> None:
         """Ask the registry (host and port) whether it knows these credentials; ``Refused`` when it does not."""
         raise Unsupported(f"the image source {self.name!r} knows no logins", "log in to a registry")

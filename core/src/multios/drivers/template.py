@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from multios.drivers.base import Driver
 from multios.model.template import Check, Parameter, TemplatePlan
+
+if TYPE_CHECKING:
+    from multios.template_format.overlay import Overlay
 
 
 class TemplateDriver(Driver):
@@ -33,3 +36,10 @@ class TemplateDriver(Driver):
     @abstractmethod
     def lesson(self) -> str:
         """The lesson, in Markdown."""
+
+    def rootfs(self) -> Overlay | None:
+        """The files that are copied over the root filesystem; ``None`` for none.
+
+        The plan's ``rootfs`` is their fingerprint, so that other files make another image.
+        """
+        return None

@@ -111,8 +111,17 @@ class Builds:
         environment |= dict.fromkeys(CA_VARIABLES, CA_BUNDLE)
         return Surroundings(environment, (Volume("bind", str(disk / "ca.pem"), CA_BUNDLE, "ro"),))
 
-    def try_command(self, position: Position, command: Command, hear: Hear) -> int:
-        """The exit status of a command on what a build has made; what it changes is thrown away."""
+    def try_command(
+        self,
+        position: Position,
+        command: Command,
+        hear: Hear,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> int:
+        """The exit status of a command on what a build has made; what it changes is thrown away.
+
+        Raises ``Cancelled``, the command killed, soon after ``cancelled`` says so.
+        """
         disk = self.scratch()
         try:
             around = self._surroundings(disk)
@@ -122,7 +131,7 @@ class Builds:
                 mounts=(*around.mounts, *command.mounts),
             )
             quiet: Progress = lambda what, done, total: None  # noqa: E731
-            return self.steps.try_command(position.layers, command, hear, lambda: False, quiet)
+            return self.steps.try_command(position.layers, command, hear, cancelled, quiet)
         finally:
             shutil.rmtree(disk, ignore_errors=True)
 

@@ -19,10 +19,10 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle, disk_limits, limit_changes, security_profiles
+from multios.engine import bundle, disk_limits, limit_changes, security_profiles, template_requests
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
-from multios.engine.confinement import Confinement, with_template
+from multios.engine.confinement import Confinement
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.host_paths import open_source
@@ -33,12 +33,13 @@ from multios.engine.networks import Networks
 from multios.engine.processes import open_process
 from multios.engine.quotas import Quotas
 from multios.engine.registry import RUNNING, Registry
+from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
-from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
+from multios.errors import Conflict, MultiosError, NotFound, Refused, StepFailed, Unsupported
 from multios.model import id_mapping
-from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status, merged
+from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
 from multios.model.image import Image, ImageConfig
 from multios.model.mount import IdMap
 from multios.plugins.hooks import Hooks
@@ -96,7 +97,7 @@ class Containers:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
         config = self.check(config, caller)
         self._registry.check_name_free(config.name, caller.uid)
-        config, image = self._resolve_image(config, progress)
+        config, image = self._resolve_image(config, caller, progress)
         if config.template:
             self.confinement.check(config)  # with what the template wants of it
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
@@ -168,30 +169,32 @@ class Containers:
         wanted = limit_changes.together(config.resources, self.default_resources())
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)
         if config.template:
-            self._parts.templates.plan(config.template, config.template_options)
+            self._with_requests(config, caller)
         return config
 
-    def _resolve_image(self, config: ContainerConfig, progress: Progress) -> tuple[ContainerConfig, Image]:
+    def _resolve_image(
+        self, config: ContainerConfig, caller: Caller, progress: Progress
+    ) -> tuple[ContainerConfig, Image]:
         templates, images = self._parts.templates, self._parts.images
-        if not config.template and not images.find(config.image) and config.image in templates.names():
+        if not config.template and not images.find(config.image) and config.image in templates.names(caller):
             config = replace(config, template=config.image, image="")
         if not config.template:
             return config, images.ensure(config.image, progress)
-        plan = templates.plan(config.template, config.template_options)
-        image = templates.image_for(config.template, config.template_options, progress)
-        wanted = security_profiles.template_capabilities(config.security, plan.capabilities)
-        security = replace(
-            with_template(config.security, plan.seccomp_profile),
-            capabilities=tuple(dict.fromkeys([*config.security.capabilities, *wanted])),
-        )
-        resources = merged(config.resources, plan.resources)
-        config = replace(config, resources=resources, security=security, image=image.references[0])
-        if not config.command and config.entrypoint is None:
-            # A template's container is a machine: its shell has a terminal, so it stays up to be worked in,
-            # and ends on a hangup: an interactive shell ignores SIGTERM (bash(1), SIGNALS).
-            signal_name = config.stop_signal or "SIGHUP"
-            config = replace(config, terminal=True, open_stdin=True, stop_signal=signal_name)
-        return config, image
+        config = self._with_requests(config, caller)  # refused before anything is built
+        image = templates.image_for(config.template, config.template_options, progress, caller)
+        return replace(config, image=image.references[0]), image
+
+    def _with_requests(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
+        """The request of a template's container with what the template wants of it, as far as that is granted."""
+        found = self._parts.templates.find(config.template, caller)
+        plan = found.driver.render(config.template_options)
+        config = template_requests.granted(config, plan, caller, self._parts.settings(), found.is_of_a_user)
+        if plan.capabilities and not caller.is_administrator and not self._wants_own_ids(config):
+            raise Refused(
+                f"template {plan.name!r} asks for capabilities, and containers here have no user namespace",
+                "ask the administrator",
+            )
+        return config
 
     def default_resources(self) -> Resources:
         """What the settings give to everyone: without the built-in limit where no controller could enforce it."""
@@ -262,6 +265,8 @@ class Containers:
 
     def _release_rootfs(self, container: Container) -> None:
         storage = self._parts.drivers.storage(container)
+        for key in kept_keys(container):
+            storage.remove(key)
         self._hooks.release_rootfs(driver=storage, container=container)
 
     def _remove_volumes(self, container: Container) -> None:

@@ -14,6 +14,7 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
+from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
@@ -23,12 +24,16 @@ from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges, SharedIds
 from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
+from multios.engine.imported_templates import ImportedTemplates
 from multios.engine.names import Names
 from multios.engine.networks import Networks
 from multios.engine.quotas import Quotas
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
+from multios.engine.resets import Resets
 from multios.engine.sandbox import ContainerSandbox
+from multios.engine.template_exchange import TemplateExchange
+from multios.engine.template_tests import TemplateTests
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.engine.watch import Watch
@@ -98,11 +103,20 @@ class Engine:
         )
         self.images.keep(self.builds.cache)
         self.images.collect_garbage()
-        self.templates = Templates(self.catalog, self.images, self.builds)
+        self.imported_templates = ImportedTemplates(data / "templates")
+        self.templates = Templates(
+            self.catalog, self.images, self.builds, self.imported_templates, self.quotas.most
+        )
+        self.template_exchange = TemplateExchange(
+            self.templates, self.imported_templates, content, sources, lambda: self.settings
+        )
         parts = self._parts(data)
         self.containers = Containers(parts)
+        self.resets = Resets(parts, self.containers)
+        self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
+        self.template_tests = TemplateTests(self.templates, self.containers, self.drivers, self.exits)
         sandbox.connect(self.containers, self.registry, self.drivers)
 
     def _parts(self, data: Path) -> Parts:

@@ -19,7 +19,7 @@ from typing import Any
 from multios.engine.caller import Caller
 from multios.engine.registry import RUNNING, Registry
 from multios.errors import Refused
-from multios.model.container import Container
+from multios.model.container import Container, Resources
 from multios.model.quantities import format_size
 from multios.quota_settings import NAMES, Quota, QuotaSettings
 
@@ -85,6 +85,17 @@ class Quotas:
             used = sum(limit.counts(one) for one in there)
             if most is not None and used + 1 > most:
                 raise _refusal(limit, kind, used, 1, most)
+
+    def most(self, uid: int) -> Resources:
+        """What one container of a user can have at most: the least that his quotas say of each."""
+        limits = [limit.quota for limit in self._limits(uid)]
+
+        def least(name: str) -> Any:
+            return min(
+                (value for quota in limits if (value := getattr(quota, name)) is not None), default=None
+            )
+
+        return Resources(**{_RESOURCES[name]: least(name) for name in ("cpus", "memory", "pids")})
 
     def rows(self, caller: Caller, everyone: bool) -> list[dict[str, Any]]:
         """Use and limits of the caller, or of all users that have something or a table of their own, and of courses."""
@@ -170,7 +181,9 @@ def _size(name: str, container: Container) -> float | None:
     if name in ("containers", "running"):
         return 1
     value: float | None = getattr(container.config.resources, _RESOURCES[name])
-    return None if value is None or value < 0 else value
+    if value is None or value < 0:
+        return None
+    return value * (1 + len(container.snapshots)) if name == "disk" else value
 
 
 def _refusal(limit: _Limit, name: str, used: float, asked: float, most: float) -> Refused:

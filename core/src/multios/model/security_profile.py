@@ -18,7 +18,8 @@ from multios.model.container_document import CAPABILITIES
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 
-def _capabilities(value: Any, where: str) -> tuple[str, ...]:
+def read_capabilities(value: Any, where: str) -> tuple[str, ...]:
+    """A list of capabilities of a settings file, without ``CAP_``; ``InvalidInput`` for one that there is not."""
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise InvalidInput(f"{where}: must be a list of capabilities", 'for example ["NET_RAW"]')
     names = tuple(name.upper().removeprefix("CAP_") for name in value)
@@ -50,8 +51,8 @@ class SecurityProfile:
     """
 
     summary: str = ""
-    capabilities: tuple[str, ...] = field(default=(), metadata={"parse": _capabilities})
-    drop_capabilities: tuple[str, ...] = field(default=(), metadata={"parse": _capabilities})
+    capabilities: tuple[str, ...] = field(default=(), metadata={"parse": read_capabilities})
+    drop_capabilities: tuple[str, ...] = field(default=(), metadata={"parse": read_capabilities})
     profiles: Mapping[str, str] = field(default_factory=dict, metadata={"parse": _profiles})
     read_only: bool = False
     no_new_privileges: bool = True

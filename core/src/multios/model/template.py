@@ -8,32 +8,76 @@ from dataclasses import dataclass, field
 from multios.model.container import Resources
 from multios.model.network import PortMapping
 
+SERVICES_PROGRAM = "/usr/local/sbin/multios-services"
+"""The small init of templates with services, and what tells inside how they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """An option of a template. ``choices`` empty means any text."""
+    """An option of a template. Values are text on every way; ``type`` says which text is a value.
+
+    ``text`` is one line of at most 200 characters, ``choice`` one of ``choices``, ``integer`` from ``minimum`` to
+    ``maximum`` where there are such, ``boolean`` is ``true`` or ``false``. With ``choices`` it is a ``choice``.
+    """
 
     name: str
     description: str
     default: str
     choices: tuple[str, ...] = ()
+    type: str = "text"
+    minimum: int | None = None
+    maximum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A command that runs inside and must exit 0; its output must contain ``expect``."""
+    """A command that runs inside and must exit 0; its output must contain ``expect``.
+
+    ``hint`` is for whoever sees it fail. It is killed after ``timeout`` seconds, and has failed then. One that is
+    ``running`` makes sense only in a started container whose services are ready: a build leaves it out.
+    """
 
     name: str
     command: tuple[str, ...]
     expect: str = ""
+    hint: str = ""
+    timeout: int = 60
+    running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A program that the template's init keeps running.
+
+    ``command`` and ``prepare``, which runs once before it, are lines for the shell; the command stays in the
+    foreground. ``ready`` exits 0 when the service answers; without it a service that runs is ready.
+    """
+
+    name: str
+    command: str
+    prepare: str = ""
+    ready: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePort:
+    """A port that something inside listens on."""
+
+    container: int
+    protocol: str = "tcp"
+    description: str = ""
+
+    def mapping(self) -> PortMapping:
+        """The port without a place on the host."""
+        return PortMapping(self.container, protocol=self.protocol)
 
 
 @dataclass(frozen=True, slots=True)
 class TemplatePlan:
     """A rendered template: what to build, and what a container of it gets by default.
 
-    ``steps`` are shell command lines run as root in a container on ``base``, in order; the result is
-    the template's image. ``files`` maps absolute paths inside to their text.
+    The image is ``base``, then one layer of Debian packages, then the tree that the driver's ``rootfs`` gives,
+    then ``files`` (absolute paths inside to their text), then ``steps``: shell command lines, run as root.
     """
 
     name: str
@@ -46,8 +90,21 @@ class TemplatePlan:
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = "/root"
     resources: Resources = Resources()
-    ports: tuple[PortMapping, ...] = ()
+    """The limits of a container that asks for none, and the least that the template needs."""
+    ports: tuple[TemplatePort, ...] = ()
     capabilities: tuple[str, ...] = ()
     seccomp_profile: str = ""
     """A profile's name or text, for containers that ask for none; empty is: the default."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    license: str = ""
+    """As SPDX writes it."""
+    packages: tuple[str, ...] = ()
+    rootfs: str = ""
+    """What the driver's ``rootfs`` holds, as a digest; empty for none."""
+    devices: tuple[str, ...] = ()
+    """Paths of the host's devices that a container gets."""
+    network: str = ""
+    """``none`` for a container without a network; empty is: as asked for."""
+    services: tuple[Service, ...] = ()
+    checks: tuple[Check, ...] = ()
+    """With these options; empty is: the driver's ``checks`` are for all."""

@@ -108,6 +108,27 @@ class RegistrySource(ImageSourceDriver):
     ) -> str:
         return self._transfers().push(reference, manifest, content, progress, request)
 
+    def fetch_artifact(
+        self,
+        reference: str,
+        artifact_type: str,
+        largest: int,
+        content: ContentSink,
+        progress: Progress,
+        request: FetchRequest = ANYHOW,
+    ) -> Descriptor:
+        return self._transfers().pull_artifact(reference, artifact_type, largest, content, progress, request)
+
+    def push_artifact(
+        self,
+        reference: str,
+        manifest: Descriptor,
+        content: ContentReader,
+        progress: Progress,
+        request: FetchRequest = ANYHOW,
+    ) -> str:
+        return self._transfers().push_artifact(reference, manifest, content, progress, request)
+
     def login(self, registry: str, credentials: Credentials) -> None:
         self._transfers().login(registry, credentials)
 

@@ -175,6 +175,39 @@ def read(step: str, document: Document) -> Manifest:
     return Manifest(document.descriptor, document.data, config, tuple(_layer(step, item) for item in layers))
 
 
+def artifact_blob(step: str, document: Document, artifact_type: str, largest: int) -> Descriptor:
+    """The one blob of an artifact of this type (image-spec, "Guidelines for Artifact Usage").
+
+    Raises ``Unsupported`` for what is of another type or an index, ``InvalidInput`` for nonsense and for a large blob.
+    """
+    content = document.content
+    config = content.get("config")
+    stated = config.get("mediaType") if isinstance(config, dict) else None
+    kind = content.get("artifactType") or stated
+    if document.is_index or kind != artifact_type:
+        raise Unsupported(
+            f"{step}: it is {str(kind or document.descriptor.media_type)[:80]!r}, not {artifact_type}",
+            "check the name",
+        )
+    layers = _list(step, content, "layers")
+    if len(layers) != 1:
+        raise InvalidInput(f"{step}: {len(layers)} blobs, and it must be one", "ask who pushed it")
+    return _any_blob(step, layers[0], largest)
+
+
+def artifact_parts(step: str, document: Document) -> tuple[Descriptor, ...]:
+    """The blobs of any manifest, its config first."""
+    layers = _list(step, document.content, "layers")
+    return tuple(_any_blob(step, item, LARGEST_LAYER) for item in (document.content.get("config"), *layers))
+
+
+def _any_blob(step: str, item: Any, largest: int) -> Descriptor:
+    kind = item.get("mediaType") if isinstance(item, dict) else None
+    blob = _descriptor(step, item, (str(kind),), largest)
+    assert blob is not None, "its media type is its own"
+    return blob
+
+
 def check_config(step: str, data: bytes, layers: int, wanted: Platform) -> None:
     """Refuse a config that does not fit its manifest or is made for another platform."""
     config = _object(step, data)

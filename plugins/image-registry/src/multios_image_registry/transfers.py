@@ -115,6 +115,27 @@ class Transfers:
 
         self._side_by_side(session, manifest.layers, fetch, progress, request)
 
+    def pull_artifact(
+        self,
+        reference: str,
+        artifact_type: str,
+        largest: int,
+        content: ContentSink,
+        progress: Progress,
+        request: FetchRequest,
+    ) -> Descriptor:
+        """Bring the one blob of an artifact here; its descriptor. Mirrors are not asked: they are of images."""
+        place = places.locate(reference)
+        session = self._session(f"pull {reference}", self._endpoints(place.registry)[-1], request.credentials)
+        progress(f"Asking {place.registry} for {reference}", 0, 0)
+        document = manifests.get(session, place.repository, place.target)
+        blob = manifests.artifact_blob(session.step, document, artifact_type, largest)
+        stream = BlobStream(session, place.repository, blob, lambda _: None)
+        try:
+            return content.put(blob.media_type, cast(BinaryIO, stream), blob.digest)
+        finally:
+            stream.close()
+
     def _small(self, session: Session, repository: str, blob: Descriptor) -> bytes:
         """A blob that is needed in memory, verified."""
         stream = BlobStream(session, repository, blob, lambda _: None)
@@ -134,19 +155,46 @@ class Transfers:
         request: FetchRequest,
     ) -> str:
         """Store an image at the registry that ``reference`` names; its digest."""
+
+        def image_parts(step: str, document: manifests.Document) -> tuple[Descriptor, ...]:
+            parts = manifests.read(step, document)
+            return (*parts.layers, parts.config)
+
+        return self._push(reference, manifest, image_parts, content, progress, request)
+
+    def push_artifact(
+        self,
+        reference: str,
+        manifest: Descriptor,
+        content: ContentReader,
+        progress: Progress,
+        request: FetchRequest,
+    ) -> str:
+        """As :meth:`push`, of what need not be an image."""
+        return self._push(reference, manifest, manifests.artifact_parts, content, progress, request)
+
+    def _push(
+        self,
+        reference: str,
+        manifest: Descriptor,
+        parts_of: Callable[[str, manifests.Document], tuple[Descriptor, ...]],
+        content: ContentReader,
+        progress: Progress,
+        request: FetchRequest,
+    ) -> str:
         place = places.locate(reference)
         session = self._session(f"push {reference}", self._endpoints(place.registry)[-1], request.credentials)
         with content.open(manifest.digest) as file:
             data = file.read(manifests.LARGEST_MANIFEST + 1)
         document = manifests.Document(manifest, data, content.read_json(manifest.digest))
-        parts = manifests.read(session.step, document)
+        parts = parts_of(session.step, document)
 
         def send(blob: Descriptor, meter: Meter) -> None:
             known = self._journal.repositories(place.registry, blob.digest)
             others = [name for name in known if name != place.repository]
             upload.upload(session, place.repository, blob, content, others[:_MOST_MOUNT_SOURCES], meter)
 
-        self._side_by_side(session, (*parts.layers, parts.config), send, progress, request)
+        self._side_by_side(session, parts, send, progress, request)
         response = session.request(
             "PUT",
             f"{place.repository}/manifests/{place.target}",
@@ -156,8 +204,7 @@ class Transfers:
             accept=(201, 202),
         )
         finish(response)
-        blobs = [item.digest for item in (parts.config, *parts.layers)]
-        self._journal.came_from(place.registry, place.repository, blobs)
+        self._journal.came_from(place.registry, place.repository, [item.digest for item in parts])
         return manifest.digest
 
     # --- login ------------------------------------------------------------------------------------

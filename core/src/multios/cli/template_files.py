@@ -1,0 +1,153 @@
+"""``template validate|import|package|publish|rm|create``: folders are packed here, with the caller's own rights."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from multios.cli import credentials
+from multios.errors import InvalidInput
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from multios.cli.context import Context
+    from multios.cli.grammar import Values
+
+_KNOWN = ("template.toml", "lesson.md", "template.lock", "README.md", "LICENSE", "rootfs")
+
+
+def validate(values: Values, context: Context) -> int:
+    """Say whether a folder or archive is a template."""
+    facts = _with_archive(values["path"], context, "templates.validate", {})
+    sys.stdout.write(f"{values['path']}: template {facts['name']} {facts['version']} is valid\n")
+    return 0
+
+
+def bring(values: Values, context: Context) -> int:
+    """Import a folder, an archive, or what a registry has."""
+    source = values["source"]
+    if os.path.exists(source) or _is_path(source):
+        facts = _with_archive(source, context, "templates.import", {})
+    else:
+        descriptors = credentials.handed_over(credentials.find(credentials.registry_of(source)))
+        try:
+            facts = context.call("templates.import", {"reference": source, "where": source}, descriptors)
+        finally:
+            _close(descriptors)
+        _tell_left_out(facts)
+    sys.stdout.write(f"{facts['name']}\n")
+    return 0
+
+
+def _is_path(source: str) -> bool:
+    """Whether somebody who wrote this meant a file, though it is not there."""
+    return source.startswith(("/", "./", "../", "~")) or source.endswith((".tar", ".tar.gz", ".tgz", "/"))
+
+
+def package(values: Values, context: Context) -> int:
+    """Write a folder as an archive."""
+    target = values["output"]
+    if target is None:
+        if os.isatty(1):
+            raise InvalidInput("an archive does not belong on a terminal", "use --output FILE.tar.gz")
+        _with_archive(values["path"], context, "templates.package", {}, [1])
+        return 0
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        facts = _with_archive(values["path"], context, "templates.package", {}, [descriptor])
+    except BaseException:
+        os.unlink(target)
+        raise
+    finally:
+        os.close(descriptor)
+    sys.stdout.write(f"sha256:{facts['digest']}\n")
+    return 0
+
+
+def publish(values: Values, context: Context) -> int:
+    """Store a folder or archive at a registry."""
+    reference = values["reference"]
+    descriptors = credentials.handed_over(credentials.find(credentials.registry_of(reference)))
+    try:
+        facts = _with_archive(
+            values["path"], context, "templates.publish", {"reference": reference}, descriptors
+        )
+    finally:
+        _close(descriptors)
+    sys.stdout.write(f"{facts['digest']}\n")
+    return 0
+
+
+def remove(values: Values, context: Context) -> int:
+    """Forget imported templates."""
+
+    def forget(name: str) -> None:
+        context.call("templates.remove", {"name": name})
+        sys.stdout.write(f"{name}\n")
+
+    return context.each(values["names"], forget)
+
+
+def _with_archive(
+    path: str, context: Context, method: str, params: dict[str, Any], fds: list[int] | None = None
+) -> Any:
+    """Call a method with the template at ``path`` as its first descriptor."""
+    descriptor = _opened(path)
+    try:
+        facts = context.call(method, {**params, "where": path.rstrip("/") or "/"}, [descriptor, *(fds or [])])
+    finally:
+        os.close(descriptor)
+    _tell_left_out(facts)
+    return facts
+
+
+def _tell_left_out(facts: dict[str, Any]) -> None:
+    if facts["left_out"]:
+        from multios.cli.tables import harmless
+
+        sys.stderr.write(f"left out, not a template's: {harmless(', '.join(facts['left_out']))}\n")
+
+
+def _opened(path: str) -> int:
+    """A descriptor of an archive: the file itself, or what the folder has of a template, packed."""
+    if not os.path.isdir(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        os.set_blocking(descriptor, True)
+        return descriptor
+    return _packed(path)
+
+
+def _packed(folder: str) -> int:
+    import tarfile  # deferred: only a folder is packed
+    import tempfile
+
+    if not os.path.lexists(os.path.join(folder, "template.toml")):
+        raise InvalidInput(f"{folder}: there is no template.toml in it", "a template is a folder with one")
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for name in _KNOWN:
+                path = os.path.join(folder, name)
+                if os.path.lexists(path):
+                    archive.add(path, arcname=name)
+        file.seek(0)
+        return os.dup(file.fileno())
+
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def create(values: Values, context: Context) -> int:
+    """Write the folder of a new template."""
+    from multios.scaffold.template_folder import write  # deferred: it writes files, once
+
+    target = write(values["name"], values["base"] or "debian:12", values["directory"] or ".")
+    sys.stdout.write(
+        f"{target}\n"
+        f"Next: multios-container template validate {target}\n"
+        f"      multios-container template import {target} && multios-container template test {values['name']}\n"
+    )
+    return 0
