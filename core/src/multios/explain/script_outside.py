@@ -33,7 +33,7 @@ def outside(parts: Parts) -> list[str]:
         *_layers(parts),
         *_owners(parts),
         *_volumes(parts),
-        *_limits(parts),
+        *limits(parts),
         *(_network(parts) if private else []),
         *_outside(parts, private),
     ]
@@ -148,7 +148,8 @@ def _volumes(parts: Parts) -> list[str]:
     return [*lines, "}", ""]
 
 
-def _limits(parts: Parts) -> list[str]:
+def limits(parts: Parts) -> list[str]:
+    """The functions that make the groups, with the same values, and join them."""
     part = parts["cgroups"]
     lines = [
         "# A control group is a directory: made with mkdir, limited with echo, joined by writing a process into it.",
