@@ -130,10 +130,12 @@ def _parameters(value: Any, where: str) -> tuple[Parameter, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Other steps for some values of parameters."""
+    """Other steps, and further services and checks, for some values of parameters."""
 
     steps: tuple[str, ...]
     when: Mapping[str, tuple[str, ...]] = field(metadata=_parsed(_lists))
+    services: tuple[Service, ...] = field(default=(), metadata=_parsed(_rows(Service)))
+    checks: tuple[Check, ...] = field(default=(), metadata=_parsed(_rows(Check)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,8 @@ _MEANINGS: dict[type, dict[str, str]] = {
     Variant: {
         "steps": "The steps instead of the usual ones.",
         "when": "By an option's name, the values that it is for.",
+        "services": "Services besides the usual ones.",
+        "checks": "Checks besides the usual ones.",
     },
     Resources: {
         "cpu_limit": "Cores, or a percentage of one.",
@@ -153,6 +155,8 @@ def _of_parsed(kind: type, name: str) -> dict[str, Any]:
         (Document, "checks"): lambda: _array(Check),
         (Document, "variants"): lambda: _array(Variant),
         (ParameterTable, "default"): lambda: dict(_VALUE),
+        (Variant, "services"): lambda: _array(Service),
+        (Variant, "checks"): lambda: _array(Check),
         (Variant, "when"): lambda: _lists(dict(_VALUE)),
     }
     found: dict[str, Any] = shapes[(kind, name)]()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from multios.errors import InvalidInput, nearest
 from multios.model import reference
 from multios.model.container_document import CAPABILITIES
-from multios.model.template import SERVICES_PROGRAM, Parameter
+from multios.model.template import SERVICES_PROGRAM, Check, Parameter, Service
 from multios.template_format import options
 from multios.template_format.toml_lines import written
 
 if TYPE_CHECKING:
-    from multios.template_format.document import Document
+    from multios.template_format.document import Document, Variant
 
 PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -40,8 +40,8 @@ def check(document: Document) -> None:
     _check_packages(document)
     _check_requests(document)
     _check_places(document)
-    _check_services(document)
-    _check_checks(document)
+    _check_services(document.services, "services")
+    _check_checks(document.checks, "checks")
     _check_variants(document)
 
 
@@ -86,11 +86,12 @@ def check_name(name: str, path: str) -> None:
     )
 
 
-def _unique(names: Sequence[str], path: str) -> None:
+def _unique(names: Sequence[str], path: str, others: Sequence[str] = ()) -> None:
     for number, name in enumerate(names):
         _require(
-            name not in names[:number], f"{path}[{number}].name", f"{name!r} is there twice", "rename one"
-        )
+            name not in names[:number] and name not in others,
+            f"{path}[{number}].name", f"{name!r} is there twice", "rename one",
+        )  # fmt: skip
 
 
 def _check_parameters(parameters: Sequence[Parameter]) -> None:
@@ -127,15 +128,22 @@ def _texts(document: Document) -> Iterator[tuple[str, str]]:
     for table in ("files", "environment"):
         for key, text in getattr(document, table).items():
             yield f"{table}.{written(key)}", text
-    for number, service in enumerate(document.services):
-        yield f"services[{number}].command", service.command
-        yield f"services[{number}].prepare", service.prepare
-        yield from _numbered(f"services[{number}].ready", service.ready)
-    for number, item in enumerate(document.checks):
-        yield from _numbered(f"checks[{number}].command", item.command)
-        yield f"checks[{number}].expect", item.expect
+    yield from _running_texts("", document)
     for number, variant in enumerate(document.variants):
         yield from _numbered(f"variants[{number}].steps", variant.steps)
+        yield from _running_texts(f"variants[{number}].", variant)
+
+
+def _running_texts(place: str, owner: Document | Variant) -> Iterator[tuple[str, str]]:
+    for number, service in enumerate(owner.services):
+        path = f"{place}services[{number}]"
+        yield f"{path}.command", service.command
+        yield f"{path}.prepare", service.prepare
+        yield from _numbered(f"{path}.ready", service.ready)
+    for number, item in enumerate(owner.checks):
+        path = f"{place}checks[{number}]"
+        yield from _numbered(f"{path}.command", item.command)
+        yield f"{path}.expect", item.expect
 
 
 def _numbered(path: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -205,7 +213,7 @@ def _check_places(document: Document) -> None:
             "is not an absolute path without detours",
             "write where the file is inside: /etc/motd",
         )
-    if document.services:
+    if document.services or any(variant.services for variant in document.variants):
         _require(
             SERVICES_PROGRAM not in document.files, f"files.{written(SERVICES_PROGRAM)}",
             "is written for the services", "choose another path",
@@ -236,10 +244,10 @@ def _check_places(document: Document) -> None:
         seen.add(pair)
 
 
-def _check_services(document: Document) -> None:
-    _unique([item.name for item in document.services], "services")
-    for number, service in enumerate(document.services):
-        path = f"services[{number}]"
+def _check_services(services: Sequence[Service], where: str, others: Sequence[Service] = ()) -> None:
+    _unique([item.name for item in services], where, [item.name for item in others])
+    for number, service in enumerate(services):
+        path = f"{where}[{number}]"
         _require(
             SERVICE.fullmatch(service.name), f"{path}.name", f"{service.name!r} cannot be a service's name",
             "small letters, digits, '_' and '-'",
@@ -247,10 +255,10 @@ def _check_services(document: Document) -> None:
         _require(service.command.strip(), f"{path}.command", "is empty", "write what stays in the foreground")
 
 
-def _check_checks(document: Document) -> None:
-    _unique([item.name for item in document.checks], "checks")
-    for number, item in enumerate(document.checks):
-        path = f"checks[{number}]"
+def _check_checks(checks: Sequence[Check], where: str, others: Sequence[Check] = ()) -> None:
+    _unique([item.name for item in checks], where, [item.name for item in others])
+    for number, item in enumerate(checks):
+        path = f"{where}[{number}]"
         _require(
             item.name.strip() and item.name.isprintable(), f"{path}.name", "must be one line",
             "say what holds when it is right",
@@ -265,6 +273,8 @@ def _check_checks(document: Document) -> None:
 def _check_variants(document: Document) -> None:
     parameters = {item.name: item for item in document.parameters}
     for number, variant in enumerate(document.variants):
+        _check_services(variant.services, f"variants[{number}].services", document.services)
+        _check_checks(variant.checks, f"variants[{number}].checks", document.checks)
         for name, values in variant.when.items():
             path = f"variants[{number}].when.{name}"
             guess = nearest(name, list(parameters))
