@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pwd
 from typing import Any
 
 import pytest
@@ -119,6 +120,37 @@ def test_what_is_made_is_the_callers(box: Box) -> None:
         with pytest.raises(NotFound):
             box.call(f"{kind}.inspect", ALICE, ref="new", name="new")
         assert box.call(f"{kind}.inspect", BOB, ref="new", name="new")
+
+
+def test_an_administrator_makes_a_container_for_a_user_with_that_users_rights(box: Box) -> None:
+    account = pwd.getpwnam("games")
+    games = Caller(account.pw_uid, account.pw_gid)
+    box.call("containers.create", ROOT, config={"name": "his", "image": "fake:1"}, owner="games")
+    assert box.call("containers.inspect", games, ref="his")
+    for other in (ALICE, BOB):
+        with pytest.raises(NotFound):
+            box.call("containers.inspect", other, ref="his")
+    box.call("networks.create", ROOT, name="roots")
+    for config in (
+        {"security": {"privileged": True}},
+        {"security": {"capabilities": ["NET_ADMIN"]}},
+        {"networking": {"network": "roots"}},
+        {"volumes": [{"host": "/root", "container": "/r"}]},
+    ):
+        with pytest.raises((Refused, NotFound)):
+            box.call(
+                "containers.create", ROOT, config={"name": "x", "image": "fake:1", **config}, owner="games"
+            )
+    assert [item.name for item in box.registry.all() if item.owner == games.uid] == ["his"]
+
+
+def test_nobody_else_makes_things_for_another_user_not_even_for_himself_by_name(box: Box) -> None:
+    for owner in ("games", "root", "no-such-user"):
+        with pytest.raises(Refused):
+            box.call("containers.create", ALICE, config={"name": "x", "image": "fake:1"}, owner=owner)
+    with pytest.raises(NotFound, match="no-such-user"):
+        box.call("containers.create", ROOT, config={"name": "x", "image": "fake:1"}, owner="no-such-user")
+    assert not box.registry.all()
 
 
 def test_a_method_without_a_line_is_audited_and_nobodys() -> None:

@@ -33,6 +33,14 @@ def test_a_line_names_who_what_and_the_result(tmp_path: Path) -> None:
     assert stat.S_IMODE(log.path.stat().st_mode) == 0o600
 
 
+def test_a_line_says_for_whom_a_container_was_made(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log")
+    log.write(
+        ADA, "containers.create", {"config": {"name": "web", "image": "debian:12"}, "owner": "games"}, "ok"
+    )
+    assert next(iter(log.read()))["object"] == "web debian:12 for games"
+
+
 def test_a_name_cannot_look_like_another_line(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log")
     for name in ('x"}\n{"user": "root"', "\x1b[2J\u2028\x85", "x" * 10_000, ["a", 5], None, {"a": 1}):

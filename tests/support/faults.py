@@ -25,10 +25,13 @@ START_HOOKS = (
     "multios_start_container",
 )
 
+RESET_STEPS = ("end run", "fresh layer", "exchange layers", "run again")
+SNAPSHOT_STEPS = ("copy layer", "record")
+
 
 @dataclass(frozen=True)
 class Fault:
-    """``operation`` is ``create`` or ``start``; ``step`` is as :mod:`fault_injection` names it."""
+    """``operation`` is ``create``, ``start``, ``reset`` or ``snapshot``; ``step`` is as :mod:`fault_injection` names it."""
 
     operation: str
     step: str
@@ -51,6 +54,12 @@ def _faults() -> tuple[Fault, ...]:
 
 
 FAULTS = _faults()
+RESET_FAULTS = tuple(
+    Fault(operation, step, when)
+    for operation, steps in (("reset", RESET_STEPS), ("snapshot", SNAPSHOT_STEPS))
+    for step in steps
+    for when in ("before", "after")
+)
 
 
 @dataclass(frozen=True)

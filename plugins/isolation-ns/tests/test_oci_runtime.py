@@ -513,6 +513,7 @@ def test_a_terminal_comes_by_the_console_socket(box: Any, tmp_path: Path) -> Non
     box.process.update(terminal=True, args=["sh", "-c", "tty; test -t 0 && echo terminal; read line"])
     box.create("--console-socket", str(catcher.path))
     master = catcher.master()
+    assert os.get_blocking(master)
     box.call("start", box.id)
     text = b""
     while b"terminal" not in text:

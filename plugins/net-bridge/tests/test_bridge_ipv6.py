@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import time
@@ -292,10 +293,17 @@ def test_nobody_sends_as_another(world: Any) -> None:
     hello = struct.pack(">HHHH", 7001, 7000, 12, 0) + b"hell"
     with closing(two.socket(UDP, "::")) as server:
         server.bind(("::", 7000))
-        server.settimeout(WAIT)
-        send6(one, place.mac, target.mac, bare6(place), bare6(target), 17, hello)
-        assert server.recvfrom(64)[1][0] == bare6(place)
         server.settimeout(SILENCE)
+        heard = ""
+        until = time.monotonic() + WAIT
+        while not heard and time.monotonic() < until:  # a busy machine may not have the bridge's port up yet
+            send6(one, place.mac, target.mac, bare6(place), bare6(target), 17, hello)
+            with contextlib.suppress(TimeoutError):
+                heard = server.recvfrom(64)[1][0]
+        assert heard == bare6(place)
+        with contextlib.suppress(TimeoutError):  # what was sent once more
+            while server.recvfrom(64)[1][0] == bare6(place):
+                pass
         for source in ("fd00:213:1::99", network.gateway6, "fe80::1", "::"):
             send6(one, place.mac, target.mac, source, bare6(target), 17, hello)
             with pytest.raises(TimeoutError):

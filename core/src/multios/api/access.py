@@ -21,6 +21,8 @@ class Reach(enum.StrEnum):
     """On one thing, which to everybody but its owner and administrators does not exist."""
     NEW = "new"
     """It makes a thing, which is the caller's."""
+    NEW_FOR_ANYONE = "new for anyone"
+    """The same; an administrator may say whose it shall be."""
     ADMINISTRATOR = "administrator"
 
 
@@ -42,17 +44,20 @@ def _change(about: str = "ref", reach: Reach = Reach.OWN) -> Access:
 
 
 METHODS: dict[str, Access] = {
+    "attestations.verify": _look(Reach.EVERYONE),
     "audit.list": _look(Reach.ADMINISTRATOR),
     "builds.build": _change("references", Reach.ADMINISTRATOR),
     "builds.prune": _change("", Reach.ADMINISTRATOR),
     "containers.attach": _change(),
+    "containers.attest": _change(),
     "containers.commit": _change("ref", Reach.ADMINISTRATOR),
     "containers.copy_in": _change(),
     "containers.copy_out": _change(),
-    "containers.create": _change("config", Reach.NEW),
+    "containers.create": _change("config", Reach.NEW_FOR_ANYONE),
     "containers.delete": _change(),
     "containers.diff": _look(),
     "containers.exec": _change(),
+    "containers.explain": _look(),
     "containers.export": _change(),
     "containers.forward": _change(),
     "containers.inspect": _look(),
@@ -61,10 +66,14 @@ METHODS: dict[str, Access] = {
     "containers.logs": _look(),
     "containers.pause": _change(),
     "containers.prune": _change("", Reach.LISTED),
+    "containers.remove_snapshot": _change(),
     "containers.rename": _change(),
+    "containers.reset": _change(),
     "containers.restart": _change(),
     "containers.resume": _change(),
     "containers.run": _change("config", Reach.NEW),
+    "containers.snapshot": _change(),
+    "containers.snapshots": _look(),
     "containers.start": _change(),
     "containers.stats": _look(Reach.LISTED),
     "containers.stop": _change(),
@@ -131,6 +140,11 @@ _WORDS = {
     Reach.LISTED: ("yes", "left out", "yes, everyone's"),
     Reach.OWN: ("yes", "does not exist", "yes"),
     Reach.NEW: ("yes, within quotas", "never in another's name", "yes"),
+    Reach.NEW_FOR_ANYONE: (
+        "yes, within quotas",
+        "never in another's name",
+        "yes, for a user too, as he could",
+    ),
     Reach.ADMINISTRATOR: ("refused", "refused", "yes"),
 }
 

@@ -12,16 +12,20 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
 from multios.api.change_methods import ContainerChanges, ImageChanges
+from multios.api.explain_methods import ContainerExplanations
 from multios.api.image_methods import Images
 from multios.api.network_methods import Networks, Ports
 from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
+from multios.api.reset_methods import ContainerResets
 from multios.api.server import Call, Handler, WithDescriptors
 from multios.api.template_methods import Templates
+from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
@@ -48,6 +52,10 @@ def table(engine: Engine) -> dict[str, Handler]:
         ContainerMethods,
         ContainerChanges,
         ContainerRefusals,
+        ContainerResets,
+        ContainerAttestations,
+        Attestations,
+        ContainerExplanations,
         Images,
         ImageChanges,
         Transfers,
@@ -167,17 +175,20 @@ class ContainerMethods:
 
     def create(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        container = self._containers.create(config, call.caller, call.progress)
+        owner = call.caller.on_behalf_of(call.text("owner", ""))
+        with walked(call, last="record"):
+            container = self._containers.create(config, owner, call.progress)
         said = [
             *disk_limits.warnings(container.config.resources, self._engine.settings.data_root),
-            *self._containers.template_warnings(container.config, call.caller),
+            *self._containers.template_warnings(container.config, owner),
         ]
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
         container = self._find(call)
         attach = call.flag("attach")
-        launched = self._containers.start(container, attach)
+        with walked(call, last="start"):
+            launched = self._containers.start(container, attach)
         if attach:
             self._hand_over(call, container, launched, call.flag("stdin"))
         return {"id": container.id}
@@ -354,13 +365,24 @@ class ContainerMethods:
         filters = call.mapping("filters")
         limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
-        rows = [
-            inspection.row(container, self._engine.command_of(container))
+        chosen = [
+            container
             for container in reversed(self._registry.visible(call.caller))
             if (wants_all or container.status in (Status.RUNNING, Status.PAUSED))
             and inspection.matches(container, filters)
         ]
-        return rows[:limit] if limit else rows
+        rows = []
+        for container in chosen[: limit or None]:
+            row = inspection.row(container, self._engine.command_of(container))
+            rows.append({**row, "size": self._size(container)} if call.flag("size") else row)
+        return rows
+
+    def _size(self, container: Container) -> int | None:
+        """Bytes that a container has written; ``None`` where that cannot be told."""
+        try:
+            return self._engine.drivers.storage(container).usage(container.id).size
+        except (MultiosError, OSError):
+            return None  # its driver is not installed any more, or it is being removed
 
     def inspect(self, call: Call) -> Any:
         container = self._find(call)

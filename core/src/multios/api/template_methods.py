@@ -56,11 +56,11 @@ class Templates:
             return self._exchange.validate(stream, _where(call))
 
     def import_(self, call: Call) -> Any:
-        reference = call.text("reference", "")
+        reference, shared = call.text("reference", ""), call.flag("shared")
         if reference:
-            return self._exchange.fetch(reference, call.caller, _request(call, 0), call.progress)
+            return self._exchange.fetch(reference, call.caller, _request(call, 0), call.progress, shared)
         with opened(call.descriptors(1)[0], "rb") as stream:
-            return self._exchange.bring(stream, _where(call), call.caller)
+            return self._exchange.bring(stream, _where(call), call.caller, shared)
 
     def package(self, call: Call) -> Any:
         source, target = call.descriptors(2)

@@ -6,7 +6,7 @@ import sys
 
 from multios.cli.container_config import document, read_json
 from multios.cli.container_options import CONTAINER, DETACH
-from multios.cli.grammar import TEXT, Argument, Command, Option
+from multios.cli.grammar import FLAG, TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT
 from multios.errors import InvalidInput, Refused
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
+_GIVEN_UP = 130
+_STEP = Option("--step", "step", FLAG, "Stop after each step and say what it did")
 _FORMS = (
     "With --template, --image or --config the first word is the container's name; without, it is the image or "
     "template that the container is made from. What follows is the command to run inside instead of the usual one."
@@ -41,7 +43,14 @@ def _with_login(act: Callable[[], Any], config: dict[str, Any], context: Context
 
 def _create(values: Values, context: Context) -> int:
     config = document(values)
-    created = _with_login(lambda: context.call("containers.create", {"config": config}), config, context)
+    if values["step"]:
+        from multios.cli.stepping import walk  # deferred: few ask for it
+
+        created = _with_login(lambda: walk(context, "containers.create", {"config": config}), config, context)
+        if created is None:
+            return _GIVEN_UP
+    else:
+        created = _with_login(lambda: context.call("containers.create", {"config": config}), config, context)
     for warning in created.get("warnings", ()):
         sys.stderr.write(f"Warning: {warning}\n")
     sys.stdout.write(f"{created['id']}\n")
@@ -82,7 +91,7 @@ _WORDS = Argument("words", "[NAME | IMAGE | TEMPLATE] [COMMAND]", 0, 0, complete
 COMMANDS = {
     "create": Command(
         _create,
-        CONTAINER,
+        (_STEP, *CONTAINER),
         (_WORDS,),
         _FORMS,
         (
@@ -90,6 +99,7 @@ COMMANDS = {
             "create --name my-app --cpu-limit 2 --memory-limit 1G python-learning",
             "create --image debian:12 my-debian sleep 1000",
             "create --config my-app.json",
+            "create --step --name lab small:1 sleep 1000",
         ),
         interspersed=False,
     ),

@@ -20,6 +20,7 @@ _SEVERAL = Argument("refs", "CONTAINER", 1, 0, completes="containers")
 _TIMEOUT = Option("--time --timeout -t", "timeout", INTEGER, "Seconds to wait before it is killed", "SECONDS")
 _ATTACH = Option("--attach -a", "attach", FLAG, "Show its output and take its exit code")
 _INTERACTIVE = Option("--interactive -i", "stdin", FLAG, "Give it stdin too (with --attach)")
+_STEP = Option("--step", "step", FLAG, "Stop after each step and say what it did")
 
 
 def _act(method: str, context: Context, values: Values, **params: Any) -> int:
@@ -43,6 +44,8 @@ def _with_timeout(method: str) -> Handler:
 
 
 def _start(values: Values, context: Context) -> int:
+    if values["step"]:
+        return _start_step_by_step(values, context)
     if not (values["attach"] or values["stdin"]):
         return _act("containers.start", context, values)
     if len(values["refs"]) > 1:
@@ -50,6 +53,17 @@ def _start(values: Values, context: Context) -> int:
     from multios.cli.attachment import start_attached
 
     return start_attached(context, values["refs"][0], bool(values["stdin"]))
+
+
+def _start_step_by_step(values: Values, context: Context) -> int:
+    from multios.cli.stepping import walk
+
+    if len(values["refs"]) > 1 or values["attach"] or values["stdin"]:
+        raise InvalidInput("--step is for one container, without --attach", "attach to it afterwards")
+    if walk(context, "containers.start", {"ref": values["refs"][0]}) is None:
+        return 130
+    sys.stdout.write(f"{values['refs'][0]}\n")
+    return 0
 
 
 def _delete(values: Values, context: Context) -> int:
@@ -101,7 +115,11 @@ def _prune(values: Values, context: Context) -> int:
 
 COMMANDS = {
     "start": Command(
-        _start, (_ATTACH, _INTERACTIVE), (_SEVERAL,), "", ("start my-python", "start --attach my-python")
+        _start,
+        (_ATTACH, _INTERACTIVE, _STEP),
+        (_SEVERAL,),
+        "",
+        ("start my-python", "start --attach my-python", "start --step my-python"),
     ),
     "stop": Command(
         _with_timeout("containers.stop"),

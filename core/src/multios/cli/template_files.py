@@ -29,11 +29,12 @@ def bring(values: Values, context: Context) -> int:
     """Import a folder, an archive, or what a registry has."""
     source = values["source"]
     if os.path.exists(source) or _is_path(source):
-        facts = _with_archive(source, context, "templates.import", {})
+        facts = _with_archive(source, context, "templates.import", {"shared": values["shared"]})
     else:
         descriptors = credentials.handed_over(credentials.find(credentials.registry_of(source)))
         try:
-            facts = context.call("templates.import", {"reference": source, "where": source}, descriptors)
+            params = {"reference": source, "where": source, "shared": values["shared"]}
+            facts = context.call("templates.import", params, descriptors)
         finally:
             _close(descriptors)
         _tell_left_out(facts)

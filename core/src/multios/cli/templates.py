@@ -128,7 +128,7 @@ COMMANDS = {
     ),
     "template import": Command(
         _files("bring"),
-        (),
+        (Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),),
         (Argument("source", "PATH|REFERENCE", completes="files"),),
         "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
         "alone, and replaces one that you imported under the same name.",
@@ -152,7 +152,7 @@ COMMANDS = {
         _files("remove"),
         (),
         (Argument("names", "TEMPLATE", 1, 0, completes="templates"),),
-        "Containers and images of it stay. An installed template is removed with pip.",
+        "Containers of it stay, and the images that they are made from. An installed template is removed with pip.",
         ("template rm my-template",),
     ),
     "template lock": Command(

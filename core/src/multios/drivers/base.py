@@ -44,6 +44,7 @@ class Capability(enum.StrEnum):
     SOURCE_GUARD = "source_guard"
     ALONE = "alone"
     DIFF = "diff"
+    EXCHANGE = "exchange"
     PUSH = "push"
     LANDLOCK = "landlock"
 

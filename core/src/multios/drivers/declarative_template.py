@@ -21,6 +21,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.template import TemplateDriver
 from multios.errors import PluginError
 from multios.model.template import Check, Parameter, TemplatePlan
+from multios.template_format import tree
 from multios.template_format.tree import Tree
 
 if TYPE_CHECKING:
@@ -65,4 +66,4 @@ class DeclarativeTemplate(TreeTemplate):
                 f"template {self.name!r}: its package {self.package!r} is not a folder",
                 "install it with pip, which unpacks it",
             )
-        return Tree(folder, self.package)
+        return tree.at(folder, self.package)

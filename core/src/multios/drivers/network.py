@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 from multios.drivers.base import Driver
 from multios.model.network import Endpoint, Network, PortMapping
+
+
+@dataclass(frozen=True, slots=True)
+class HostRule:
+    """A rule of the host's that an endpoint's packets meet: where it stands, what it does, and the command that shows it."""
+
+    place: str
+    words: str
+    see: str
 
 
 class NetworkDriver(Driver):
@@ -81,6 +91,10 @@ class NetworkDriver(Driver):
     def refusals(self, network: Network, endpoint: Endpoint) -> Mapping[str, int]:
         """How many packets of an attached endpoint were refused, by reason: ``egress``, outside its allow-list."""
         return {}
+
+    def rules(self, network: Network, endpoint: Endpoint) -> tuple[HostRule, ...]:
+        """The host's rules that an attached endpoint's packets meet, as they stand in the kernel now, for people."""
+        return ()
 
     def restore(self, network: Network, endpoint: Endpoint) -> None:
         """Put back what other programs took from the host's side of an attached endpoint.

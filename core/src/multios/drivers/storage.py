@@ -9,7 +9,7 @@ containerd's snapshotter.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
@@ -104,6 +104,27 @@ class StorageDriver(Driver):
     @abstractmethod
     def remove(self, key: str) -> None:
         """Remove a snapshot; one that is a parent raises ``Conflict``. Removing an absent key is no error."""
+
+    def duplicate(self, key: str, source: str, only: Sequence[str] = ()) -> tuple[Mount, ...]:
+        """Make the writable snapshot ``key`` of active ``source``'s parent, with ``source``'s changes and its disk limit.
+
+        ``only`` names directories of the root ("home"): nothing but them is taken over. ``source`` is not written
+        to meanwhile. Capability EXCHANGE; since 0.1.
+        """
+        raise self._no_exchange()
+
+    def exchange(self, first: str, second: str) -> None:
+        """Let two active snapshots of one parent change places: each key has what the other had, both or neither.
+
+        What is mounted stays what it is. Takes no longer for more content. Capability EXCHANGE; since 0.1.
+        """
+        raise self._no_exchange()
+
+    def _no_exchange(self) -> Unsupported:
+        return Unsupported(
+            f"storage driver {self.name!r} cannot put one snapshot in another's place",
+            "use another --storage, or delete the container and create it again",
+        )
 
     @abstractmethod
     def stat(self, key: str) -> Snapshot:

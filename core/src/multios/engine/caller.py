@@ -7,7 +7,7 @@ import os
 import pwd
 from dataclasses import dataclass
 
-from multios.errors import Refused
+from multios.errors import NotFound, Refused
 from multios.model.container import ContainerConfig
 
 LOWEST_FREE_PORT = 1024
@@ -35,6 +35,22 @@ class Caller:
             return list(dict.fromkeys([self.gid, *os.getgrouplist(pwd.getpwuid(self.uid).pw_name, self.gid)]))
         except KeyError:
             return [self.gid]
+
+    def on_behalf_of(self, user: str) -> Caller:
+        """Whose a new thing shall be: the caller's own without ``user``, else that user's, which only an administrator may say.
+
+        It is then asked for with the user's rights and quotas, not with the administrator's: nobody owns what he could
+        not have made himself. Raises ``Refused``, and ``NotFound`` for a name without an account.
+        """
+        if not user:
+            return self
+        if not self.is_administrator:
+            raise Refused("making things for another user is for administrators", "leave out the owner")
+        try:
+            account = pwd.getpwnam(user)
+        except (KeyError, ValueError):
+            raise NotFound(f"no such user on this host: {user!r}", "see `getent passwd`") from None
+        return Caller(account.pw_uid, account.pw_gid, self.pid)
 
     def may_see(self, owner: int) -> bool:
         """Whether a thing of ``owner`` exists as far as this caller is concerned."""

@@ -41,7 +41,7 @@ def of_container(storage: StorageDriver, container: Container) -> list[Change]:
     """What the container changed in its image, by path; without what is there only to be mounted on."""
     unwanted = mount_points(storage, container)
     with written_by(lambda target: storage.diff(container.id, target)) as tar:
-        with _below(storage, storage.stat(container.id).parent) as had:
+        with below(storage, storage.stat(container.id).parent) as had:
             return _changes(
                 Source(leaving_out(chunks_of(tar), unwanted), _LARGEST_LAYER, digested=False), had
             )
@@ -50,7 +50,7 @@ def of_container(storage: StorageDriver, container: Container) -> list[Change]:
 def mount_points(storage: StorageDriver, container: Container) -> Callable[[Entry], bool]:
     """Whether an empty entry of the container's layer was made for a mount: its image has nothing there."""
     targets = [*ALWAYS, *(volume.target for volume in container.config.volumes)]
-    with _below(storage, storage.stat(container.id).parent) as had:
+    with below(storage, storage.stat(container.id).parent) as had:
         made = {name for target in targets if not had(name := os.fsencode(target.strip("/")))}
     return lambda entry: entry.name.removeprefix(b"./").strip(b"/") in made
 
@@ -62,7 +62,7 @@ def of_image(images: Images, image: Image, storage: StorageDriver, progress: Pro
         return []
     with images.holding():
         parent = images.unpack_layers(layers[:-1], storage, progress)
-        with images.opened(layers[-1]) as blob, _below(storage, parent) as had:
+        with images.opened(layers[-1]) as blob, below(storage, parent) as had:
             return _changes(Source(decompressed(blob.read), _LARGEST_LAYER, digested=False), had)
 
 
@@ -70,16 +70,21 @@ def _changes(layer: Source, had: Callable[[bytes], bool]) -> list[Change]:
     found: dict[str, Change] = {}
     for entry in entries(layer):
         layer.skip(entry.size)
-        name = b"/".join(part for part in entry.name.split(b"/") if part not in (b"", b"."))
-        directory, _, base = name.rpartition(b"/")
-        if not name or base == OPAQUE:
-            continue
-        if base.startswith(WHITEOUT):
-            change = Change("D", _path(directory, base[len(WHITEOUT) :]))
-        else:
-            change = Change("C" if had(name) else "A", _path(directory, base))
-        found[change.path] = change
+        change = change_of(entry, had)
+        if change is not None:
+            found[change.path] = change
     return sorted(found.values(), key=lambda change: change.path)
+
+
+def change_of(entry: Entry, had: Callable[[bytes], bool]) -> Change | None:
+    """What an entry of a layer is, ``None`` for the root and for a mark that a directory is opaque."""
+    name = b"/".join(part for part in entry.name.split(b"/") if part not in (b"", b"."))
+    directory, _, base = name.rpartition(b"/")
+    if not name or base == OPAQUE:
+        return None
+    if base.startswith(WHITEOUT):
+        return Change("D", _path(directory, base[len(WHITEOUT) :]))
+    return Change("C" if had(name) else "A", _path(directory, base))
 
 
 def _path(directory: bytes, base: bytes) -> str:
@@ -87,7 +92,7 @@ def _path(directory: bytes, base: bytes) -> str:
 
 
 @contextmanager
-def _below(storage: StorageDriver, parent: str) -> Iterator[Callable[[bytes], bool]]:
+def below(storage: StorageDriver, parent: str) -> Iterator[Callable[[bytes], bool]]:
     """Whether a name is in the committed snapshot ``parent``; links in it lead nowhere."""
     if not parent:
         yield lambda name: False

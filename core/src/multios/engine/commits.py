@@ -44,7 +44,7 @@ def commit(
     config = with_changes(_config(base.config, container.config), request.changes)
     names = [request.reference] if request.reference else []
     with images.restoring():
-        with _frozen(containers, container) if request.pause else _as_it_is():
+        with frozen(containers, container) if request.pause else _as_it_is():
             storage = drivers.storage(container)
             layer = images.store_layer_of(container.id, storage, None, mount_points(storage, container))
         created = manifest.now()
@@ -71,7 +71,8 @@ def _config(base: ImageConfig, asked: ContainerConfig) -> ImageConfig:
 
 
 @contextmanager
-def _frozen(containers: Containers, container: Container) -> Iterator[None]:
+def frozen(containers: Containers, container: Container) -> Iterator[None]:
+    """While the block runs, no process of a running container does."""
     if container.status != Status.RUNNING:
         yield
         return

@@ -33,6 +33,7 @@ from multios.engine.networks import Networks
 from multios.engine.processes import open_process
 from multios.engine.quotas import Quotas
 from multios.engine.registry import RUNNING, Registry
+from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
@@ -125,7 +126,7 @@ class Containers:
             created=time.time(),
             of_run=of_run,
         )
-        with self._parts.quotas.claimed(container, running=False), Steps() as steps:
+        with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
                     "take id range",
@@ -271,6 +272,8 @@ class Containers:
 
     def _release_rootfs(self, container: Container) -> None:
         storage = self._parts.drivers.storage(container)
+        for key in kept_keys(container):
+            storage.remove(key)
         self._hooks.release_rootfs(driver=storage, container=container)
 
     def _remove_volumes(self, container: Container) -> None:
@@ -317,7 +320,7 @@ class Containers:
         with (
             self._parts.quotas.claimed(container, running=True),
             backed(rootfs[-1]),
-            Steps() as steps,
+            Steps(shown=True) as steps,
         ):
             attached = self.attachments.reserve(container, steps)
             spec = bundle.draft(
@@ -380,6 +383,20 @@ class Containers:
         spec = self.confinement.apply(container, spec, isolation)
         self._hooks.amend_spec(container=container, spec=spec)
         return spec
+
+    def planned_spec(self, container: Container) -> dict[str, Any]:
+        """The runtime spec that a start would come to now; nothing is made."""
+        rootfs = self._parts.drivers.storage(container).mounts(container.id)
+        image = self.image_config(container)
+        with backed(rootfs[-1]):
+            spec = bundle.draft(
+                container,
+                image,
+                rootfs,
+                self.directory(container),
+                self._parts.features.get("time_namespace", False),
+            )
+        return self._secured(container, spec, self._isolation(container))
 
     def restore_network(self, container: Container) -> None:
         """Make sure of a running container's place on its networks' host side, which may have been flushed."""

@@ -14,6 +14,7 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
+from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
@@ -29,6 +30,7 @@ from multios.engine.networks import Networks
 from multios.engine.quotas import Quotas
 from multios.engine.registries import Registries
 from multios.engine.registry import Registry
+from multios.engine.resets import Resets
 from multios.engine.sandbox import ContainerSandbox
 from multios.engine.template_exchange import TemplateExchange
 from multios.engine.template_tests import TemplateTests
@@ -106,10 +108,17 @@ class Engine:
             self.catalog, self.images, self.builds, self.imported_templates, self.quotas.most
         )
         self.template_exchange = TemplateExchange(
-            self.templates, self.imported_templates, content, sources, lambda: self.settings
+            self.templates,
+            self.imported_templates,
+            content,
+            sources,
+            lambda: self.settings,
+            self._users_of_image,
         )
         parts = self._parts(data)
         self.containers = Containers(parts)
+        self.resets = Resets(parts, self.containers)
+        self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
         self.template_tests = TemplateTests(self.templates, self.containers, self.drivers, self.exits)
@@ -256,8 +265,10 @@ class Engine:
         if not caller.is_administrator:
             raise Refused("removing images is for administrators", "ask the administrator")
         image = self.images.get(reference)
-        used = [item.name for item in self.registry.all() if item.image_id == image.id]
-        return list(self.images.remove(reference, force, used))
+        return list(self.images.remove(reference, force, self._users_of_image(image.id)))
+
+    def _users_of_image(self, image_id: str) -> list[str]:
+        return [item.name for item in self.registry.all() if item.image_id == image_id]
 
     def command_of(self, container: Container) -> tuple[str, ...]:
         """What a container runs, as ``ps`` shows it."""

@@ -17,6 +17,7 @@ from multios.drivers.isolation import ProcessState
 from multios.engine.containers import Containers, Parts
 from multios.engine.registry import ALIVE_CHECK_SECONDS, RUNNING
 from multios.engine.sandbox import LABEL
+from multios.engine.snapshot_keys import snapshot_keys
 from multios.engine.watch import Watch
 from multios.errors import Conflict, MultiosError
 from multios.model.container import Container, Status
@@ -251,8 +252,14 @@ class Exits:
     def _sweep_snapshots(self, ids: set[str]) -> None:
         for storage in self._parts.drivers.storages:
             for snapshot in list(storage.walk()):
-                if CONTAINER_ID.fullmatch(snapshot.key) and snapshot.key not in ids:
+                owner = snapshot.key.partition(".")[0]
+                if CONTAINER_ID.fullmatch(owner) and not self._is_wanted(snapshot.key, owner, ids):
                     _logged(storage.remove, snapshot.key)
+
+    def _is_wanted(self, key: str, owner: str, ids: set[str]) -> bool:
+        """Whether a snapshot is a container's root filesystem or one of its kept states, not a half-made one."""
+        container = self._registry.get(owner)
+        return owner in ids and (key == owner or (container is not None and key in snapshot_keys(container)))
 
 
 def _logged(action: Callable[..., object], *arguments: Any) -> None:

@@ -297,6 +297,7 @@ class Networks:
         return {
             "id": network.id,
             "name": network.name,
+            "owner": network.owner,
             "driver": network.driver,
             "subnet": network.subnet,
             "gateway": network.gateway,

@@ -181,7 +181,9 @@ def _size(name: str, container: Container) -> float | None:
     if name in ("containers", "running"):
         return 1
     value: float | None = getattr(container.config.resources, _RESOURCES[name])
-    return None if value is None or value < 0 else value
+    if value is None or value < 0:
+        return None
+    return value * (1 + len(container.snapshots)) if name == "disk" else value
 
 
 def _refusal(limit: _Limit, name: str, used: float, asked: float, most: float) -> Refused:

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import TypeVar
 
 from multios.errors import MultiosError, StepFailed
 
 Result = TypeVar("Result")
+Watcher = Callable[[str, object], None]
+"""Is told of each step that was done, by name and result. What it raises undoes them all."""
 log = logging.getLogger(__name__)
+_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watched(watcher: Watcher) -> Iterator[None]:
+    """While the block runs, ``watcher`` is told of the steps that the calling thread does in a ``shown`` :class:`Steps`."""
+    token = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(token)
 
 
 class Steps:
     """A context in which steps are done; when it is left by an exception, their inverses run in reverse order.
 
     An inverse that fails is logged and the others still run. An exception of a step that is no
-    :class:`MultiosError` leaves as :class:`StepFailed`, which names the step.
+    :class:`MultiosError` leaves as :class:`StepFailed`, which names the step. Those that are ``shown`` may be watched,
+    and the watcher may take its time: no lock but the container's own may be held around them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shown: bool = False) -> None:
+        self._watcher = _watcher.get() if shown else None
         self._inverses: list[tuple[str, Callable[[], object]]] = []
 
     def __enter__(self) -> Steps:
@@ -39,7 +56,7 @@ class Steps:
         if inverse is not None:
             self._inverses.append((name, inverse))
         try:
-            return action()
+            result = action()
         except MultiosError:
             raise
         except Exception as error:
@@ -47,6 +64,9 @@ class Steps:
             raise StepFailed(
                 name, str(error) or type(error).__name__, "the daemon's log has the details"
             ) from error
+        if self._watcher is not None:
+            self._watcher(name, result)
+        return result
 
     def later(self, name: str, inverse: Callable[[], object]) -> None:
         """Remember the inverse of a step that is done already."""

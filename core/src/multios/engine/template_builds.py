@@ -53,6 +53,7 @@ _ENVIRONMENT = (("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8"))
 _TOLD_LINES = 4
 _LOGGED_LINES = 100
 _PROGRESS_INTERVAL = 0.2
+_DIGESTS_KEPT = 256
 _SPECIAL = re.compile(r"""([\\$"'])""")
 
 
@@ -61,9 +62,28 @@ def image_name(plan: TemplatePlan, owner: int | None = None) -> str:
 
     What is built of a template that the user ``owner`` imported cannot be taken for an installed one's.
     """
-    document = json.dumps(to_json(plan), sort_keys=True).encode()
+    return f"{image_prefix(plan.name, owner)}:{_digest(plan)[:12]}"
+
+
+def image_prefix(name: str, owner: int | None) -> str:
+    """The part that all images of a template have in common."""
     whose = "" if owner is None else f"user-{owner}/"
-    return f"multios/{whose}template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
+    return f"multios/{whose}template-{name}"
+
+
+_digests: dict[int, tuple[TemplatePlan, str]] = {}
+"""Of the plans asked for last; a plan that is kept here keeps its id."""
+
+
+def _digest(plan: TemplatePlan) -> str:
+    known, digest = _digests.get(id(plan), (None, ""))
+    if known is not plan:
+        document = json.dumps(to_json(plan), sort_keys=True).encode()
+        digest = hashlib.sha256(document).hexdigest()
+        if len(_digests) >= _DIGESTS_KEPT:
+            _digests.clear()
+        _digests[id(plan)] = (plan, digest)
+    return digest
 
 
 class TemplateBuild:

@@ -41,8 +41,10 @@ class TemplateExchange:
         content: ContentStore,
         sources: Sequence[ImageSourceDriver],
         settings: Callable[[], Settings],
+        users_of: Callable[[str], Sequence[str]],
     ) -> None:
-        self._templates, self._imported = templates, imported
+        """``users_of`` an image's id are the names of the containers that were made from it."""
+        self._templates, self._imported, self._users_of = templates, imported, users_of
         self._content, self._sources, self._settings = content, sources, settings
 
     def validate(self, stream: BinaryIO, where: str) -> dict[str, Any]:
@@ -50,30 +52,41 @@ class TemplateExchange:
         with self._imported.unpacked(stream, where) as found:
             return _facts(found)
 
-    def bring(self, stream: BinaryIO, where: str, caller: Caller) -> dict[str, Any]:
-        """Keep the template in an archive as the caller's."""
-        self._check_may(caller)
+    def bring(self, stream: BinaryIO, where: str, caller: Caller, shared: bool = False) -> dict[str, Any]:
+        """Keep the template in an archive as the caller's; ``shared``, which is for administrators, as everyone's."""
+        self._check_may(caller, shared)
         with self._imported.unpacked(stream, where) as found:
-            return self._added(found, caller, where)
+            return self._added(found, caller, where, shared)
 
     def fetch(
-        self, reference: str, caller: Caller, request: FetchRequest, progress: Progress
+        self,
+        reference: str,
+        caller: Caller,
+        request: FetchRequest,
+        progress: Progress,
+        shared: bool = False,
     ) -> dict[str, Any]:
-        """Keep the template that a registry has under ``reference`` as the caller's."""
-        self._check_may(caller)
+        """Keep the template that a registry has under ``reference``, as :meth:`bring` does."""
+        self._check_may(caller, shared)
         name = str(parse(reference))
         with self._content.holding():
             blob = self._registry().fetch_artifact(
                 name, ARTIFACT_TYPE, archive.LARGEST, self._content, progress, request
             )
             with self._content.open(blob.digest) as stream, self._imported.unpacked(stream, name) as found:
-                return self._added(found, caller, name)
+                return self._added(found, caller, name, shared)
 
-    def _added(self, found: Unpacked, caller: Caller, source: str) -> dict[str, Any]:
-        record: Imported = self._imported.add(found, caller, source, self._templates.installed())
+    def _added(self, found: Unpacked, caller: Caller, source: str, shared: bool) -> dict[str, Any]:
+        name, installed = found.tree.document.name, self._templates.installed()
+        before = self._imported.own(name, caller)
+        record: Imported = self._imported.add(found, caller, source, installed, shared)
+        if before is not None and before.digest != record.digest:
+            self._templates.forget_images(caller.uid, name, self._users_of)
         return {**_facts(found), "digest": record.digest}
 
-    def _check_may(self, caller: Caller) -> None:
+    def _check_may(self, caller: Caller, shared: bool = False) -> None:
+        if shared and not caller.is_administrator:
+            raise Refused("sharing a template with everyone is for administrators", "leave out --shared")
         if not caller.is_administrator and not self._settings().templates.users_may_import:
             raise Refused("importing templates is for administrators here", "ask the administrator")
 
@@ -151,8 +164,9 @@ class TemplateExchange:
         raise Unsupported("no image source knows registries", "pip install multios-image-registry")
 
     def remove(self, name: str, caller: Caller) -> None:
-        """Forget the caller's imported template."""
+        """Forget the caller's imported template, and its images but for those of containers."""
         self._imported.remove(name, caller)
+        self._templates.forget_images(caller.uid, name, self._users_of)
 
 
 def _facts(found: Unpacked) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,13 @@ from multios.engine.caller import Caller
 from multios.engine.images import Images
 from multios.engine.imported_templates import Imported, ImportedTemplates
 from multios.engine.locks import KeyedLocks
-from multios.engine.template_builds import TEMPLATE_LABEL, VERSION_LABEL, TemplateBuild, image_name
+from multios.engine.template_builds import (
+    TEMPLATE_LABEL,
+    VERSION_LABEL,
+    TemplateBuild,
+    image_name,
+    image_prefix,
+)
 from multios.errors import InvalidInput, MultiosError, unknown
 from multios.model.container import Resources
 from multios.model.image import Image
@@ -195,6 +202,15 @@ class Templates:
         checks, rootfs = checks_of(found.driver, plan), found.driver.rootfs()
         build = TemplateBuild(self._builds, plan, checks, rootfs, progress)
         return build.run(image_name(plan, found.owner), resources, base)
+
+    def forget_images(self, owner: int, name: str, users_of: Callable[[str], Sequence[str]]) -> None:
+        """Remove the images of a template that its user took away, but for those of containers: ``users_of`` an image's id."""
+        prefix = f"{image_prefix(name, owner)}:"
+        for image in self._images.list():
+            for reference in image.references:
+                if reference.startswith(prefix):
+                    with contextlib.suppress(MultiosError):  # in use, or just gone
+                        self._images.remove(reference, used_by=users_of(image.id))
 
     # --- locks --------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from multios.errors import StepFailed
@@ -34,6 +34,8 @@ _DQBLK = struct.Struct("=8QI4x")
 _QIF_LIMITS = 1 | 4
 _FIRST = 0x4D55_0000
 """Ids from here on are ours: high enough to meet nobody's in /etc/projects."""
+_ROOM, _ROOM_INODES = 256 << 10, 16
+"""What an overlay may need in its work directory when it is mounted: bytes and files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,39 @@ def project_of(directory: str) -> int:
     finally:
         os.close(descriptor)
     return int(_FSXATTR.unpack(answer)[3])
+
+
+@contextlib.contextmanager
+def room(directory: str, syscalls: Syscalls = kernel) -> Iterator[None]:
+    """Room for a few files more while the block runs, where ``directory`` is of a project of ours that is full.
+
+    As :func:`multios.filesystems.sized.room`. On ext4 the host's root may pass a quota anyway, on xfs it may not.
+    """
+    project = _ours(directory)
+    now = read(directory, project, syscalls) if project else None
+    if now is None or (now.limit - now.size >= _ROOM and now.inode_limit - now.inodes >= _ROOM_INODES):
+        yield
+        return
+    bound(
+        directory,
+        project,
+        max(now.limit, now.size) + _ROOM,
+        max(now.inode_limit, now.inodes) + _ROOM_INODES,
+        syscalls,
+    )
+    try:
+        yield
+    finally:
+        bound(directory, project, now.limit, now.inode_limit, syscalls)
+
+
+def _ours(directory: str) -> int:
+    """The directory's project if it is one that limits a snapshot, else 0."""
+    try:
+        project = project_of(directory)
+    except OSError:  # a filesystem without projects
+        return 0
+    return project if project >= _FIRST else 0
 
 
 def bound(directory: str, project: int, size: int, inodes: int, syscalls: Syscalls = kernel) -> None:

@@ -9,24 +9,31 @@ from multios.layers.archive import BLOCK, Entry, Source, entries
 _LARGEST = 1 << 50
 
 
-def leaving_out(tar: Iterable[bytes], unwanted: Callable[[Entry], bool]) -> Iterator[bytes]:
-    """The chunks of ``tar`` without the entries that are ``unwanted``; only empty ones are asked about."""
+def leaving_out(
+    tar: Iterable[bytes], unwanted: Callable[[Entry], bool], with_content: bool = False
+) -> Iterator[bytes]:
+    """The chunks of ``tar`` without the entries that are ``unwanted``; only empty ones are asked about, or all."""
     source = _Recorded(tar)
-    padding = 0
+    padding, kept = 0, True
     for entry in entries(source):
         read = source.taken()
-        yield read[:padding]  # of the entry before
-        if entry.size or not unwanted(entry):
+        if kept:
+            yield read[:padding]  # of the entry before
+        kept = (bool(entry.size) and not with_content) or not unwanted(entry)
+        if kept:
             yield read[padding:]
         left, padding = entry.size, -entry.size % BLOCK
         while left:
             part = source.some(left)
             left -= len(part)
-            yield source.taken()
+            content = source.taken()
+            if kept:
+                yield content
             if not part:
                 return
     source.drain()
-    yield source.taken()
+    rest = source.taken()
+    yield rest if kept else rest[padding:]
 
 
 class _Recorded(Source):

@@ -6,10 +6,10 @@ import contextlib
 import os
 import stat
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from multios.drivers.base import DriverContext
+from multios.drivers.base import Capability, DriverContext
 from multios.drivers.storage import DiskLimit, Snapshot, StorageDriver, Usage
 from multios.errors import Conflict
 from multios.filesystems import sized
@@ -57,14 +57,47 @@ class DirectorySnapshots(StorageDriver):
 
     def prepare_limited(self, key: str, parent: str, size: int) -> tuple[Mount, ...]:
         """See :class:`StorageDriver`."""
+        return self._make_limited(key, parent, size, lambda directory: self.fill(directory, parent))
+
+    def _make_limited(
+        self, key: str, parent: str, size: int, fill: Callable[[str], None]
+    ) -> tuple[Mount, ...]:
         taken = {record.project for record in self.store.records()}
         with (
             self._bounds.project(size, taken) as project,
             self.store.making(key, parent, "active", limit=size, project=project) as directory,
             self._bounds.filling(directory, size, project) as inside,
         ):
-            self.fill(inside, parent)
+            fill(inside)
         return self.mounts(key)
+
+    def fill_like(self, directory: str, parent: str, files: str, only: Sequence[str]) -> None:
+        """:meth:`fill`, with the changes in ``files``, another snapshot's of ``parent``: see :meth:`duplicate`.
+
+        For drivers with the capability EXCHANGE.
+        """
+        raise self._no_exchange()
+
+    def duplicate(self, key: str, source: str, only: Sequence[str] = ()) -> tuple[Mount, ...]:
+        """See :class:`StorageDriver`."""
+        record = self.store.get(source)
+        with self.reached(record) as files:
+            if record.limit:
+                return self._make_limited(
+                    key,
+                    record.parent,
+                    record.limit,
+                    lambda directory: self.fill_like(directory, record.parent, files, only),
+                )
+            with self.store.making(key, record.parent, "active") as directory:
+                self.fill_like(directory, record.parent, files, only)
+        return self.mounts(key)
+
+    def exchange(self, first: str, second: str) -> None:
+        """See :class:`StorageDriver`."""
+        if Capability.EXCHANGE not in self.capabilities:
+            raise self._no_exchange()
+        self.store.exchange(first, second)
 
     def limit(self, key: str, size: int) -> None:
         """See :class:`StorageDriver`."""
@@ -147,6 +180,17 @@ class DirectorySnapshots(StorageDriver):
             with sized.mounted(backing.file, backing.limit) as root:
                 return Usage(*sized.used(root))
         return Usage(*usage(os.fsencode(self.files(record))))
+
+
+def copy_directories(files: str, target: str, names: Sequence[str]) -> None:
+    """Put the directories called ``names`` of ``files`` in the place of ``target``'s; what is none is left out."""
+    for name in names:
+        source, place = os.fsencode(f"{files}/{name}"), os.fsencode(f"{target}/{name}")
+        if not os.path.isdir(source) or os.path.islink(source):
+            continue
+        remove_tree(place)
+        os.mkdir(place, 0o700)
+        copy_tree(source, place, marks=True)
 
 
 def make_root(path: str, like: str = "") -> None:

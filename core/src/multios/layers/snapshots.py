@@ -22,8 +22,9 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed, Unsupported
 from multios.layers.trash import Trash
+from multios.supervisor.syscalls import kernel
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +165,27 @@ class SnapshotStore:
             except OSError as error:
                 raise _explained(error, key) from error
 
+    def exchange(self, first: str, second: str) -> None:
+        """Let two active snapshots of one parent change places: their records change names, in one step on disk."""
+        with self._lock:
+            one, other = self.get(first), self.get(second)
+            if (one.kind, other.kind) != ("active", "active") or one.parent != other.parent:
+                raise Conflict(
+                    f"snapshots {first!r} and {second!r} are not two active ones of one parent",
+                    "prepare one of the same parent",
+                )
+            try:
+                kernel.exchange_names(self._index(first), self._index(second))
+            except OSError as error:
+                if error.errno in (errno.ENOSYS, errno.EINVAL):
+                    raise Unsupported(
+                        f"the filesystem of {self.state} cannot exchange two files",
+                        "delete the container and create it again, or put data_root on ext4, xfs or btrfs",
+                    ) from error
+                raise _explained(error, first) from error
+            self._records[first] = replace(other, key=first)
+            self._records[second] = replace(one, key=second)
+
     def limited(self, key: str, limit: int) -> None:
         """Record another limit."""
         with self._lock:
@@ -281,7 +303,9 @@ class SnapshotStore:
                 record = Record(**json.load(file))
         except (OSError, ValueError, TypeError):
             return None
-        return record if record.key + _SUFFIX == name else None
+        # The name counts: a record that was exchanged still has the other's key written in it.
+        key = name.removesuffix(_SUFFIX)
+        return replace(record, key=key) if _KEY.fullmatch(key) and name.endswith(_SUFFIX) else None
 
 
 def _check(key: str) -> None:

@@ -230,6 +230,8 @@ class Container:
     """As they were at the end of its last run."""
     of_run: bool = False
     """Made by ``run``: one that never started is nothing to keep."""
+    snapshots: tuple[str, ...] = ()
+    """The names of its kept states, in the order in which they were taken."""
     removing: bool = False
     """It is gone for its users; what is left of it is being cleaned up."""
 

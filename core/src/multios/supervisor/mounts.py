@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from multios.errors import MultiosError, StepFailed, Unsupported
-from multios.filesystems import sized
+from multios.filesystems import project_quota, sized
 from multios.model.mount import Mount
 from multios.supervisor import flags
 from multios.supervisor.remounting import add_attributes
@@ -213,6 +213,8 @@ def _overlay(mount: Mount, user_namespace: int | None) -> int:
             if user_namespace is not None:
                 _idmap(clones[-1], user_namespace)
             stack.enter_context(sized.room(mount.backing.file, clones[-1], mount.backing.limit))
+        elif upper:
+            stack.enter_context(project_quota.room(os.path.dirname(upper)))
         return _joined(clones, names, words)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -15,6 +17,9 @@ from multios.template_format import document, lock, overlay, rendering
 TEMPLATE = "template.toml"
 LESSON = "lesson.md"
 LOCK = "template.lock"
+FRESH_SECONDS = 1.0
+_PLANS_KEPT = 256
+_TREES_KEPT = 256
 
 
 class Tree:
@@ -23,6 +28,7 @@ class Tree:
     def __init__(self, folder: Path, where: str = "") -> None:
         self.folder = folder
         self.where = where or str(folder)
+        self._plans: dict[tuple[tuple[str, str], ...], TemplatePlan] = {}
         self.document = document.read(self._text(TEMPLATE), f"{self.where}/{TEMPLATE}")
 
     def lesson(self) -> str:
@@ -43,9 +49,14 @@ class Tree:
 
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
         """See :func:`multios.template_format.rendering.render`; with the lock of the plan's base, if there is one."""
-        plan = rendering.render(self.document, values, self.overlay.fingerprint)
-        locks = self.lock.bases if self.lock else {}
-        return replace(plan, lock=locks.get(plan.base))
+        key = tuple(sorted(values.items()))
+        if key not in self._plans:
+            plan = rendering.render(self.document, values, self.overlay.fingerprint)
+            locks = self.lock.bases if self.lock else {}
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            self._plans[key] = replace(plan, lock=locks.get(plan.base))
+        return self._plans[key]
 
     def check(self) -> TemplatePlan:
         """Raise ``InvalidInput`` for anything that is wrong in the folder; its plan with the options' defaults."""
@@ -82,3 +93,22 @@ class Tree:
             ) from None
         except UnicodeDecodeError:
             raise InvalidInput(f"{self.where}/{name}: is no text", "save it as UTF-8") from None
+
+
+_kept: dict[tuple[Path, str], tuple[float, Tree]] = {}
+_keeping = threading.Lock()
+
+
+def at(folder: Path, where: str, seconds: float = FRESH_SECONDS) -> Tree:
+    """The template in a folder as it was at most so many seconds ago: one container asks for it several times."""
+    now = time.monotonic()
+    with _keeping:
+        since, tree = _kept.get((folder, where), (0.0, None))
+    if tree is not None and now - since <= seconds:
+        return tree
+    tree = Tree(folder, where)
+    with _keeping:
+        if len(_kept) >= _TREES_KEPT:
+            _kept.clear()
+        _kept[(folder, where)] = (now, tree)
+    return tree

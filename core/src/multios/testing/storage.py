@@ -34,6 +34,7 @@ from multios.layers.unpack import unpack
 from multios.supervisor.mounts import mounted
 from multios.testing import storage_trees as trees
 from multios.testing.base import DriverSuite
+from multios.testing.storage_exchange import StorageExchangeTests
 from multios.testing.storage_limits import SMALL, StorageLimitTests
 
 DEEP = 120
@@ -55,7 +56,7 @@ def content(driver: StorageDriver, key: str) -> dict[bytes, tuple[Any, ...]]:
 
 
 @pytest.mark.needs_root
-class StorageDriverSuite(StorageLimitTests, DriverSuite):
+class StorageDriverSuite(StorageLimitTests, StorageExchangeTests, DriverSuite):
     """What every storage driver must do."""
 
     driver_type: ClassVar[type[StorageDriver]]

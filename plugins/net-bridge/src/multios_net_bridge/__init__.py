@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from multios import typed_table
 from multios.drivers.base import Capability, DriverContext
-from multios.drivers.network import NetworkDriver
+from multios.drivers.network import HostRule, NetworkDriver
 from multios.errors import StepFailed, Unsupported
 from multios.model.network import Endpoint, Network, PortMapping
 
@@ -122,6 +122,10 @@ class BridgeNetwork(NetworkDriver):
     def refusals(self, network: Network, endpoint: Endpoint) -> Mapping[str, int]:
         """What the firewall counts of a confined endpoint."""
         return {} if endpoint.egress is None else {"egress": self._host.refused(endpoint)}
+
+    def rules(self, network: Network, endpoint: Endpoint) -> tuple[HostRule, ...]:
+        """What our tables hold of the network and the endpoint."""
+        return self._host.rules(network, endpoint)
 
     def serve_names(self, network: Network, port: int) -> None:
         """Send questions for port 53 of the gateway to ``port`` there."""

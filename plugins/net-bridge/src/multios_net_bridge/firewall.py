@@ -95,6 +95,18 @@ class Firewall:
                 return False
         return True
 
+    def sets_with(self, network: Network) -> frozenset[str]:
+        """The names of those sets of the table for IPv4 that the network is in."""
+        wanted = ruleset.membership(network.interface, network.subnet, False, False, False)
+        return frozenset(name for name, (items, _) in wanted.items() if self._holds(IPV4, name, items))
+
+    def published_to(self, endpoint: Endpoint) -> list[Forward]:
+        """The ports that lead to an endpoint's IPv4 address."""
+        address = endpoint.address.partition("/")[0]
+        return [
+            Forward(IPV4, name, item) for name in ruleset.MAPS for item in self._into(IPV4, name, address)
+        ]
+
     # --- confined endpoints -------------------------------------------------------------------------
 
     def confine(self, endpoint: Endpoint) -> None:

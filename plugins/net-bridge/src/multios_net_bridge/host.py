@@ -7,10 +7,11 @@ import hashlib
 from ipaddress import ip_address
 from pathlib import Path
 
+from multios.drivers.network import HostRule
 from multios.errors import Conflict
 from multios.model.network import Endpoint, Network, PortMapping
 from multios.netlink.container_side import check_mtu
-from multios_net_bridge import conntrack, forwarding, links, ruleset
+from multios_net_bridge import conntrack, forwarding, links, rules_in_words, ruleset
 from multios_net_bridge.attach import Port, Veths
 from multios_net_bridge.checks import check_endpoint, check_free, check_network, check_port
 from multios_net_bridge.failures import failed
@@ -110,6 +111,13 @@ class Host:
             return self.firewall.refused(endpoint)
         except OSError as error:
             raise failed("count what was refused", error) from error
+
+    def rules(self, network: Network, endpoint: Endpoint) -> tuple[HostRule, ...]:
+        """What the kernel's tables hold of the network and the endpoint, for people."""
+        try:
+            return rules_in_words.rules(self.firewall, network, endpoint)
+        except OSError as error:
+            raise failed("read the host's rules", error) from error
 
     def detach(self, endpoint: Endpoint) -> None:
         """Withdraw the endpoint's ports, and remove its pair if the kernel does not."""

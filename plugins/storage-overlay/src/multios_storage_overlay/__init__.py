@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from multios.drivers.base import Capability, DriverContext
-from multios.layers.snapshot_driver import DirectorySnapshots, make_root
+from multios.layers.copying import copy_tree
+from multios.layers.snapshot_driver import DirectorySnapshots, copy_directories, make_root
 from multios.model.mount import Mount
 from multios.supervisor import id_map
 
@@ -21,7 +22,7 @@ class OverlayStorage(DirectorySnapshots):
     name: ClassVar[str] = "overlay"
     summary: ClassVar[str] = "snapshots stacked by overlayfs; the default"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA}
+        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA, Capability.EXCHANGE}
     )
 
     def __init__(self, settings: Any, context: DriverContext) -> None:
@@ -34,6 +35,14 @@ class OverlayStorage(DirectorySnapshots):
         """See :class:`DirectorySnapshots`: two directories."""
         make_root(f"{directory}/fs", self.files(self.store.get(parent)) if parent else "")
         os.mkdir(f"{directory}/work", 0o700)
+
+    def fill_like(self, directory: str, parent: str, files: str, only: Sequence[str]) -> None:
+        """See :class:`DirectorySnapshots`: the upper directory holds the changes alone."""
+        self.fill(directory, parent)
+        if only:
+            copy_directories(files, f"{directory}/fs", only)
+        else:
+            copy_tree(os.fsencode(files), os.fsencode(f"{directory}/fs"), marks=True)
 
     def view(self, key: str, parent: str) -> tuple[Mount, ...]:
         """See :class:`StorageDriver`: a record only."""

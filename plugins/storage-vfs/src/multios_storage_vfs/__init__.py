@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from multios.drivers.base import Capability
 from multios.layers.copying import copy_tree
-from multios.layers.snapshot_driver import DirectorySnapshots, make_root
+from multios.layers.snapshot_driver import DirectorySnapshots, copy_directories, make_root
 from multios.model.mount import Mount
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class VfsStorage(DirectorySnapshots):
     name: ClassVar[str] = "vfs"
     summary: ClassVar[str] = "snapshots as whole copies; works on every filesystem"
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA}
+        {Capability.DIFF, Capability.USER_NAMESPACE, Capability.QUOTA, Capability.EXCHANGE}
     )
 
     def fill(self, directory: str, parent: str) -> None:
@@ -30,6 +30,15 @@ class VfsStorage(DirectorySnapshots):
         make_root(f"{directory}/fs", below)
         if below:
             copy_tree(os.fsencode(below), os.fsencode(f"{directory}/fs"))
+
+    def fill_like(self, directory: str, parent: str, files: str, only: Sequence[str]) -> None:
+        """See :class:`DirectorySnapshots`: a snapshot is the whole tree."""
+        if only:
+            self.fill(directory, parent)
+            copy_directories(files, f"{directory}/fs", only)
+        else:
+            make_root(f"{directory}/fs", files)
+            copy_tree(os.fsencode(files), os.fsencode(f"{directory}/fs"))
 
     def view(self, key: str, parent: str) -> tuple[Mount, ...]:
         """See :class:`StorageDriver`: the parent itself, read-only."""

@@ -25,7 +25,8 @@ def connect(path: str) -> socket.socket:
 
 
 def send(channel: socket.socket, master: int) -> None:
-    """Send the master, which stays ours to close."""
+    """Send the master, which stays ours to close; who gets it may read it as any terminal, waiting."""
+    os.set_blocking(master, True)
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", master))]
     channel.sendmsg([b"/dev/ptmx"], rights)
 

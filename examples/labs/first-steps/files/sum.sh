@@ -1,0 +1,2 @@
+#!/bin/sh
+# Write "sum: " and the sum of the two arguments.

@@ -1,0 +1,213 @@
+"""``multios-container course …``: the command line. What a command does is in a module of its own, loaded when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from multios.cli.context import Context
+
+_COURSE = click.argument("course_path", metavar="COURSE", type=click.Path(path_type=Path))
+_STUDENTS = click.option(
+    "--students", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
+)  # fmt: skip
+_FORMAT = click.option(
+    "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Student}}'."
+)
+
+_SEED = click.option(
+    "--seed", metavar="TEXT", help="The course's secret, from which labs derive each student's values."
+)
+_LAB = click.option("--lab", metavar="NAME", help="This lab only.")
+
+
+def _epilog(*examples: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  multios-container course {example}" for example in examples)
+
+
+@click.group(help="A machine for every student: start, watch, collect and wipe whole courses.")
+def course() -> None:
+    """The group behind the entry point."""
+
+
+@course.command(
+    help="Check a course's file and its roster.", epilog=_epilog("validate examples/courses/intro")
+)
+@_COURSE
+@_STUDENTS
+def validate(course_path: Path, students: Path | None) -> int:
+    from multios_courses import validation
+
+    return validation.run(course_path, students)
+
+
+@course.command(
+    help="Make and start the machines that are missing, in turn; again, it goes on where it ended.",
+    epilog=_epilog(
+        "start examples/courses/intro --students roster.csv", "start intro --lab first --seed SECRET"
+    ),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--at-once", metavar="N", type=click.IntRange(1, 64), help="How many are made at once.")
+@click.option("--lab", metavar="NAME", help="The machines of this lab, instead of the templates' (needs multios-labs).")  # fmt: skip
+@_SEED
+@click.pass_obj
+def start(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    at_once: int | None,
+    lab: str | None,
+    seed: str | None,
+) -> int:
+    if lab:
+        from multios_courses import lab_start
+
+        return lab_start.run(context, course_path, students, at_once, lab, seed)
+    from multios_courses import start_command
+
+    return start_command.run(context, course_path, students, at_once)
+
+
+@course.command(
+    help="Show every student's machines.", epilog=_epilog("status examples/courses/intro --format json")
+)
+@_COURSE
+@_STUDENTS
+@_FORMAT
+@click.pass_obj
+def status(context: Context, course_path: Path, students: Path | None, form: str | None) -> int:
+    from multios_courses import status as module
+
+    return module.run(context, course_path, students, form)
+
+
+@course.command(
+    help="Stop a course's machines; they stay as they are.", epilog=_epilog("stop examples/courses/intro")
+)
+@_COURSE
+@click.option("--time", "-t", "timeout", metavar="SECONDS", type=click.IntRange(0, 3600), default=10, help="Seconds before a machine is killed.")  # fmt: skip
+@click.pass_obj
+def stop(context: Context, course_path: Path, timeout: int) -> int:
+    from multios_courses import wiping
+
+    return wiping.stop(context, course_path, timeout)
+
+
+@course.command(
+    help="Remove a course's machines, networks and volumes for good, and prove that nothing is left.",
+    epilog=_epilog("wipe examples/courses/intro", "wipe intro --yes"),
+)
+@_COURSE
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def wipe(context: Context, course_path: Path, yes: bool) -> int:
+    from multios_courses import wiping
+
+    return wiping.wipe(context, course_path, yes)
+
+
+@course.command("list", help="List the courses that have machines here.", epilog=_epilog("list"))
+@_FORMAT
+@click.pass_obj
+def list_(context: Context, form: str | None) -> int:
+    from multios_courses import status as module
+
+    return module.list_courses(context, form)
+
+
+@course.command(
+    help="Write one file with all that a course needs: plugins, images, labs and locks, for a room without a network.",
+    epilog=_epilog("bundle examples/courses/intro -o intro.bundle"),
+)
+@_COURSE
+@click.option("--output", "-o", metavar="FILE", type=click.Path(path_type=Path), help="Default: NAME-VERSION.bundle.")  # fmt: skip
+@click.option("--with-roster", is_flag=True, help="Take the roster along: names and addresses of people.")
+@click.pass_obj
+def bundle(context: Context, course_path: Path, output: Path | None, with_roster: bool) -> int:
+    from multios_courses import bundle as module
+
+    return module.run(context, course_path, output, with_roster)
+
+
+@course.command(
+    help="Bring what a course needs: its plugins only; from a bundle its images and files, too, without a network.",
+    epilog=_epilog("install examples/courses/intro", "install intro.bundle --sha256 9f86d081…"),
+)
+@click.argument("source", metavar="COURSE|FILE.bundle", type=click.Path(path_type=Path))
+@click.option("--find-links", metavar="DIR", multiple=True, help="Where pip looks for wheels, besides the index.")  # fmt: skip
+@click.option("--no-index", is_flag=True, help="Do not ask the package index.")
+@click.option("--to", "folder", metavar="DIR", type=click.Path(path_type=Path), help="Where a bundle's course is written. Default: its name, here.")  # fmt: skip
+@click.option("--sha256", "digest", metavar="DIGEST", help="Take a bundle only if this is its digest, as `bundle` printed it.")  # fmt: skip
+@click.pass_obj
+def install(
+    context: Context,
+    source: Path,
+    find_links: tuple[str, ...],
+    no_index: bool,
+    folder: Path | None,
+    digest: str | None,
+) -> int:
+    from multios_courses import installing
+
+    return installing.run(context, source, find_links, no_index, folder, digest)
+
+
+@course.command(
+    help="Gather every student's work on the course's labs, one file each, and say who is missing.",
+    epilog=_epilog("collect examples/courses/intro"),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--output", "-o", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
+@_LAB
+@_FORMAT
+@click.pass_obj
+def collect(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    output: Path | None,
+    lab: str | None,
+    form: str | None,
+) -> int:
+    from multios_courses import collecting
+
+    return collecting.run(context, course_path, students, output, lab, form)
+
+
+@course.command(
+    help="Judge what was collected, each in a container of its own, and write a CSV file.",
+    epilog=_epilog("grade examples/courses/intro -o grades.csv"),
+)
+@_COURSE
+@_STUDENTS
+@click.option("--submissions", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
+@click.option("--output", "-o", metavar="FILE.csv", type=click.Path(path_type=Path), default=Path("grades.csv"), help="Default: grades.csv.")  # fmt: skip
+@_LAB
+@_SEED
+@click.pass_obj
+def grade(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    submissions: Path | None,
+    output: Path,
+    lab: str | None,
+    seed: str | None,
+) -> int:
+    from multios_courses import grading
+
+    return grading.run(context, course_path, students, submissions, output, lab, seed)
+
+
+def confirmed(question: str, yes: bool) -> bool:
+    """Whether the user says yes; without a terminal nobody can."""
+    if yes:
+        return True
+    try:
+        return bool(click.confirm(question, default=False))
+    except click.Abort:
+        return False

@@ -1,0 +1,54 @@
+"""``course validate``, and what all commands do first: the course and its roster, read and checked together."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from multios.errors import InvalidInput
+from multios_courses import course_file, machines, roster
+from multios_courses.course_file import Course
+from multios_courses.roster import Student
+from multios_courses.toml_lines import line_of
+
+
+def load(path: Path, students: Path | None) -> tuple[Course, Path, tuple[Student, ...]]:
+    """The course, the file of its roster and the students in it. Raises ``InvalidInput``."""
+    course = course_file.load(path)
+    file = students or course.roster
+    if file is None:
+        raise InvalidInput(f"{course.file}: there is no roster", "name one: --students FILE.csv")
+    return course, file, roster.load(file)
+
+
+def run(path: Path, students: Path | None) -> int:
+    """Check everything that can be checked without a daemon, and say what the course comes to."""
+    course = course_file.load(path)
+    check_files(course)
+    said = [
+        f"{len(course.templates)} machines a student" if len(course.templates) != 1 else "1 machine a student"
+    ]
+    file = students or (course.roster if course.roster and course.roster.exists() else None)
+    if file:
+        found = roster.load(file)
+        wanted = machines.expected(course, found)
+        machines.owners(wanted, str(file))
+        said += [f"{len(found)} students", f"{len(wanted)} machines"]
+    elif course.roster:
+        said.append(f"no roster at {course.roster}")
+    said.append(f"network {course.policy}")
+    sys.stdout.write(f"{course.file}: {course.name} {course.version} is valid: {', '.join(said)}\n")
+    return 0
+
+
+def check_files(course: Course) -> None:
+    """Raise ``InvalidInput`` for a lab or a lock that is not there."""
+    text = course.file.read_text("utf-8")
+    for number, lab in enumerate(course.labs):
+        if not (lab.path / "lab.toml").is_file():
+            where = f"{course.file}:{line_of(text, ('labs', number, 'path'))}: labs.path"
+            raise InvalidInput(f"{where}: {lab.path} has no lab.toml", "name the lab's folder")
+    for number, template in enumerate(course.templates):
+        if template.lock and not template.lock.is_file():
+            where = f"{course.file}:{line_of(text, ('templates', number, 'lock'))}: templates.lock"
+            raise InvalidInput(f"{where}: there is no file {template.lock}", "make the lock, or leave it out")

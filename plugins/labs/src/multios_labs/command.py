@@ -1,0 +1,349 @@
+"""``multios-container lab …``. What the commands do is imported when one runs."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from multios.cli.context import Context
+    from multios_labs.machine import Machine
+    from multios_labs.progress import Progress
+    from multios_labs.records import Lab, LabStep
+
+_FOLDER = click.Path(path_type=Path)
+_NAME = click.option("--name", "-n", default="", metavar="NAME", help="Which lab, when there are several.")
+
+
+@click.group(help="Labs: a machine with a task in steps, checks, and a way to hand it in.")
+def lab() -> None:
+    """The group."""
+
+
+def _command(name: str, epilog: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command of the group with an example."""
+    return lab.command(name, epilog=f"Example: multios-container lab {epilog}")
+
+
+@_command("validate", "validate examples/labs/first-steps")
+@click.argument("path", type=_FOLDER)
+def validate(path: Path) -> None:
+    """Check a lab's folder: file, key and line of what is wrong."""
+    from multios_labs.document import read, read_grading
+
+    found = read(path)
+    _, grades = read_grading(found)
+    checks = sum(len(step.checks) for step in found.steps)
+    click.echo(
+        f"{found.name} {found.version}: {len(found.steps)} steps, {checks} checks, {len(grades)} for grading"
+    )
+
+
+@_command("start", "start examples/labs/first-steps --student ada")
+@click.argument("path", metavar="PATH|NAME")
+@click.option("--name", "-n", default="", metavar="NAME", help="The machine's name; the lab's by default.")
+@click.option(
+    "--seed", default="", metavar="TEXT", help="What the parameters are derived from; the course's secret."
+)
+@click.option("--student", default="", metavar="ID", help="Whose machine it is; you by default.")
+@click.option(
+    "--roster", type=_FOLDER, help="A CSV file of all students: no two of them get the same parameters."
+)
+@click.pass_obj
+def start(context: Context, path: str, name: str, seed: str, student: str, roster: Path | None) -> None:
+    """Make the machine of a lab, or start one that was stopped."""
+    from multios_labs import machine as machines
+    from multios_labs import parameters
+    from multios_labs.document import read
+
+    if "/" not in path and not Path(path).is_dir():
+        stopped = machines.running(context.client, machines.find(context.client, path))
+        click.echo(stopped.name)
+        return
+    found = read(Path(path))
+    whose = student or getpass.getuser()
+    parameters.check_student(whose, "--student")
+    students = parameters.read_roster(roster) if roster else ()
+    values = parameters.derive(found.parameters, found.name, seed or found.name, whose, students)
+    made = machines.start(
+        context.client, context.call, found, name or found.name, whose, seed or found.name, values
+    )
+    click.echo(made.name)
+
+
+@_command("status", "status")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to write it."
+)
+@click.pass_obj
+def status(context: Context, form: str) -> None:
+    """Show your labs and how far each is."""
+    from multios.errors import MultiosError
+    from multios_labs import machine as machines
+
+    rows = []
+    for found in machines.all_machines(context.client):
+        row: dict[str, Any] = {
+            "name": found.name,
+            "lab": found.lab,
+            "student": found.student,
+            "status": found.status,
+        }
+        try:
+            progress = found.progress()
+            known = progress.lab()
+            passed = [
+                step.id for step in known.steps if (kept := progress.steps.get(step.id)) and kept.passed
+            ]
+            row |= {
+                "version": known.version,
+                "step": progress.current,
+                "passed": len(passed),
+                "steps": len(known.steps),
+            }
+        except MultiosError as error:
+            row |= {
+                "version": found.labels.get(f"{machines.LABEL}.version", ""),
+                "step": "",
+                "problem": error.cause,
+            }
+        rows.append(row)
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        done = (
+            f"{row['passed']}/{row['steps']} steps, at {row['step']}" if "passed" in row else "not known here"
+        )
+        click.echo(f"{row['name']}  {row['lab']} {row['version']}  {row['student']}  {row['status']}  {done}")
+
+
+@_command("show", "show")
+@click.argument("step", required=False)
+@_NAME
+@click.pass_obj
+def show(context: Context, step: str | None, name: str) -> None:
+    """Show a step's text, the current one's by default."""
+    from multios_labs import machine as machines
+    from multios_labs.document import filled, text_of
+
+    found = machines.find(context.client, name)
+    progress = found.progress()
+    known = progress.lab()
+    chosen = _step(known, step or progress.current)
+    number = known.steps.index(chosen) + 1
+    title = filled(chosen.title, found.values)
+    click.echo(f"# {known.title}: {title} ({number} of {len(known.steps)})\n")
+    click.echo(filled(text_of(known, chosen), found.values).strip())
+
+
+@_command("check", "check")
+@click.argument("step", required=False)
+@_NAME
+@click.pass_context
+def check(current: click.Context, step: str | None, name: str) -> int:
+    """Check a step, the current one by default, and go on to the next when all is right."""
+    from multios_labs import checking
+    from multios_labs import machine as machines
+
+    context: Context = current.obj
+    found = machines.running(context.client, machines.find(context.client, name))
+    progress = found.progress()
+    known = progress.lab()
+    chosen = _step(known, step or progress.current)
+    results = checking.run(context.client.path, found, chosen)
+    for result in results:
+        click.echo(
+            f"{'ok    ' if result.passed else 'failed'}  {result.check.name}"
+            + (f": {result.problem}" if result.problem else "")
+        )
+        if not result.passed and (hint := checking.hint_of(result, found.values)):
+            click.echo(f"        hint: {hint}")
+    if not checking.record(progress, chosen, results):
+        return 1
+    if chosen.id == progress.current:
+        _go_on(context, known, found, progress, chosen)
+    return 0
+
+
+def _go_on(context: Context, known: Lab, found: Machine, progress: Progress, step: LabStep) -> None:
+    from multios_labs import machine as machines
+
+    position = known.steps.index(step) + 1
+    if position == len(known.steps):
+        click.echo(
+            "All steps are done." + (" Hand it in: multios-container lab submit" if known.submit else "")
+        )
+        return
+    following = known.steps[position]
+    machines.begin(context.client, found, progress, following)
+    click.echo(f"Next: {following.title}. Read it: multios-container lab show")
+
+
+@_command("reset", "reset --to files")
+@click.option("--soft", is_flag=True, help="Keep /root and /home, and the step.")
+@click.option(
+    "--to", default="", metavar="STEP", help="To the moment when this step was reached; the first by default."
+)
+@_NAME
+@click.pass_obj
+def reset(context: Context, soft: bool, to: str, name: str) -> None:
+    """Put the machine back, whatever was done to it."""
+    from multios_labs import machine as machines
+
+    found = machines.find(context.client, name)
+    step = machines.reset(context.client, found, to, soft)
+    click.echo(f"{found.name} is at step {step}")
+
+
+@_command("snapshot", "snapshot before-i-try-it")
+@click.argument("snapshot", required=False)
+@_NAME
+@click.pass_obj
+def snapshot(context: Context, snapshot: str | None, name: str) -> None:
+    """Keep the state of the machine's files; `multios-container reset --to` goes back to it."""
+    from multios_labs import machine as machines
+
+    found = machines.find(context.client, name)
+    chosen = snapshot or time.strftime("%Y%m%d-%H%M%S")
+    context.client.call("containers.snapshot", {"ref": found.id, "snapshot": chosen})
+    click.echo(f"{chosen}: back to it with `multios-container reset --to {chosen} {found.name}`")
+
+
+@_command("stop", "stop")
+@click.argument("name", required=False)
+@click.pass_obj
+def stop(context: Context, name: str | None) -> None:
+    """Stop the machine; `lab start NAME` starts it again."""
+    from multios_labs import machine as machines
+
+    found = machines.find(context.client, name or "")
+    context.client.call("containers.stop", {"ref": found.id})
+    click.echo(found.name)
+
+
+@_command("rm", "rm first-steps")
+@click.argument("name")
+@click.pass_obj
+def remove(context: Context, name: str) -> None:
+    """Remove the machine with all that was done in it."""
+    from multios.errors import MultiosError
+    from multios_labs import machine as machines
+
+    found = machines.find(context.client, name)
+    context.client.call("containers.delete", {"ref": found.id, "force": True})
+    try:
+        found.progress().forget()
+    except MultiosError:
+        pass  # nothing is known of it here
+    click.echo(found.name)
+
+
+def _step(known: Lab, name: str) -> LabStep:
+    from multios.errors import unknown
+
+    found = known.step(name)
+    if found is None:
+        raise unknown("step", name, [step.id for step in known.steps])
+    return found
+
+
+@_command("submit", "submit -o ada.submission")
+@click.option("--output", "-o", type=_FOLDER, metavar="FILE", help="Where to; NAME.submission by default.")
+@_NAME
+@click.pass_obj
+def submit(context: Context, output: Path | None, name: str) -> None:
+    """Hand in: one signed file with the work, and with what the machine looked like."""
+    from multios_labs import machine as machines
+    from multios_labs import submission
+
+    found = machines.find(context.client, name)
+    target = output or Path(f"{found.name}.submission")
+    manifest = submission.write(context.client, found, target)
+    click.echo(f"{target}: {manifest['lab']['name']} of {manifest['student']}")
+
+
+@_command("verify", "verify ada.submission")
+@click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="FILE...")
+@click.pass_obj
+def verify(context: Context, files: tuple[Path, ...]) -> int:
+    """Say whether submissions are what they say: status 0 when all are."""
+    from multios_labs import submission
+
+    status = 0
+    for file in files:
+        found = submission.read(file)
+        verdict = submission.verify(context.client, found)
+        click.echo(f"{file}: {'valid' if verdict.valid else 'NOT VALID'}")
+        for line in submission.describe(found, verdict):
+            click.echo(f"  {line}")
+        status = status if verdict.valid else 1
+    return status
+
+
+@_command("grade", "grade ada.submission --lab examples/labs/first-steps --format csv")
+@click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="SUBMISSION...")
+@click.option(
+    "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
+)
+@click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", help="How to write it.")
+@click.option(
+    "--seed", default="", metavar="TEXT", help="Derive the students' parameters anew, from the course's seed."
+)
+@click.option(
+    "--roster", type=_FOLDER, help="With --seed: the CSV file of all students that `lab start` had."
+)
+@click.pass_obj
+def grade(
+    context: Context, files: tuple[Path, ...], folder: Path, form: str, seed: str, roster: Path | None
+) -> None:
+    """Judge submissions: each check in a fresh machine without network."""
+    from multios.errors import InvalidInput, NotFound
+    from multios_labs import grading, parameters, submission
+    from multios_labs.document import read
+
+    known = read(folder)
+    students = parameters.read_roster(roster) if roster else ()
+    grades = []
+    for file in files:
+        try:
+            found = submission.read(file)
+        except (InvalidInput, NotFound) as error:
+            grades.append(grading.unreadable(file, error, known))
+            continue
+        values = None
+        if seed and (not students or found.student in students):
+            values = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        grades.append(grading.grade(context.client, context.call, found, known, values))
+    click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
+
+
+_SAID = {
+    "new": "new       {path}",
+    "updated": "updated   {path}",
+    "removed": "removed   {path}",
+    "kept": "KEPT      {path}: you have changed it; the corrected one is {path}.new",
+}
+
+
+@_command("update", "update examples/labs/first-steps")
+@click.argument("path", type=_FOLDER)
+@_NAME
+@click.pass_obj
+def update(context: Context, path: Path, name: str) -> None:
+    """Bring a corrected lab to a machine that was started from it, and keep what was done there."""
+    from multios_labs import machine as machines
+    from multios_labs import updating
+    from multios_labs.document import read
+
+    known = read(path)
+    found = machines.running(context.client, machines.find(context.client, name))
+    for change in updating.update(context.client, found, known):
+        click.echo(_SAID[change.what].format(path=change.path))
+    click.echo(f"{found.name} is at {known.name} {known.version}")

@@ -1,0 +1,291 @@
+"""Judging a submission: each check in a machine of its own, made from the lab's image, without network, within limits.
+
+The order is the defence. The lab's own files and setup come first, then the work, then — where a check has one — the teacher's
+``private/``, as root's, 0700, under a name that nobody can guess; only then something runs. A student's programs run
+as another user. What counts is the exit status and the output, seen from outside; whatever the check left is removed with
+its machine, so that it can spoil no other check.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from multios.api.client import Client
+from multios.errors import MultiosError
+from multios_labs import submission as submissions
+from multios_labs import work
+from multios_labs.document import PRIVATE, files_of, filled, read_grading
+from multios_labs.inside import File, Outcome, execute, put, put_archive
+from multios_labs.machine import Call, document, rendered, run_setup
+from multios_labs.records import GradeCheck, GradeLimits, Lab
+from multios_labs.submission import Submission
+
+LABEL = "multios.grade"
+MOST_OUTPUT = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a check came to. ``reason`` says why there are no points."""
+
+    name: str
+    points: int
+    most: int
+    reason: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Grade:
+    """A judged submission. ``problems`` are why nothing in it counts."""
+
+    submission: Submission
+    marks: tuple[Mark, ...]
+    problems: tuple[str, ...]
+    attested: bool
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def points(self) -> int:
+        """All points."""
+        return sum(mark.points for mark in self.marks)
+
+    @property
+    def most(self) -> int:
+        """As many there could be."""
+        return sum(mark.most for mark in self.marks)
+
+
+def grade(
+    client: Client, call: Call, submission: Submission, lab: Lab, values: Mapping[str, str] | None = None
+) -> Grade:
+    """Judge ``submission`` by the teacher's copy of the lab. ``values`` are the student's, if they were derived anew."""
+    verdict = submissions.verify(client, submission)
+    limits, checks = read_grading(lab)
+    checks = checks or _of_steps(lab)
+    problems = [*verdict.problems, *_mismatch(submission, lab)]
+    if problems:
+        marks = tuple(Mark(check.name, 0, check.points, "nothing in it counts") for check in checks)
+        return Grade(submission, marks, tuple(problems), verdict.engine)
+    given = _values(submission) if values is None else values
+    with tempfile.TemporaryFile() as archive:
+        with submissions.layer_of(submission) as layer:
+            taken = work.write(layer, archive, lab.submit)
+        judge = _Judge(client, call, lab, limits, given, archive)
+        marks = tuple(judge.mark(check) for check in checks)
+    return Grade(submission, marks, (), verdict.engine, tuple(taken.left_out))
+
+
+def unreadable(file: Path, error: MultiosError, lab: Lab) -> Grade:
+    """The grade of a file that is no submission: it stops nobody else's."""
+    _, checks = read_grading(lab)
+    marks = tuple(
+        Mark(check.name, 0, check.points, "nothing in it counts") for check in checks or _of_steps(lab)
+    )
+    return Grade(Submission(file, {}, {}, b"", b"", {}), marks, (error.cause,), False)
+
+
+def _of_steps(lab: Lab) -> tuple[GradeCheck, ...]:
+    """The checks that students see, where the teacher has no others."""
+    return tuple(
+        GradeCheck(check.name, check.command, expect=check.expect, points=check.points, timeout=check.timeout)
+        for step in lab.steps
+        for check in step.checks
+    )
+
+
+def _mismatch(submission: Submission, lab: Lab) -> list[str]:
+    claimed = submission.manifest.get("lab")
+    name = claimed.get("name") if isinstance(claimed, dict) else None
+    problems = [] if name == lab.name else [f"it is of lab {str(name)[:60]!r}, not of {lab.name!r}"]
+    return problems if lab.submit else [*problems, "the lab takes nothing in: lab.toml has no submit"]
+
+
+def _values(submission: Submission) -> dict[str, str]:
+    """The student's parameters, in the words of the engine that made the machine."""
+    labels = submission.statement.get("labels")
+    try:
+        table = json.loads(labels["multios.lab.values"]) if isinstance(labels, dict) else {}
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
+
+
+class _Judge:
+    def __init__(
+        self,
+        client: Client,
+        call: Call,
+        lab: Lab,
+        limits: GradeLimits,
+        values: Mapping[str, str],
+        archive: IO[bytes],
+    ) -> None:
+        self._client, self._call, self._lab, self._limits = client, call, lab, limits
+        self._values, self._archive = values, archive
+
+    def mark(self, check: GradeCheck) -> Mark:
+        """Judge one check; whatever goes wrong with it costs its points and no others'."""
+        begun = time.monotonic()
+        with self._machine(check) as name:
+            try:
+                put_archive(self._client, name, self._archive)
+            except MultiosError as error:
+                return Mark(check.name, 0, check.points, f"the work does not fit: {error.cause}"[:300])
+            try:
+                reason = self._judge(name, check)
+            except MultiosError as error:
+                reason = error.cause
+        seconds = round(time.monotonic() - begun, 3)
+        return Mark(check.name, 0 if reason else check.points, check.points, reason[:300], seconds)
+
+    @contextmanager
+    def _machine(self, check: GradeCheck) -> Iterator[str]:
+        """A running machine of the lab's, with all that is the lab's in it, which is gone afterwards."""
+        name = f"grade-{secrets.token_hex(8)}"
+        config = document(self._lab, name, {LABEL: self._lab.name})
+        config["networking"] = {"network": "none"}
+        config["restart_policy"] = "no"
+        config["resources"] = {
+            "memory_limit": self._limits.memory,
+            "memory_swap": self._limits.memory,
+            "disk_limit": self._limits.disk,
+            "cpu_limit": self._limits.cpus,
+            "pids_limit": self._limits.pids,
+        }
+        seconds = check.timeout + 1
+        config["rlimits"] = {"cpu": [seconds, seconds], "core": [0, 0]}
+        self._call("containers.create", {"config": config})
+        try:
+            self._client.call("containers.start", {"ref": name})
+            put(self._client, name, rendered(self._lab, self._values))
+            run_setup(self._client, name, "the lab", self._lab.setup, self._values)
+            yield name
+        finally:
+            with suppress(MultiosError):
+                self._client.call("containers.delete", {"ref": name, "force": True})
+
+    def _judge(self, name: str, check: GradeCheck) -> str:
+        """Why there are no points, empty when there are."""
+        outcome = self._tested(name, check) if check.test else self._executed(name, check)
+        if outcome.exit_code is None:
+            return outcome.problem or "how it ended is not known"
+        if outcome.exit_code:
+            return f"exit status {outcome.exit_code}{_last_line(outcome)}"
+        expected = filled(check.expect, self._values)
+        written = outcome.output.decode("utf-8", "replace")
+        same = written.strip() == expected.strip() if check.exact else expected in written
+        return "" if same else f"the output is not the expected one{_last_line(outcome)}"
+
+    def _executed(self, name: str, check: GradeCheck) -> Outcome:
+        """A student's program, with a student's rights."""
+        place = self._lab.submit[0]
+        return execute(
+            self._client.path,
+            name,
+            [filled(word, self._values) for word in check.command],
+            check.timeout,
+            input=filled(check.input, self._values).encode(),
+            user=f"{work.GRADED}:{work.GRADED}",
+            directory=place,
+            environment={"HOME": place, "WORK": place},
+            most=MOST_OUTPUT,
+        )
+
+    def _tested(self, name: str, check: GradeCheck) -> Outcome:
+        """A test of the teacher's, as root, from a place that only root can look into."""
+        place = f"/grade-{secrets.token_hex(16)}"
+        files = [
+            File(f"{place}/{inside}", _filled(path.read_bytes(), self._values), 0o700)
+            for inside, path in files_of(self._lab.folder / PRIVATE, with_private=True)
+        ]
+        folders = {file.path.rpartition("/")[0] for file in files} | {place}
+        put(self._client, name, files, [(folder, 0o700, 0) for folder in sorted(folders)])
+        return execute(
+            self._client.path,
+            name,
+            [f"{place}/{check.test}"],
+            check.timeout,
+            input=filled(check.input, self._values).encode(),
+            user="0:0",
+            directory="/",
+            environment={"WORK": self._lab.submit[0], "GRADE": place},
+            most=MOST_OUTPUT,
+        )
+
+
+def _filled(data: bytes, values: Mapping[str, str]) -> bytes:
+    try:
+        return filled(data.decode(), values).encode() if b"{{" in data else data
+    except UnicodeDecodeError:
+        return data
+
+
+def _last_line(outcome: Outcome) -> str:
+    lines = outcome.text().strip().splitlines()
+    return f": {lines[-1][:200]}" if lines else ""
+
+
+# --- for people and programs --------------------------------------------------------------------------------
+
+
+def as_csv(grades: Sequence[Grade]) -> str:
+    """A row a submission, a column a check."""
+    names = list(dict.fromkeys(mark.name for one in grades for mark in one.marks))
+    target = io.StringIO()
+    writer = csv.writer(target, lineterminator="\n")
+    writer.writerow(
+        ["student", "points", "most", "attested", "submitted", "file", "problems", *map(_cell, names)]
+    )
+    for one in grades:
+        points = {mark.name: mark.points for mark in one.marks}
+        submitted = one.submission.manifest.get("submitted")
+        writer.writerow(
+            [
+                _cell(one.submission.student),
+                one.points,
+                one.most,
+                "yes" if one.attested else "no",
+                submitted if isinstance(submitted, (int, float)) else "",
+                _cell(str(one.submission.file)),
+                _cell("; ".join(one.problems)),
+                *(points.get(name, "") for name in names),
+            ]
+        )
+    return target.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A text that no spreadsheet takes for a formula."""
+    plain = "".join(letter if letter.isprintable() else " " for letter in text[:300])
+    return f"'{plain}" if plain[:1] in ("=", "+", "-", "@") else plain
+
+
+def as_json(grades: Sequence[Grade]) -> str:
+    """All that is known."""
+    return json.dumps([_row(one) for one in grades], indent=2)
+
+
+def _row(one: Grade) -> dict[str, Any]:
+    return {
+        "file": str(one.submission.file),
+        "student": one.submission.student,
+        "lab": one.submission.manifest.get("lab"),
+        "submitted": one.submission.manifest.get("submitted"),
+        "attested": one.attested,
+        "problems": list(one.problems),
+        "points": one.points,
+        "most": one.most,
+        "checks": [{key: getattr(mark, key) for key in Mark.__slots__} for mark in one.marks],
+        "left_out": list(one.left_out),
+    }

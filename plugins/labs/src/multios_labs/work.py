@@ -1,0 +1,142 @@
+"""The work in a submission, as it may be put into a machine: files, directories and links that stay inside, and no more.
+
+Whoever made the archive may have written anything into it. Names that lead out, devices, setuid bits and other owners, links to
+elsewhere and what would be written through a link are left out; what was is counted.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import IO
+
+from multios.errors import InvalidInput
+
+MOST_ENTRIES = 20_000
+MOST_BYTES = 512 << 20
+GRADED = 1000
+"""The user inside whose the work is, and with whose rights a student's programs run."""
+
+
+@dataclass(slots=True)
+class Work:
+    """What was taken over, and the names that were not."""
+
+    entries: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+
+def write(layer: IO[bytes], target: IO[bytes], roots: Sequence[str]) -> Work:
+    """Write what of ``layer`` lies below ``roots`` to ``target``, a tar for the root of a machine."""
+    work = Work()
+    links: dict[str, str] = {}
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as made:
+        for directory in _ways(roots):
+            made.addfile(_entry(directory, tarfile.DIRTYPE, 0o711, 0))
+        for root in roots:
+            made.addfile(_entry(root.strip("/"), tarfile.DIRTYPE, 0o755, GRADED))
+        try:
+            with tarfile.open(fileobj=layer, mode="r:") as archive:
+                _copy(archive, made, roots, links, work)
+        except (tarfile.TarError, EOFError) as error:
+            raise InvalidInput(
+                f"the work is no whole archive: {error}", "let the student submit again"
+            ) from None
+        # Last, so that nothing is written through one.
+        for name, goal in links.items():
+            entry = _entry(name, tarfile.SYMTYPE, 0o777, GRADED)
+            entry.linkname = goal
+            made.addfile(entry)
+    return work
+
+
+def _copy(
+    archive: tarfile.TarFile, made: tarfile.TarFile, roots: Sequence[str], links: dict[str, str], work: Work
+) -> None:
+    size = 0
+    plain: set[str] = set()
+    for member in archive:
+        work.entries += 1
+        if work.entries > MOST_ENTRIES:
+            raise InvalidInput(
+                f"the work has more than {MOST_ENTRIES} entries", "let the student hand in less"
+            )
+        name = _inside(member.name, roots)
+        if name is None or name in plain or _is_below_link(name, links):
+            if not _is_way(member.name, roots):
+                _leave_out(work, member.name)
+        elif member.isdir():
+            plain.add(name)
+            made.addfile(_entry(name, tarfile.DIRTYPE, member.mode & 0o755 | 0o700, GRADED))
+        elif member.issym() and _stays(name, member.linkname, roots):
+            links[name] = member.linkname
+        elif member.isreg() and member.sparse is None and name not in links:
+            size += member.size
+            if size > MOST_BYTES:
+                raise InvalidInput(
+                    f"the work is more than {MOST_BYTES >> 20} MB", "let the student hand in less"
+                )
+            plain.add(name)
+            entry = _entry(name, tarfile.REGTYPE, member.mode & 0o755 | 0o600, GRADED)
+            entry.size = member.size
+            made.addfile(entry, archive.extractfile(member))
+        else:
+            _leave_out(work, member.name)
+
+
+def _leave_out(work: Work, name: str) -> None:
+    if len(work.left_out) < 100:
+        work.left_out.append("".join(letter if letter.isprintable() else "?" for letter in name[:200]))
+
+
+def _inside(name: str, roots: Sequence[str]) -> str | None:
+    """The plain name of what lies below one of the roots; whiteouts (image-spec, layer.md) are no files."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    plain = "/".join(parts)
+    if ".." in parts or not parts or any(part.startswith(".wh.") for part in parts) or "\0" in name:
+        return None
+    return plain if any(plain.startswith(root.strip("/") + "/") for root in roots) else None
+
+
+def _is_way(name: str, roots: Sequence[str]) -> bool:
+    plain = name.strip("/").removeprefix("./")
+    return plain in ("", ".") or any(f"{root.strip('/')}/".startswith(f"{plain}/") for root in roots)
+
+
+def _is_below_link(name: str, links: dict[str, str]) -> bool:
+    parts = name.split("/")
+    return any("/".join(parts[:count]) in links for count in range(1, len(parts)))
+
+
+def _stays(name: str, goal: str, roots: Sequence[str]) -> bool:
+    """Whether a link leads to something below the roots: relative, and back only at its beginning."""
+    parts = goal.split("/")
+    climbing = True
+    for part in parts:
+        if part == ".." and not climbing:
+            return False
+        climbing = climbing and part in ("..", ".", "")
+    place = posixpath.normpath(posixpath.join("/", posixpath.dirname(name), goal))
+    return (
+        not goal.startswith("/")
+        and "\0" not in goal
+        and any(place == root or place.startswith(f"{root}/") for root in roots)
+    )
+
+
+def _ways(roots: Sequence[str]) -> list[str]:
+    """The directories above the roots, the highest first: a student's programs must get through them."""
+    found: dict[str, None] = {}
+    for root in roots:
+        parts = root.strip("/").split("/")
+        for count in range(1, len(parts)):
+            found["/".join(parts[:count])] = None
+    return list(found)
+
+
+def _entry(name: str, kind: bytes, mode: int, owner: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.mode, entry.uid, entry.gid = kind, mode, owner, owner
+    return entry

@@ -1,0 +1,106 @@
+"""A course with a lab from beginning to end: machines, work, collecting, grading, wiping, by the real commands of both plugins."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+
+from private_engine import PrivateEngine
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("multios_labs") is None, reason="this host has no multios-labs"
+)
+LAB = """
+schema = 1
+name = "first"
+version = "1.0"
+title = "A lab of the tests"
+image = "small:1"
+network = "none"
+submit = ["/root/work"]
+setup = ["mkdir -p /root/work"]
+
+[parameters.number]
+kind = "integer"
+minimum = 100
+maximum = 9999
+
+[[steps]]
+id = "only"
+title = "Write your number"
+
+[[steps.checks]]
+name = "the number is there"
+command = "cat /root/work/answer"
+expect = "{{number}}"
+points = 2
+"""
+COURSE = """
+schema = 1
+name = "term"
+title = "With a lab"
+version = "1.0"
+roster = "students.csv"
+[[templates]]
+image = "small:1"
+command = ["sleep", "1000"]
+[[labs]]
+path = "first"
+"""
+
+
+@pytest.fixture
+def course(engine: PrivateEngine, tmp_path: Path) -> Path:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/lab.toml").write_text(LAB)
+    for text in ("", "only"):
+        (tmp_path / "first/text").mkdir(exist_ok=True)
+        (tmp_path / f"first/text/{text or 'only'}.md").write_text(
+            "Write your number into /root/work/answer.\n"
+        )
+    (tmp_path / "course.toml").write_text(COURSE)
+    (tmp_path / "students.csv").write_text("id;name\ns1;Ada\ns2;=Bob()\ns3;Eve\n")
+    engine.environment["XDG_DATA_HOME"] = str(tmp_path / "home")
+    return tmp_path
+
+
+def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: PrivateEngine, course: Path) -> None:
+    path = str(course)
+    engine.run("course", "validate", path)
+    assert "3 of 3 machines" in engine.out(
+        "course", "start", path, "--lab", "first", "--seed", "secret", timeout=200
+    )
+    assert "3 ran already" in engine.out("course", "start", path, "--lab", "first", "--seed", "secret")
+    values = {
+        student: engine.inspect(f"term-first-{student}")["Config"]["Labels"]["multios.lab.values"]
+        for student in ("s1", "s2", "s3")
+    }
+    assert len(set(values.values())) == 3
+    number = values["s1"].split('"')[3]
+    engine.run("exec", "term-first-s1", "sh", "-c", f"echo {number} > /root/work/answer")
+    engine.run("exec", "term-first-s2", "sh", "-c", f"echo {number} > /root/work/answer")
+    engine.run("lab", "check", "--name", "term-first-s1")
+    rows = {row["student"]: row for row in engine.json("course", "status", path)}
+    assert rows["s1"]["labs"] == {"first": "1/1"} and rows["s2"]["labs"] == {"first": "0/1"}
+    engine.run("delete", "--force", "term-first-s3")
+    assert "2 of 3 collected" in (said := engine.run("course", "collect", path, timeout=200).stderr), said
+    assert "missing: s3" in said
+    shutil.copy(course / "submissions/first/s1.submission", course / "submissions/first/s3.submission")
+    output = course / "grades.csv"
+    graded = engine.run("course", "grade", path, "-o", str(output), "--seed", "secret", timeout=300)
+    assert "2 graded, 1 refused" in graded.stdout, graded
+    with output.open(newline="") as file:
+        found = {row["student"]: row for row in csv.DictReader(file)}
+    assert [(found[one]["points"], found[one]["most"]) for one in ("s1", "s2", "s3")] == [
+        ("2", "2"),
+        ("0", "2"),
+        ("0", "2"),
+    ]
+    assert found["s1"]["attested"] == "yes" and found["s2"]["name"] == "'=Bob()"
+    assert "the work of student 's1'" in found["s3"]["problem"]
+    assert "2 lab machines" in engine.out("course", "wipe", "--yes", path)
+    assert engine.json("lab", "status") == []
