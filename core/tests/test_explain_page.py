@@ -91,7 +91,7 @@ def document(word: str) -> dict[str, Any]:
     }
     mount = {"target": word, "type": word, "source": word, "options": [word], "id_mapped": True}
     root = {
-        "type": word, "lower": [word, word], "upper": word, "work": word, "limited_file": "",
+        "type": word, "copy": word, "lower": [word, word], "upper": word, "work": word, "limited_file": "",
         "id_mapped": True, "read_only": False,
     }  # fmt: skip
     step = {"network": word, "kind": "bridge", "name": word, "detail": word, "see": word}

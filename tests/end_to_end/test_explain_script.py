@@ -193,6 +193,13 @@ def test_volumes_are_there_to_be_read(engine: PrivateEngine, name: str, tmp_path
     engine.run("delete", "--force", "--volumes", name)
 
 
+@pytest.mark.parametrize("options", [("--storage", "vfs"), ("--disk-limit", "50M"), ("--init",)])
+def test_another_storage_or_an_init_changes_nothing(compared: Any, options: tuple[str, ...]) -> None:
+    real, own = compared(*options)
+    assert own.sums() == real.sums() and own["uid_map"] == real["uid_map"]
+    assert own.status()["CapEff"] == real.status()["CapEff"]
+
+
 def test_a_container_without_a_network(compared: Any) -> None:
     real, own = compared("--network", "none")
     assert own["address"] == real["address"] == [] and own["route"] == real["route"] == []

@@ -15,6 +15,7 @@ from multios.explain.live import LiveProcess, unescape
 from multios.explain.part import part
 from multios.model.container import Resources
 
+_MOUNTS = Path("/proc/self/mountinfo")
 _ENDLESS = 1 << 62
 """v1 writes no limit as the largest number of whole pages."""
 
@@ -96,7 +97,7 @@ def cgroups(
 
     ``devices`` are the rules of its spec: version 2 has no file for them, they are a program in the kernel.
     """
-    groups = _groups(process.text("cgroup")) if process else []
+    groups = _groups(process.text("cgroup"), _MOUNTS.read_text(errors="replace")) if process else []
     limits = [row for group in groups for row in _limits(group)]
     limits.sort(key=lambda row: _ORDER.index(row["controller"]))
     versions = {group["version"] for group in groups}
@@ -118,12 +119,12 @@ def cgroups(
     )
 
 
-def _groups(text: str) -> list[dict[str, Any]]:
+def _groups(text: str, mounted: str) -> list[dict[str, Any]]:
     """The directories in which the process is listed, by hierarchy; those that are not mounted here are left out."""
     found = []
     for line in text.splitlines():
         _, names, path = line.split(":", 2)
-        place = _place(names, path)
+        place = _place(names, path, mounted)
         if place and (place[1] / "cgroup.procs").exists():
             found.append(
                 {
@@ -136,9 +137,9 @@ def _groups(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def _place(names: str, path: str) -> tuple[Path, Path] | None:
+def _place(names: str, path: str, mounted: str) -> tuple[Path, Path] | None:
     """Where a hierarchy is mounted, and the directory of a group in it."""
-    for line in Path("/proc/self/mountinfo").read_text(errors="replace").splitlines():
+    for line in mounted.splitlines():
         fields = line.split(" ")
         end = fields.index("-")
         kind, options = fields[end + 1], fields[-1].split(",")

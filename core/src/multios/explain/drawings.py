@@ -35,6 +35,9 @@ def layers(part: dict[str, Any]) -> str:
     bottom = drawing.box(_MARGIN, _MARGIN, width, ["/ — what the container sees", root["type"]], "seen")
     drawing.arrow(WIDTH / 2, bottom, bottom + 14)
     bottom += 14
+    if root["copy"]:
+        lines = ["a copy of the image, its own", root["copy"]]
+        bottom = drawing.box(_MARGIN, bottom, width, lines, "upper", end=True) + _GAP
     if root["upper"]:
         lines = ["upper: takes every change", root["upper"]]
         bottom = drawing.box(_MARGIN, bottom, width, lines, "upper", end=True) + _GAP

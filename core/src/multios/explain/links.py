@@ -23,6 +23,8 @@ from multios.netlink.namespaces import done_inside
 
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+MOST = 64
+"""Interfaces and routes that are told of: who may make them makes as many as he likes."""
 _MAIN = 254
 _UNICAST = 1
 _GLOBAL, _LINK_LOCAL = 0, 253
@@ -53,8 +55,12 @@ def here() -> Inside:
             packed = fields.get(2) or fields[1]
             addresses.setdefault(index, []).append(f"{ipaddress.ip_address(packed)}/{length}")
         links = {}
-        for index, _ in socket.if_nameindex():
-            if link := find_link(connection, str(index)):
+        for index, _ in socket.if_nameindex()[:MOST]:
+            try:
+                link = find_link(connection, str(index))
+            except UnicodeDecodeError:
+                continue  # who may make interfaces may call them anything
+            if link:
                 links[index] = link
         return Inside(links, {index: tuple(found) for index, found in addresses.items()}, _routes(connection))
     finally:
@@ -87,7 +93,7 @@ def _routes(connection: Connection) -> tuple[tuple[str, str, int], ...]:
         target = "default" if not length else f"{ipaddress.ip_address(fields[1])}/{length}"
         gateway = str(ipaddress.ip_address(fields[5])) if 5 in fields else ""
         found.append((target, gateway, int.from_bytes(fields[4], sys.byteorder)))
-    return tuple(found)
+    return tuple(found[:MOST])
 
 
 def shown(link: Link, inside: Inside) -> dict[str, Any]:

@@ -62,10 +62,12 @@ def _root(
 ) -> dict[str, Any]:
     """The storage driver knows the directories: the kernel has only detached mounts of them, by the names ``/``, ``/fs``."""
     mount = rootfs[-1]
-    lower = (mount.option("lowerdir") or "").split(":") if mount.type == "overlay" else [mount.source]
+    is_layered = mount.type == "overlay"
+    lower = (mount.option("lowerdir") or "").split(":")
     kernels = next((row for row in rows if row["target"] == "/"), None)
     return {
         "type": kernels["type"] if kernels else mount.type,
+        "copy": "" if is_layered else mount.source,
         "lower": [path for path in lower if path],
         "upper": mount.option("upperdir") or "",
         "work": mount.option("workdir") or "",

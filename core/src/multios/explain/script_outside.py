@@ -33,7 +33,7 @@ def outside(parts: Parts) -> list[str]:
         *_layers(parts),
         *_owners(parts),
         *_volumes(parts),
-        *_limits(parts),
+        *limits(parts),
         *(_network(parts) if private else []),
         *_outside(parts, private),
     ]
@@ -86,18 +86,20 @@ def _layers(parts: Parts) -> list[str]:
     ]
     for number, path in enumerate(root["lower"], 1):
         lines.append(f'    ln -s {quoted(path)} "$WORK/layers/{number}"')
+    if not root["lower"]:
+        lines.append('    mkdir "$WORK/layers/1"   # its storage has no layers: all of it is copied')
     if root["limited_file"]:
         lines.append(
             "    # What the container has written lies in a file system of its own: this one begins without it."
         )
-    elif root["upper"]:
+    elif root["upper"] or root["copy"]:
         lines += [
             "    # What the container has written so far, copied: the real one's directory stays its own. By tar, which",
             "    # follows no link: a program in there may put one in a directory's place meanwhile.",
-            f"    tar --create --xattrs --xattrs-include='*' --numeric-owner -C {quoted(root['upper'])} . |",
+            f"    tar --create --xattrs --xattrs-include='*' --numeric-owner -C {quoted(root['upper'] or root['copy'])} . |",
             "        tar --extract --xattrs --xattrs-include='*' --numeric-owner --same-owner -p -C \"$WORK/upper\"",
         ]
-    lower = ":".join(f"layers/{number}" for number in range(1, len(root["lower"]) + 1))
+    lower = ":".join(f"layers/{number}" for number in range(1, max(1, len(root["lower"])) + 1))
     return [
         *lines,
         "    # metacopy: to change a file's owner copies its name and owner, not its content.",
@@ -146,7 +148,8 @@ def _volumes(parts: Parts) -> list[str]:
     return [*lines, "}", ""]
 
 
-def _limits(parts: Parts) -> list[str]:
+def limits(parts: Parts) -> list[str]:
+    """The functions that make the groups, with the same values, and join them."""
     part = parts["cgroups"]
     lines = [
         "# A control group is a directory: made with mkdir, limited with echo, joined by writing a process into it.",

@@ -59,6 +59,8 @@ def _known(value: object) -> str:
 def _mounts(part: Part) -> list[Table]:
     root = part["root"]
     layers: Rows = []
+    if root["copy"]:
+        layers.append(("copy", root["copy"], "the container's own, all of it"))
     if root["upper"]:
         where = f"{root['upper']} (in {root['limited_file']})" if root["limited_file"] else root["upper"]
         layers.append(("upper", where, "what the container writes"))
