@@ -178,3 +178,24 @@ def test_only_the_plugins_of_the_course_are_brought_from_where_wheels_lie(
         "course", "install", str(copy), "--no-index", "--find-links", str(tmp_path / "wheels"), timeout=200
     )
     assert set(room.installed().splitlines()) - before == {"multios-template-greeting==1.0"}
+
+
+def test_a_lock_is_kept_to_and_the_line_that_cannot_be_met_is_named(
+    teacher: Elsewhere, course: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "course"
+    shutil.copytree(course, copy)
+    lock, file = copy / "greeting.lock", copy / "course.toml"
+    teacher.run("template", "lock", "greeting", "--output", str(lock), timeout=200)
+    file.write_text(
+        file.read_text().replace('name = "greeting"', 'name = "greeting"\nlock = "greeting.lock"')
+    )
+    target = tmp_path / "locked.bundle"
+    teacher.run("course", "bundle", str(copy), "-o", str(target), timeout=200)
+    assert b"course/greeting.lock" in target.read_bytes()
+    target.unlink()
+    digest = lock.read_text().split('base_digest = "sha256:')[1][:64]
+    lock.write_text(lock.read_text().replace(digest, "0" * 64))
+    refused = teacher.run("course", "bundle", str(copy), "-o", str(target), status=125, timeout=200)
+    assert "greeting.lock:" in refused.stderr and f"the base sha256:{'0' * 64}" in refused.stderr
+    assert not target.exists()

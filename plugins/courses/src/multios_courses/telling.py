@@ -10,7 +10,7 @@ from multios.cli.tables import clip
 from multios_courses.starting import News
 
 _PLAIN_SECONDS = 2.0
-_BAR = 24
+_BAR = 16
 
 
 class QueueBar:
@@ -42,11 +42,10 @@ class QueueBar:
 
 
 def _sentence(news: News) -> str:
-    position = min(news.done + 1, news.total)
-    text = f"{news.current} is number {position} of {news.total}, {news.total - news.done} to go"
+    text = f"{news.current} is number {min(news.done + 1, news.total)} of {news.total}"
     if news.waiting_for:
         return f"{text}; waiting for {news.waiting_for}"
-    return f"{text}, about {duration(news.seconds)}" if news.seconds is not None else text
+    return f"{text}, about {duration(news.seconds)} left" if news.seconds is not None else text
 
 
 def duration(seconds: float) -> str:
