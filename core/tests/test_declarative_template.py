@@ -180,6 +180,12 @@ PARAMETER = '[[parameters]]\nname = "a"\ndescription = "b"\n'
             "leave it out",
         ),
         (BASED + '[[variants]]\nsteps=[]\nwhen={b=["1"]}', "9: variants[0].when.b: b: no such parameter", ""),
+        (
+            BASED + '[[services]]\nname="a"\ncommand="x"\n'
+            '[[variants]]\nsteps=[]\nwhen={}\n[[variants.services]]\nname="a"\ncommand="y"',
+            "14: variants[0].services[0].name: 'a' is there twice",
+            "rename",
+        ),
         (BASED + "ports = 1", "7: ports: must be an array", "[[ports]]"),
         (BASED + "[[ports]]\ncontainer = 70000", "8: ports[0].container: 70000 is no port", "65535"),
         (BASED + '[files]\n"/a" = 1', '8: files."/a": must be text', "quotes"),
@@ -244,6 +250,36 @@ def test_services_bring_their_init() -> None:
     assert "'serve it'" in plan.files[SERVICES_PROGRAM]
     assert "probe 'a b'" in plan.files[SERVICES_PROGRAM]
     assert render(read(text.replace("[[serv", 'command = ["x"]\n[[serv'), "lab"), {}).command == ("x",)
+
+
+def test_a_variant_brings_services_and_checks_besides_the_usual_ones() -> None:
+    document = read(
+        BASED
+        + """
+[[parameters]]
+name = "release"
+description = "which"
+default = "12"
+choices = ["12", "20.04"]
+[[services]]
+name = "usual"
+command = "exec usual"
+[[variants]]
+when = { release = ["20.04"] }
+steps = ["further"]
+[[variants.services]]
+name = "further"
+command = "exec further {{release}}"
+[[variants.checks]]
+name = "further"
+command = ["further"]
+""",
+        "template.toml",
+    )
+    usual, further = render(document, {}), render(document, {"release": "20.04"})
+    assert [service.name for service in usual.services] == ["usual"]
+    assert [service.command for service in further.services] == ["exec usual", "exec further 20.04"]
+    assert (usual.checks, [check.name for check in further.checks]) == ((), ["further"])
 
 
 def test_a_template_may_bring_a_profile_for_its_system_calls() -> None:

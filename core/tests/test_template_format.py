@@ -17,9 +17,10 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multios.engine.template_builds import image_name
 from multios.errors import InvalidInput, MultiosError
 from multios.model.template import Service
-from multios.template_format import archive, packages, services, toml_lines
+from multios.template_format import archive, packages, services, toml_lines, tree
 from multios.template_format.document import read
 from multios.template_format.overlay import Overlay
 from multios.template_format.tree import Tree
@@ -201,6 +202,19 @@ def test_a_damaged_archive_is_an_error_or_a_folder_never_more(
         assert "\n" not in error.cause
     assert os.listdir(base) == ["inside"]
     shutil.rmtree(base)
+
+
+def test_a_folder_is_read_again_when_it_is_not_fresh_any_more(folder: Path) -> None:
+    first = tree.at(folder, "lab")
+    plan = first.render({})
+    assert tree.at(folder, "lab").render({}) is plan
+    name = image_name(plan)
+    (folder / "rootfs/srv/file").write_text("other")
+    again = tree.at(folder, "lab", 0.0).render({})
+    assert again.rootfs != plan.rootfs
+    assert image_name(again) != name
+    (folder / "rootfs/srv/file").write_text("x" * 1000)
+    assert image_name(Tree(folder, "lab").render({})) == name
 
 
 # --- packages -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 from private_engine import SCRIPTS, PrivateEngine
 
 ROOT = Path(__file__).resolve().parents[2]
-SESSIONS = ("examples/python-learning.md", "docs/tutorials/student.md")
+SESSIONS = ("docs/tutorials/student.md",)
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

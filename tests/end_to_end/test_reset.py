@@ -104,19 +104,19 @@ def test_a_reset_container_keeps_its_disk_limit(engine: PrivateEngine, name: str
 
 
 def test_the_price_does_not_grow_with_what_was_changed(engine: PrivateEngine, running: str) -> None:
-    """Bound: 0.1 s in the warm daemon, of which this machine's neighbours take their part."""
+    """At most 0.1 s in the warm daemon; where the machine is too busy for that, what an unchanged container takes."""
+    many = "i=0; while [ $i -lt 1500 ]; do echo x > /etc/f$i; i=$((i+1)); done"
     with Client(str(engine.exec_root / "api.sock")) as client:
         client.call("containers.reset", {"ref": running})
         names = sh(engine, running, "ls /etc")
-        took = []
-        for _ in range(5):
-            sh(engine, running, "i=0; while [ $i -lt 1500 ]; do echo x > /etc/f$i; i=$((i+1)); done")
+        took: dict[str, list[float]] = {"true": [], many: []}
+        for command in list(took) * 5:
+            sh(engine, running, command)
             start = time.monotonic()
             client.call("containers.reset", {"ref": running})
-            took.append(time.monotonic() - start)
+            took[command].append(time.monotonic() - start)
             assert sh(engine, running, "ls /etc") == names
-    print("reset took", ", ".join(f"{seconds * 1000:.0f} ms" for seconds in took))
-    assert min(took) <= 0.1, took
+    assert min(took[many]) <= max(0.1, 2 * min(took["true"])), took
 
 
 # --- faults ------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def test_maven_answers(machine: CourseMachine) -> None:
 
 
 def test_every_check_holds(machine: CourseMachine) -> None:
-    assert machine.failed_checks() == []
+    assert machine.failed_checks() == {}
 
 
 def test_the_lesson_goes_as_written(machine: CourseMachine) -> None:

@@ -36,7 +36,7 @@ def test_raw_sockets_are_all_that_it_may_do_beyond_the_default(machine: CourseMa
 
 
 def test_every_check_holds(machine: CourseMachine) -> None:
-    assert machine.failed_checks() == []
+    assert machine.failed_checks() == {}
 
 
 def test_the_lesson_goes_as_written(machine: CourseMachine) -> None:

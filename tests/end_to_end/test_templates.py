@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import tarfile
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+import debian_image
+from multios.errors import MultiosError
 from other_users import User, open_to_group
-from private_engine import PrivateEngine, eventually
+from private_engine import SCRIPTS, PrivateEngine, eventually
 from registry_server import PROGRAM, registry
 
+ROOT = Path(__file__).resolve().parents[2]
 LAB = """\
 schema = 1
 name = "{name}"
@@ -420,6 +424,21 @@ def test_another_user_does_not_see_it(own: PrivateEngine, write: Write, tmp_path
     alice.run("template", "rm", "hers")
 
 
+def test_what_an_administrator_shares_is_everyones(own: PrivateEngine, write: Write) -> None:
+    alice = User(own, "games")
+    folder = write("for-all", '[requests]\ncapabilities = ["NET_ADMIN"]\n' + CHECK)
+    own.run("template", "import", "--shared", str(folder))
+    assert "for-all" in alice.out("template", "list")
+    assert alice.out("run", "--rm", "for-all", "cat", "/etc/greeting") == "hello"
+    assert "no imported template" in alice.run("template", "rm", "for-all", status=125).stderr
+    archive = folder.parent / "for-all.tar.gz"
+    own.run("template", "package", str(folder), "-o", str(archive))
+    with archive.open("rb") as file, pytest.raises(MultiosError, match="for administrators"):
+        alice.client().call("templates.import", {"where": "it", "shared": True}, [file.fileno()])
+    own.run("template", "rm", "for-all")
+    assert "for-all" not in alice.out("template", "list")
+
+
 def test_a_users_template_gets_no_more_than_the_user(
     own: PrivateEngine, write: Write, tmp_path: Path
 ) -> None:
@@ -487,3 +506,134 @@ def test_a_step_that_fails_half_way_leaves_nothing_and_the_next_try_goes_on(
     # /one is a step of before, so it was not run again.
     assert own.out("run", "--rm", "halfway", "cat", "/three") == first[0]
     assert "No such file" in own.run("run", "--rm", "halfway", "cat", "/half", status=1).stderr
+
+
+# --- locks ----------------------------------------------------------------------------------------------
+
+
+def image_id(engine: PrivateEngine, name: str) -> str:
+    plan = json.loads(engine.out("template", "inspect", name))[0]
+    return str(plan["image_id"])
+
+
+def rebuilt(engine: PrivateEngine, name: str) -> str:
+    """The id of a template's image, built anew from nothing."""
+    plan = json.loads(engine.out("template", "inspect", name))[0]
+    if plan["built"]:
+        engine.run("image", "rm", "--force", plan["image"])
+    engine.run("builder", "prune")
+    engine.run("image", "prune", status=None)
+    engine.run("template", "build", "--locked", name, timeout=300)
+    return image_id(engine, name)
+
+
+def test_two_builds_with_a_lock_are_the_same_image(own: PrivateEngine, write: Write) -> None:
+    folder = write("locked", CHECK, {"rootfs/srv/page": "a page\n"})
+    own.run("template", "import", str(folder))
+    error = own.run("template", "build", "--locked", "locked", status=125).stderr
+    assert "template 'locked' has no lock for the base 'small:1'" in error
+    assert own.out("template", "lock", str(folder)) == f"{folder}/template.lock"
+    own.run("template", "validate", str(folder))
+    own.run("template", "import", str(folder))
+    first = rebuilt(own, "locked")
+    time.sleep(1.1)
+    assert rebuilt(own, "locked") == first
+    assert own.out("run", "--rm", "locked", "cat", "/srv/page") == "a page"
+    assert "1 of 1 checks hold" in own.out("template", "test", "--locked", "locked")
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (("sha256:", "sha256:0"), 'template.lock:8: bases."small:1".base_digest: is no digest'),
+        (("time = ", "tiem = "), 'template.lock:9: bases."small:1".tiem: no such setting'),
+        (("schema = 1", "schema = 9"), "template.lock:4: schema: this version reads 1"),
+        (("packages = [", 'packages = ["nano"'), "packages[0]: has no version"),
+    ],
+)
+def test_a_lock_that_is_wrong_is_refused_by_file_line_and_key(
+    own: PrivateEngine, write: Write, change: tuple[str, str], cause: str
+) -> None:
+    folder = write("mislocked")
+    own.run("template", "lock", str(folder))
+    lock = folder / "template.lock"
+    lock.write_text(lock.read_text().replace(*change))
+    assert cause in own.run("template", "validate", str(folder), status=125).stderr
+
+
+@pytest.mark.needs_network
+def test_a_lock_keeps_the_versions_of_packages_and_says_which_is_gone(
+    own: PrivateEngine, write: Write, tmp_path: Path
+) -> None:
+    debian_image.provide(own, tmp_path)
+    folder = write(
+        "apt-lab",
+        '[packages]\ndebian = ["tree"]\n[[checks]]\nname = "tree"\ncommand = ["tree", "--version"]\n',
+    )
+    text = (folder / "template.toml").read_text().replace("small:1", "debian:12")
+    (folder / "template.toml").write_text(text)
+    own.run("template", "lock", str(folder), timeout=300)
+    lock = folder / "template.lock"
+    locked = next(line for line in lock.read_text().splitlines() if '"tree:' in line)
+    own.run("template", "import", str(folder))
+    rebuilt(own, "apt-lab")
+    version = locked.strip(' ",').partition("=")[2]
+    asked = own.out("run", "--rm", "apt-lab", "dpkg-query", "-W", "-f", "${Version}", "tree")
+    assert asked == version
+    good = lock.read_text()
+    lock.write_text(good.replace(f"={version}", "=9999.1-1"))
+    own.run("template", "import", str(folder))
+    error = own.run("template", "build", "apt-lab", status=125, timeout=300).stderr
+    assert "the lock cannot be met: package tree=9999.1-1" in error or "package tree:" in error
+    assert "no archive has it any more" in error
+    assert "multios-container template lock" in error
+    digest = json.loads(own.out("template", "inspect", "apt-lab"))[0]["lock"]["base_digest"]
+    lock.write_text(good.replace(digest, "sha256:" + "0" * 64))
+    own.run("template", "import", str(folder))
+    error = own.run("template", "build", "apt-lab", status=125).stderr
+    assert "the lock wants the base 'debian:12' as sha256:000000000000" in error
+    lock.write_text(good)
+    (folder / "template.toml").write_text(text.replace('["tree"]', '["tree", "less"]'))
+    own.run("template", "import", str(folder))
+    error = own.run("template", "build", "apt-lab", status=125).stderr
+    assert "does not know the package 'less'" in error
+
+
+# --- the guide ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.needs_network
+@pytest.mark.timeout(600)
+def test_the_guide_goes_as_written(own: PrivateEngine, tmp_path: Path) -> None:
+    debian_image.provide(own, tmp_path)
+    page = (ROOT / "docs/how-to/templates.md").read_text()
+    environment = {**own.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    lines = [
+        line
+        for block in re.findall(r"^```bash\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in block.strip().splitlines()
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", line],
+            cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=500,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+        if line.endswith("template test shell-basics"):
+            shown = re.sub(r"[0-9.]+ s", "0.0 s", done.stdout)
+            assert shown in page
+
+
+@pytest.mark.needs_network
+def test_the_guides_own_template_is_a_template(own: PrivateEngine, write: Write) -> None:
+    page = (ROOT / "docs/how-to/templates.md").read_text()
+    tables = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    settings = [block for block in tables if block.startswith("[templates]")]
+    assert len(settings) == 1
+    folder = write("guide")
+    (folder / "template.toml").write_text("".join(block for block in tables if block not in settings))
+    assert "template shell-basics 0.1.0 is valid" in own.out("template", "validate", str(folder))
+    mistaken = (folder / "template.toml").read_text().replace("{{login}}", "{{logn}}")
+    (folder / "template.toml").write_text(mistaken)
+    assert "did you mean 'login'?" in own.run("template", "validate", str(folder), status=125).stderr

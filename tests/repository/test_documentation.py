@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,10 +74,21 @@ def test_a_documented_command_exists(page: str, line: str) -> None:
         return
     found = resolve(words)
     if found is None and (added := _plugin_command(words[0])):
-        added.make_context(words[0], words[1:])  # parses down to the command of a group
+        _parse_added(added, words)
         return
     assert found is not None, f"{page}: no such command: {line}"
     assert parse(load(found[0]), found[1]) is not None, f"{page}: {line}"
+
+
+def _parse_added(command: click.Command, words: list[str]) -> None:
+    """Let click read the words of a plugin's command, down to the last command of its groups."""
+    name, *rest = words
+    while isinstance(command, click.Group):
+        context = click.Context(command, info_name=name)
+        found, following, rest = command.resolve_command(context, rest)
+        assert following is not None, f"no such command: {rest}"
+        name, command = found or "", following
+    command.make_context(name, rest)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

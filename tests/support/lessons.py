@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from private_engine import PrivateEngine
 
 _BLOCK = re.compile(r"^```(\w+)[ ]?([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PLACE = "/tmp/.lesson"
 _BEGIN = f'cd "$(cat {_PLACE} 2>/dev/null || echo /root)"; '
 _PATIENCE = 600
@@ -68,8 +69,9 @@ def _type(engine: PrivateEngine, container: str, block: Block) -> None:
     done = engine.run("exec", container, "bash", "-c", script, status=None, timeout=_PATIENCE)
     lines = "\n".join(block.typed)
     assert (done.returncode != 0) == (block.title == "fails"), f"{lines}\n{done.returncode}: {done.stdout}"
+    said = _COLOUR.sub("", done.stdout)
     for line in block.printed:
-        assert _pattern(line).search(done.stdout), f"{lines}\nexpected: {line}\nprinted: {done.stdout}"
+        assert _pattern(line).search(said), f"{lines}\nexpected: {line}\nprinted: {said}"
 
 
 def _pattern(line: str) -> re.Pattern[str]:

@@ -739,3 +739,51 @@ def test_an_upload_is_not_sent_where_it_must_not_go(
     registry.scripts["/blobs/"] = upload
     with pytest.raises(StepFailed, match="where to upload|not secure"):
         driver.push(f"{registry.host}/lab/new:1", registry.image.stored(store), store, lambda *_: None)
+
+
+# --- artifacts ------------------------------------------------------------------------------------
+
+KIND = "application/vnd.example.lab.v1"
+
+
+def artifact(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore, largest: int = 1 << 20
+) -> Descriptor:
+    return driver.fetch_artifact(registry.reference, KIND, largest, store, lambda *_: None)
+
+
+def test_an_artifact_comes_as_its_one_blob(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+) -> None:
+    registry.image.manifest["artifactType"] = KIND
+    blob = artifact(driver, registry, store)
+    assert blob.digest == digest_of(registry.image.layers[0])
+    assert stored(store) == {blob.digest}
+
+
+def test_an_artifact_of_another_type_or_shape_is_refused(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+) -> None:
+    with pytest.raises(Unsupported, match=f"not {KIND}"):
+        artifact(driver, registry, store)
+    registry.image.manifest["artifactType"] = KIND
+    with pytest.raises(InvalidInput, match="more than the 1000 allowed"):
+        artifact(driver, registry, store, largest=1000)
+    registry.image.manifest["layers"] *= 2
+    with pytest.raises(InvalidInput, match="2 blobs, and it must be one"):
+        artifact(driver, registry, store)
+    registry.image.manifest["layers"] = "none"
+    with pytest.raises(InvalidInput, match="no list of layers"):
+        artifact(driver, registry, store)
+    assert stored(store) == set()
+
+
+def test_an_artifact_that_is_not_as_its_digest_says_is_refused(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+) -> None:
+    registry.image.manifest["artifactType"] = KIND
+    wrong = bytes(len(registry.image.layers[0]))
+    registry.scripts[layer_of(registry)] = lambda request: request.answer(200, wrong)
+    with pytest.raises(InvalidInput, match="content has digest"):
+        artifact(driver, registry, store)
+    assert stored(store) == set()

@@ -115,6 +115,7 @@ METHODS: dict[str, Access] = {
     "templates.import": _change("where", Reach.EVERYONE),
     "templates.inspect": _look(Reach.EVERYONE),
     "templates.list": _look(Reach.EVERYONE),
+    "templates.lock": _change("name", Reach.EVERYONE),
     "templates.package": _look(Reach.EVERYONE),
     "templates.publish": _change("reference", Reach.EVERYONE),
     "templates.remove": _change("name", Reach.EVERYONE),

@@ -178,7 +178,10 @@ class ContainerMethods:
         owner = call.caller.on_behalf_of(call.text("owner", ""))
         with walked(call, last="record"):
             container = self._containers.create(config, owner, call.progress)
-        said = disk_limits.warnings(container.config.resources, self._engine.settings.data_root)
+        said = [
+            *disk_limits.warnings(container.config.resources, self._engine.settings.data_root),
+            *self._containers.template_warnings(container.config, owner),
+        ]
         return {"id": container.id, "name": container.name, "warnings": said}
 
     def start(self, call: Call) -> Any:
@@ -403,7 +406,8 @@ class ContainerMethods:
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
         config = self._containers.check(config, call.caller)
-        return {"valid": True, "name": config.name, "warnings": []}
+        said = self._containers.template_warnings(config, call.caller)
+        return {"valid": True, "name": config.name, "warnings": said}
 
     def stats(self, call: Call) -> Any:
         named = {self._registry.find(ref, call.caller).id for ref in call.words("refs")}

@@ -34,7 +34,7 @@ class Templates:
 
     def build(self, call: Call) -> Any:
         image = self._templates.image_for(
-            call.text("name"), call.texts("options"), call.progress, call.caller
+            call.text("name"), call.texts("options"), call.progress, call.caller, call.flag("locked")
         )
         return {"image": image.references[0], "id": image.id}
 
@@ -44,6 +44,7 @@ class Templates:
             call.texts("options"),
             call.caller,
             call.progress,
+            call.flag("locked"),
             lambda outcome: call.item(to_json(outcome)),
             call.alive,
         )
@@ -55,11 +56,11 @@ class Templates:
             return self._exchange.validate(stream, _where(call))
 
     def import_(self, call: Call) -> Any:
-        reference = call.text("reference", "")
+        reference, shared = call.text("reference", ""), call.flag("shared")
         if reference:
-            return self._exchange.fetch(reference, call.caller, _request(call, 0), call.progress)
+            return self._exchange.fetch(reference, call.caller, _request(call, 0), call.progress, shared)
         with opened(call.descriptors(1)[0], "rb") as stream:
-            return self._exchange.bring(stream, _where(call), call.caller)
+            return self._exchange.bring(stream, _where(call), call.caller, shared)
 
     def package(self, call: Call) -> Any:
         source, target = call.descriptors(2)
@@ -73,6 +74,15 @@ class Templates:
             return self._exchange.publish(
                 stream, _where(call), call.text("reference"), _request(call, 1), call.progress
             )
+
+    def lock(self, call: Call) -> Any:
+        options = call.texts("options")
+        if not call.fds:
+            found = self._templates.find(call.text("name"), call.caller)
+            return {"lock": self._templates.lock(found, options, call.progress)}
+        with opened(call.descriptors(1)[0], "rb") as stream:
+            text = self._exchange.lock(stream, _where(call), options, call.caller, call.progress)
+        return {"lock": text, "left_out": []}
 
     def remove(self, call: Call) -> Any:
         self._exchange.remove(call.text("name"), call.caller)

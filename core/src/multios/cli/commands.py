@@ -103,6 +103,7 @@ COMMANDS = {
     ),
     "template inspect": ("templates", "Show a template's plan, options and checks"),
     "template list": ("templates", "List the templates"),
+    "template lock": ("templates", "Write down exactly what a template is built of"),
     "template package": ("templates", "Write a template's folder as an archive"),
     "template publish": ("templates", "Store a template at a registry"),
     "template rm": ("templates", "Remove imported templates"),

@@ -29,11 +29,12 @@ def bring(values: Values, context: Context) -> int:
     """Import a folder, an archive, or what a registry has."""
     source = values["source"]
     if os.path.exists(source) or _is_path(source):
-        facts = _with_archive(source, context, "templates.import", {})
+        facts = _with_archive(source, context, "templates.import", {"shared": values["shared"]})
     else:
         descriptors = credentials.handed_over(credentials.find(credentials.registry_of(source)))
         try:
-            facts = context.call("templates.import", {"reference": source, "where": source}, descriptors)
+            params = {"reference": source, "where": source, "shared": values["shared"]}
+            facts = context.call("templates.import", params, descriptors)
         finally:
             _close(descriptors)
         _tell_left_out(facts)
@@ -77,6 +78,28 @@ def publish(values: Values, context: Context) -> int:
     finally:
         _close(descriptors)
     sys.stdout.write(f"{facts['digest']}\n")
+    return 0
+
+
+def lock(values: Values, context: Context) -> int:
+    """Write down what a template is built of."""
+    options = dict(values["options"])
+    if values["base"] is not None:
+        options["base"] = values["base"]
+    name, target = values["name"], values["output"]
+    if "/" in name or os.path.isdir(name):
+        text = _with_archive(name, context, "templates.lock", {"options": options})["lock"]
+        target = target or (os.path.join(name, "template.lock") if os.path.isdir(name) else None)
+    else:
+        text = context.call("templates.lock", {"name": name, "options": options})["lock"]
+    if target is None:
+        sys.stdout.write(text)
+        return 0
+    temporary = f"{target}.{os.getpid()}.new"
+    with open(temporary, "x", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, target)
+    sys.stdout.write(f"{target}\n")
     return 0
 
 

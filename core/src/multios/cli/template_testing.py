@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from multios.cli.context import Context
 
 
-def test(context: Context, name: str, options: dict[str, str], format: str | None) -> int:
+def test(context: Context, name: str, options: dict[str, str], locked: bool, format: str | None) -> int:
     """Run the checks and show what comes of them; 1 if one does not hold."""
     rows: list[dict[str, Any]] = []
     shown = Progress(sys.stderr)
-    answers = context.client.request("templates.test", {"name": name, "options": options})
+    answers = context.client.request("templates.test", {"name": name, "options": options, "locked": locked})
     for kind, value, received in answers:
         close_all(received)
         if kind == "progress":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from multios.cli.grammar import PAIRS, TEXT, Argument, Command, Option
+from multios.cli.grammar import FLAG, PAIRS, TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT, print_records, print_rows
 from multios.cli.tables import clip, memory
 
@@ -52,7 +52,7 @@ def _inspect(values: Values, context: Context) -> int:
 
 
 def _build(values: Values, context: Context) -> int:
-    params = {"name": values["name"], "options": values["options"]}
+    params = {"name": values["name"], "options": values["options"], "locked": values["locked"]}
     sys.stdout.write(f"{context.call('templates.build', params)['image']}\n")
     return 0
 
@@ -63,7 +63,7 @@ def _test(values: Values, context: Context) -> int:
     options = dict(values["options"])
     if values["base"] is not None:
         options["base"] = values["base"]
-    return test(context, values["name"], options, values["format"])
+    return test(context, values["name"], options, values["locked"], values["format"])
 
 
 def _files(name: str) -> Handler:
@@ -83,6 +83,7 @@ _OPTIONS = Option("--option --template-option -o", "options", PAIRS, "An option 
 
 _PATH = Argument("path", "PATH", completes="files")
 _BASE = Option("--base", "base", TEXT, "The image it is built on: short for --option base=IMAGE", "IMAGE")
+_LOCKED = Option("--locked", "locked", FLAG, "Fail unless the template has a lock for its base")
 
 COMMANDS = {
     "template list": Command(_list, (FORMAT,), (), "", ("template list",)),
@@ -92,14 +93,14 @@ COMMANDS = {
     ),
     "template build": Command(
         _build,
-        (_OPTIONS,),
+        (_OPTIONS, _LOCKED),
         (_ONE,),
         "create and run build it too, when it is not there.",
         ("template build python-learning",),
     ),
     "template test": Command(
         _test,
-        (_OPTIONS, _BASE, FORMAT),
+        (_OPTIONS, _BASE, _LOCKED, FORMAT),
         (_ONE,),
         "A container of the template is made, started and removed again. When its services are ready, every check runs "
         "inside. The exit status is 1 if one does not hold.",
@@ -127,7 +128,7 @@ COMMANDS = {
     ),
     "template import": Command(
         _files("bring"),
-        (),
+        (Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),),
         (Argument("source", "PATH|REFERENCE", completes="files"),),
         "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
         "alone, and replaces one that you imported under the same name.",
@@ -153,5 +154,17 @@ COMMANDS = {
         (Argument("names", "TEMPLATE", 1, 0, completes="templates"),),
         "Containers and images of it stay. An installed template is removed with pip.",
         ("template rm my-template",),
+    ),
+    "template lock": Command(
+        _files("lock"),
+        (
+            _OPTIONS,
+            _BASE,
+            Option("--output", "output", TEXT, "Write to this file", "FILE", completes="files"),
+        ),
+        (Argument("name", "TEMPLATE|PATH", completes="templates"),),
+        "It is built, and what it was built of is written down: the base by its digest, every package by its version. For a "
+        "PATH, a folder, that is its template.lock; for a TEMPLATE it is printed. From then on every build keeps to it.",
+        ("template lock ./my-template", "template lock python-learning --output template.lock"),
     ),
 }

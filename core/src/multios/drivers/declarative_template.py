@@ -21,6 +21,7 @@ from multios.drivers.base import DriverContext
 from multios.drivers.template import TemplateDriver
 from multios.errors import PluginError
 from multios.model.template import Check, Parameter, TemplatePlan
+from multios.template_format import tree
 from multios.template_format.tree import Tree
 
 if TYPE_CHECKING:
@@ -32,25 +33,25 @@ class TreeTemplate(TemplateDriver):
 
     def __init__(self, settings: Any, context: DriverContext) -> None:
         super().__init__(settings, context)
-        self._tree = self._find()
+        self.tree = self._find()
 
     def _find(self) -> Tree:
         raise NotImplementedError
 
     def parameters(self) -> tuple[Parameter, ...]:
-        return self._tree.document.parameters
+        return self.tree.document.parameters
 
     def checks(self) -> tuple[Check, ...]:
         return self.render({}).checks
 
     def lesson(self) -> str:
-        return self._tree.lesson()
+        return self.tree.lesson()
 
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        return self._tree.render(values)
+        return self.tree.render(values)
 
     def rootfs(self) -> Overlay | None:
-        return self._tree.overlay
+        return self.tree.overlay
 
 
 class DeclarativeTemplate(TreeTemplate):
@@ -65,4 +66,4 @@ class DeclarativeTemplate(TreeTemplate):
                 f"template {self.name!r}: its package {self.package!r} is not a folder",
                 "install it with pip, which unpacks it",
             )
-        return Tree(folder, self.package)
+        return tree.at(folder, self.package)

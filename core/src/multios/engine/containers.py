@@ -196,6 +196,13 @@ class Containers:
             )
         return config
 
+    def template_warnings(self, config: ContainerConfig, caller: Caller) -> list[str]:
+        """What of a template's container is below what the template needs."""
+        if not config.template:
+            return []
+        plan = self._parts.templates.plan(config.template, config.template_options, caller)
+        return template_requests.warnings(config.resources, plan)
+
     def default_resources(self) -> Resources:
         """What the settings give to everyone: without the built-in limit where no controller could enforce it."""
         defaults = self._parts.settings().default_resources

@@ -25,7 +25,7 @@ from multios.engine.caller import Caller
 from multios.errors import Conflict, NotFound
 from multios.model.json import from_json, to_json
 from multios.model.quantities import format_size
-from multios.template_format import archive
+from multios.template_format import archive, tree
 from multios.template_format.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ LARGEST_OF_A_USER = 1 << 30
 class Imported:
     """One user's template. ``digest`` is of its folder, ``source`` what the user imported, ``time`` since the epoch.
 
-    ``size`` is of its tar, in bytes.
+    ``size`` is of its tar, in bytes; ``shared`` says that an administrator gave it to everyone.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Imported:
     source: str
     time: float
     size: int = 0
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class ImportedTemplate(TreeTemplate):
     name: ClassVar[str] = "imported"
     summary: ClassVar[str] = "a template that a user imported"
 
-    def __init__(self, record: Imported, tree: Tree) -> None:
+    def __init__(self, record: Imported, given: Tree) -> None:
         self.record = record
-        self._given = tree
+        self._given = given
         super().__init__(None, DriverContext(Path("/"), Path("/")))
 
     def _find(self) -> Tree:
@@ -96,25 +97,22 @@ class ImportedTemplates:
     # --- what there is ----------------------------------------------------------------------------
 
     def names(self, caller: Caller | None) -> list[str]:
-        """The caller's."""
-        return [] if caller is None else [item.name for item in self.of(caller)]
-
-    def of(self, caller: Caller) -> list[Imported]:
-        """The caller's, by name."""
+        """The caller's, and those that are everyone's."""
         with self._lock:
             records = list(self._records.values())
-        return sorted((item for item in records if item.owner == caller.uid), key=lambda item: item.name)
+        return sorted({item.name for item in records if item.shared or _is_of(item, caller)})
 
     def driver(self, name: str, caller: Caller | None) -> ImportedTemplate | None:
-        """The caller's template of this name; anybody else's does not exist."""
-        if caller is None:
-            return None
+        """The caller's template of this name, else the shared one; anybody else's does not exist."""
         with self._lock:
-            record = self._records.get((caller.uid, name))
+            called = [item for item in self._records.values() if item.name == name]
+        own = [item for item in called if _is_of(item, caller)]
+        record = next(iter([*own, *(item for item in called if item.shared)]), None)
         return ImportedTemplate(record, self._tree(record)) if record else None
 
     def _tree(self, record: Imported) -> Tree:
-        return Tree(self._trees / record.digest, record.name)
+        # What is in the folder is its name, so it never changes.
+        return tree.at(self._trees / record.digest, record.name, float("inf"))
 
     # --- bringing and removing ----------------------------------------------------------------------
 
@@ -125,14 +123,21 @@ class ImportedTemplates:
         scratch.mkdir(mode=0o700)
         try:
             top, left_out = archive.unpack(stream, scratch, where)
-            tree = Tree(top, where)
-            tree.check()
-            yield Unpacked(tree, tuple(left_out))
+            found = Tree(top, where)
+            found.check()
+            yield Unpacked(found, tuple(left_out))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def add(self, found: Unpacked, caller: Caller, source: str, installed: Iterable[str]) -> Imported:
-        """Keep an unpacked template as the caller's; it replaces one of his of the same name.
+    def add(
+        self,
+        found: Unpacked,
+        caller: Caller,
+        source: str,
+        installed: Iterable[str],
+        shared: bool = False,
+    ) -> Imported:
+        """Keep an unpacked template as the caller's, or ``shared`` as everyone's; it replaces one of his of the same name.
 
         Raises ``Conflict`` where an installed template is called so.
         """
@@ -153,7 +158,7 @@ class ImportedTemplates:
                 )
             if not (self._trees / digest).exists():
                 os.rename(found.tree.folder, self._trees / digest)
-            record = Imported(name, caller.uid, digest, source[:500], time.time(), size)
+            record = Imported(name, caller.uid, digest, source[:500], time.time(), size, shared)
             self._write(record)
             before = self._records.get((caller.uid, name))
             self._records[(caller.uid, name)] = record
@@ -188,3 +193,7 @@ class ImportedTemplates:
     def write(self, found: Unpacked, target: IO[bytes]) -> str:
         """Write the template as an archive; its digest."""
         return archive.write(found.tree.folder, target)[0]
+
+
+def _is_of(record: Imported, caller: Caller | None) -> bool:
+    return caller is not None and record.owner == caller.uid

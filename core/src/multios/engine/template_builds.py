@@ -33,6 +33,7 @@ from multios.dockerfile.syntax import (
 )
 from multios.dockerfile.syntax import Command as Words
 from multios.drivers.image_source import Progress
+from multios.engine import template_locks
 from multios.engine.build import Builds
 from multios.errors import StepFailed
 from multios.model.container import Resources
@@ -52,6 +53,7 @@ _ENVIRONMENT = (("DEBIAN_FRONTEND", "noninteractive"), ("LC_ALL", "C.UTF-8"))
 _TOLD_LINES = 4
 _LOGGED_LINES = 100
 _PROGRESS_INTERVAL = 0.2
+_DIGESTS_KEPT = 256
 _SPECIAL = re.compile(r"""([\\$"'])""")
 
 
@@ -60,9 +62,23 @@ def image_name(plan: TemplatePlan, owner: int | None = None) -> str:
 
     What is built of a template that the user ``owner`` imported cannot be taken for an installed one's.
     """
-    document = json.dumps(to_json(plan), sort_keys=True).encode()
     whose = "" if owner is None else f"user-{owner}/"
-    return f"multios/{whose}template-{plan.name}:{hashlib.sha256(document).hexdigest()[:12]}"
+    return f"multios/{whose}template-{plan.name}:{_digest(plan)[:12]}"
+
+
+_digests: dict[int, tuple[TemplatePlan, str]] = {}
+"""Of the plans asked for last; a plan that is kept here keeps its id."""
+
+
+def _digest(plan: TemplatePlan) -> str:
+    known, digest = _digests.get(id(plan), (None, ""))
+    if known is not plan:
+        document = json.dumps(to_json(plan), sort_keys=True).encode()
+        digest = hashlib.sha256(document).hexdigest()
+        if len(_digests) >= _DIGESTS_KEPT:
+            _digests.clear()
+        _digests[id(plan)] = (plan, digest)
+    return digest
 
 
 class TemplateBuild:
@@ -83,22 +99,26 @@ class TemplateBuild:
         self._resources = Resources()
         self._news = _News(plan, len(self._steps) + len(self._checks), progress)
 
-    def run(self, name: str, resources: Resources) -> Image:
+    def run(self, name: str, resources: Resources, base: str = "") -> Image:
         """The image, its checks passed. ``StepFailed`` names the step or check that failed, with its last words.
 
-        ``name`` is the image's reference; ``resources`` bound each step and check.
+        ``name`` is the image's reference; ``resources`` bound each step and check; ``base`` is what is built on,
+        empty for the plan's own.
         """
         plan, self._resources = self._plan, resources
-        stage = _stage(plan, self._steps, self._rootfs)
+        stage = _stage(plan, base or plan.base, self._steps, self._rootfs)
         request = BuildRequest(
             Dockerfile(f"template {plan.name}", (stage,)),
             (name, f"{name.rpartition(':')[0]}:latest"),
             resources=resources,
+            epoch=plan.lock.time if plan.lock else None,
         )
         context = self._rootfs if self._rootfs and self._rootfs.sources else empty_source()
         try:
             return self._builds.build(request, context, self._news.hear, lambda: True, self._check)
         except InstructionFailed as error:
+            if plan.lock and plan.packages and error.line == 1:
+                template_locks.raise_unmet(plan, error.said)
             shown = _shown(self._steps[error.line - 1])
             cause = f"{shown} ended with status {error.exit_code}"
             number = f"step {error.line} of {len(self._steps)}"
@@ -106,6 +126,9 @@ class TemplateBuild:
 
     def _check(self, position: Position) -> None:
         """Run the checks on what was built; ``StepFailed`` names the one that does not hold."""
+        if self._plan.lock is not None:
+            versions = template_locks.versions(self._builds, position.layers)
+            template_locks.check_kept(self._plan, versions)
         for number, check in enumerate(self._checks, len(self._steps)):
             self._news.begin(f"check {check.name!r}", number)
             said: collections.deque[str] = collections.deque(maxlen=_LOGGED_LINES)
@@ -138,7 +161,8 @@ def verdict(check: Check, status: int | None, output: str) -> str:
 
 def steps(plan: TemplatePlan) -> tuple[str, ...]:
     """Every command line of the build: the packages' first."""
-    return (*((packages.install(plan.packages),) if plan.packages else ()), *plan.steps)
+    names = plan.lock.packages if plan.lock else plan.packages
+    return (*((packages.install(names),) if plan.packages else ()), *plan.steps)
 
 
 _LOG = "the daemon's log has its whole output"
@@ -167,7 +191,7 @@ class _News:
             self._progress(f"Building {self._plan.name}: {self._what}: {line}", self._done, self._total)
 
 
-def _stage(plan: TemplatePlan, lines: Sequence[str], rootfs: Overlay | None) -> Stage:
+def _stage(plan: TemplatePlan, base: str, lines: Sequence[str], rootfs: Overlay | None) -> Stage:
     """The plan as a stage of a Dockerfile; the line of each step is its number."""
     runs = [
         Run(Words(argv=("/bin/sh", "-ec", line)), line=number, original=f"step {number} of {len(lines)}")
@@ -191,7 +215,7 @@ def _stage(plan: TemplatePlan, lines: Sequence[str], rootfs: Overlay | None) -> 
         Cmd(Words(argv=plan.command), original=f"CMD {json.dumps(plan.command)}"),
         *([Expose(ports, original=f"EXPOSE {' '.join(ports)}")] if ports else []),
     ]
-    return Stage("", From(_escaped(plan.base), original=f"FROM {plan.base}"), tuple(instructions))
+    return Stage("", From(_escaped(base), original=f"FROM {base}"), tuple(instructions))
 
 
 def _overlay(rootfs: Overlay | None) -> list[Instruction]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, BinaryIO
 
 from multios.drivers.base import Capability
 from multios.drivers.image_source import FetchRequest, ImageSourceDriver, Progress
 from multios.engine.caller import Caller
-from multios.engine.imported_templates import Imported, ImportedTemplates, Unpacked
-from multios.engine.templates import Templates
+from multios.engine.imported_templates import Imported, ImportedTemplate, ImportedTemplates, Unpacked
+from multios.engine.templates import Found, Templates
 from multios.errors import InvalidInput, Refused, StepFailed, Unsupported
 from multios.model.image import Descriptor
 from multios.model.reference import parse
@@ -50,30 +50,37 @@ class TemplateExchange:
         with self._imported.unpacked(stream, where) as found:
             return _facts(found)
 
-    def bring(self, stream: BinaryIO, where: str, caller: Caller) -> dict[str, Any]:
-        """Keep the template in an archive as the caller's."""
-        self._check_may(caller)
+    def bring(self, stream: BinaryIO, where: str, caller: Caller, shared: bool = False) -> dict[str, Any]:
+        """Keep the template in an archive as the caller's; ``shared``, which is for administrators, as everyone's."""
+        self._check_may(caller, shared)
         with self._imported.unpacked(stream, where) as found:
-            return self._added(found, caller, where)
+            return self._added(found, caller, where, shared)
 
     def fetch(
-        self, reference: str, caller: Caller, request: FetchRequest, progress: Progress
+        self,
+        reference: str,
+        caller: Caller,
+        request: FetchRequest,
+        progress: Progress,
+        shared: bool = False,
     ) -> dict[str, Any]:
-        """Keep the template that a registry has under ``reference`` as the caller's."""
-        self._check_may(caller)
+        """Keep the template that a registry has under ``reference``, as :meth:`bring` does."""
+        self._check_may(caller, shared)
         name = str(parse(reference))
         with self._content.holding():
             blob = self._registry().fetch_artifact(
                 name, ARTIFACT_TYPE, archive.LARGEST, self._content, progress, request
             )
             with self._content.open(blob.digest) as stream, self._imported.unpacked(stream, name) as found:
-                return self._added(found, caller, name)
+                return self._added(found, caller, name, shared)
 
-    def _added(self, found: Unpacked, caller: Caller, source: str) -> dict[str, Any]:
-        record: Imported = self._imported.add(found, caller, source, self._templates.installed())
+    def _added(self, found: Unpacked, caller: Caller, source: str, shared: bool) -> dict[str, Any]:
+        record: Imported = self._imported.add(found, caller, source, self._templates.installed(), shared)
         return {**_facts(found), "digest": record.digest}
 
-    def _check_may(self, caller: Caller) -> None:
+    def _check_may(self, caller: Caller, shared: bool = False) -> None:
+        if shared and not caller.is_administrator:
+            raise Refused("sharing a template with everyone is for administrators", "leave out --shared")
         if not caller.is_administrator and not self._settings().templates.users_may_import:
             raise Refused("importing templates is for administrators here", "ask the administrator")
 
@@ -88,6 +95,17 @@ class TemplateExchange:
                     "write the archive", os.strerror(error.errno or 0), "write it elsewhere"
                 ) from error
             return {**_facts(found), "digest": digest}
+
+    def lock(
+        self, stream: BinaryIO, where: str, options: Mapping[str, str], caller: Caller, progress: Progress
+    ) -> str:
+        """The text of a lock for the template in an archive: it is built, as an imported one is."""
+        self._check_may(caller)
+        with self._imported.unpacked(stream, where) as unpacked:
+            document = unpacked.tree.document
+            record = Imported(document.name, caller.uid, "", where, 0.0)
+            found = Found(ImportedTemplate(record, unpacked.tree), "", record)
+            return self._templates.lock(found, options, progress)
 
     def publish(
         self, stream: BinaryIO, where: str, reference: str, request: FetchRequest, progress: Progress

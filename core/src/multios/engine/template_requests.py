@@ -7,13 +7,16 @@ namespaces. A template that somebody imported is that user's word, so it gets wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from multios.engine import security_profiles
 from multios.engine.caller import Caller
 from multios.engine.confinement import with_template
 from multios.errors import InvalidInput, Refused
-from multios.model.container import ContainerConfig, Device, merged
+from multios.model.container import ContainerConfig, Device, Resources, merged
+from multios.model.quantities import format_size
 from multios.model.template import SERVICES_PROGRAM, TemplatePlan
 from multios.settings import Settings
 
@@ -35,6 +38,24 @@ def granted(
     )
     config = replace(config, resources=merged(config.resources, plan.resources), security=security)
     return _as_machine(_with_devices(_with_network(config, plan), plan), plan)
+
+
+def warnings(resources: Resources, plan: TemplatePlan) -> list[str]:
+    """A line for each limit below what the template says it needs."""
+    shown: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+        ("cpu_limit", "CPU cores", lambda value: f"{value:g}"),
+        ("memory_limit", "memory", format_size),
+        ("disk_limit", "disk", format_size),
+        ("pids_limit", "processes", str),
+    )
+    found = []
+    for name, what, write in shown:
+        asked, least = getattr(resources, name), getattr(plan.resources, name)
+        if asked is not None and least is not None and 0 < asked < least:
+            found.append(
+                f"template {plan.name!r} needs {write(least)} of {what}, and the limit is {write(asked)}"
+            )
+    return found
 
 
 def _refuse_beyond(plan: TemplatePlan, settings: Settings, is_own: bool) -> None:

@@ -37,6 +37,7 @@ class TemplateTests:
         options: Mapping[str, str],
         caller: Caller,
         progress: Progress,
+        locked: bool,
         tell: Tell,
         wanted: Callable[[], bool],
     ) -> dict[str, Any]:
@@ -52,6 +53,7 @@ class TemplateTests:
             template_options=options,
             labels={LABEL: "test"},
         )
+        self._templates.image_for(name, options, progress, caller, locked)
         container = self._containers.create(config, caller, progress)
         outcomes: list[Outcome] = []
 

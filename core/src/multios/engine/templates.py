@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 from multios.drivers.base import DriverContext
+from multios.drivers.declarative_template import TreeTemplate
 from multios.drivers.image_source import Progress
 from multios.drivers.template import TemplateDriver
+from multios.engine import template_locks
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.images import Images
 from multios.engine.imported_templates import Imported, ImportedTemplates
 from multios.engine.locks import KeyedLocks
 from multios.engine.template_builds import TEMPLATE_LABEL, VERSION_LABEL, TemplateBuild, image_name
-from multios.errors import MultiosError, unknown
+from multios.errors import InvalidInput, MultiosError, unknown
 from multios.model.container import Resources
 from multios.model.image import Image
 from multios.model.json import to_json
 from multios.model.template import Check, TemplatePlan
 from multios.plugins.catalog import Catalog
+from multios.template_format import lock
 
 __all__ = ["TEMPLATE_LABEL", "VERSION_LABEL", "Templates", "image_name"]
 log = logging.getLogger(__name__)
@@ -154,11 +157,28 @@ class Templates:
     # --- building ---------------------------------------------------------------------------------
 
     def image_for(
-        self, name: str, options: Mapping[str, str], progress: Progress, caller: Caller | None = None
+        self,
+        name: str,
+        options: Mapping[str, str],
+        progress: Progress,
+        caller: Caller | None = None,
+        locked: bool = False,
     ) -> Image:
-        """The template's image, built unless it is stored; several threads that ask for one build it once."""
+        """The template's image, built unless it is stored; several threads that ask for one build it once.
+
+        With ``locked`` a template without a lock for its base is ``InvalidInput``.
+        """
         found = self.find(name, caller)
         plan = found.driver.render(options)
+        if locked and plan.lock is None:
+            raise InvalidInput(
+                f"template {name!r} has no lock for the base {plan.base!r}",
+                f"write one: multios-container template lock {name}",
+            )
+        return self.built(found, plan, progress)
+
+    def built(self, found: Found, plan: TemplatePlan, progress: Progress) -> Image:
+        """The image of a plan of this template, built unless it is stored."""
         reference = image_name(plan, found.owner)
         image = self._images.find(reference)
         if image is None:
@@ -167,13 +187,26 @@ class Templates:
         return image
 
     def _build(self, found: Found, plan: TemplatePlan, progress: Progress) -> Image:
-        self._images.ensure(plan.base, progress)
+        template_locks.check_requested(plan)
+        base = template_locks.base_for(self._images, plan, progress)
         resources = Resources()
         if found.imported is not None and found.is_of_a_user:
             resources = self._most(found.imported.owner)
         checks, rootfs = checks_of(found.driver, plan), found.driver.rootfs()
         build = TemplateBuild(self._builds, plan, checks, rootfs, progress)
-        return build.run(image_name(plan, found.owner), resources)
+        return build.run(image_name(plan, found.owner), resources, base)
+
+    # --- locks --------------------------------------------------------------------------------------
+
+    def lock(self, found: Found, options: Mapping[str, str], progress: Progress) -> str:
+        """The text of a lock file: the template built as it is today, beside what is locked of other bases."""
+        plan = replace(found.driver.render(options), lock=None)
+        image = self.built(found, plan, progress)
+        base = self._images.ensure(plan.base, progress)
+        tree = found.driver.tree if isinstance(found.driver, TreeTemplate) else None
+        others = tree.lock.bases if tree is not None and tree.lock else {}
+        made = template_locks.made(self._builds, self._images, base, image)
+        return lock.write(plan.name, {**others, plan.base: made})
 
 
 def checks_of(driver: TemplateDriver, plan: TemplatePlan) -> tuple[Check, ...]:

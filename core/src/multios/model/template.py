@@ -73,6 +73,18 @@ class TemplatePort:
 
 
 @dataclass(frozen=True, slots=True)
+class Lock:
+    """What a build is made of, exactly: the base by its manifest's digest, packages as ``name:architecture=version``.
+
+    ``time``, in seconds since the epoch, is the latest that a file of the image may have.
+    """
+
+    base_digest: str
+    time: int
+    packages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TemplatePlan:
     """A rendered template: what to build, and what a container of it gets by default.
 
@@ -108,3 +120,5 @@ class TemplatePlan:
     services: tuple[Service, ...] = ()
     checks: tuple[Check, ...] = ()
     """With these options; empty is: the driver's ``checks`` are for all."""
+    lock: Lock | None = None
+    """What the template's lock says of this base, if it says anything."""

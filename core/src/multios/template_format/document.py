@@ -130,10 +130,12 @@ def _parameters(value: Any, where: str) -> tuple[Parameter, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """Other steps for some values of parameters."""
+    """Other steps, and further services and checks, for some values of parameters."""
 
     steps: tuple[str, ...]
     when: Mapping[str, tuple[str, ...]] = field(metadata=_parsed(_lists))
+    services: tuple[Service, ...] = field(default=(), metadata=_parsed(_rows(Service)))
+    checks: tuple[Check, ...] = field(default=(), metadata=_parsed(_rows(Check)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def read(text: str, where: str) -> Document:
     try:
         return _checked(table)
     except InvalidInput as error:
-        raise _located(error, text, where) from None
+        raise located(error, text, where) from None
 
 
 def _checked(table: Mapping[str, Any]) -> Document:
@@ -216,7 +218,7 @@ def _checked(table: Mapping[str, Any]) -> Document:
     return document
 
 
-def _located(error: InvalidInput, text: str, where: str) -> InvalidInput:
+def located(error: InvalidInput, text: str, where: str) -> InvalidInput:
     """The error with file and line before the key that it begins with."""
     known = toml_lines.lines(text)
     named = max((path for path in known if _begins(error.cause, path)), key=len, default="")

@@ -10,7 +10,7 @@ from multios.errors import InvalidInput
 from multios.model.reference import parse as parse_reference
 from multios.model.template import SERVICES_PROGRAM, Check, Service, TemplatePlan
 from multios.template_format import options, packages, rules, services
-from multios.template_format.document import Document
+from multios.template_format.document import Document, Variant
 
 _SHELL = ("/bin/bash",)
 
@@ -24,7 +24,8 @@ def render(document: Document, values: Mapping[str, str], rootfs: str = "") -> T
     fill = _Filler(chosen)
     base = fill.plain(document.base)
     parse_reference(base)
-    ran = tuple(fill.service(service) for service in document.services)
+    variant = _variant(document, chosen)
+    ran = tuple(fill.service(service) for service in document.services + variant.services)
     files = {path: fill.plain(text) for path, text in document.files.items()}
     if ran:
         files[SERVICES_PROGRAM] = services.script(ran)
@@ -33,7 +34,7 @@ def render(document: Document, values: Mapping[str, str], rootfs: str = "") -> T
         version=document.version,
         description=document.description,
         base=base,
-        steps=tuple(fill.shell(step).strip() for step in _steps(document, chosen)),
+        steps=tuple(fill.shell(step).strip() for step in variant.steps),
         files=files,
         command=fill.words(document.command) or ((SERVICES_PROGRAM,) if ran else _SHELL),
         environment={name: fill.plain(text) for name, text in document.environment.items()},
@@ -49,20 +50,20 @@ def render(document: Document, values: Mapping[str, str], rootfs: str = "") -> T
         devices=document.requests.devices,
         network=document.requests.network,
         services=ran,
-        checks=tuple(fill.check(check) for check in document.checks),
+        checks=tuple(fill.check(check) for check in document.checks + variant.checks),
     )
 
 
-def _steps(document: Document, chosen: Mapping[str, str]) -> tuple[str, ...]:
-    """The steps of the first variant that fits, else the usual ones."""
+def _variant(document: Document, chosen: Mapping[str, str]) -> Variant:
+    """The first variant that fits, else one of the usual steps and nothing further."""
     parameters = {parameter.name: parameter for parameter in document.parameters}
     for variant in document.variants:
         if all(
             chosen[name] in [options.checked(parameters[name], value) for value in fitting]
             for name, fitting in variant.when.items()
         ):
-            return variant.steps
-    return document.steps
+            return variant
+    return Variant(document.steps, {})
 
 
 def _packages(document: Document, base: str, fill: _Filler) -> tuple[str, ...]:

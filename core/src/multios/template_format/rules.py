@@ -10,26 +10,26 @@ from typing import TYPE_CHECKING
 from multios.errors import InvalidInput, nearest
 from multios.model import reference
 from multios.model.container_document import CAPABILITIES
-from multios.model.template import SERVICES_PROGRAM, Parameter
+from multios.model.template import SERVICES_PROGRAM, Check, Parameter, Service
 from multios.template_format import options
 from multios.template_format.toml_lines import written
 
 if TYPE_CHECKING:
-    from multios.template_format.document import Document
+    from multios.template_format.document import Document, Variant
 
 PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 40
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*[A-Za-z0-9.+-]*")
-_LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
-_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,40}")
-_SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VERSION = re.compile(r"[0-9]+(\.[0-9]+)*[A-Za-z0-9.+-]*")
+LICENSE = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
+PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,40}")
+SERVICE = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DISTRIBUTION = re.compile(r"[a-z0-9][a-z0-9._/-]*")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.](:[a-z0-9-]+)?(=[A-Za-z0-9.+:~-]+)?")
-_PROTOCOLS = ("tcp", "udp", "sctp")
-_LONGEST_TIMEOUT = 3600
-_LONGEST_DESCRIPTION = 200
+PROTOCOLS = ("tcp", "udp", "sctp")
+LONGEST_TIMEOUT = 3600
+LONGEST_DESCRIPTION = 200
 
 
 def check(document: Document) -> None:
@@ -40,8 +40,8 @@ def check(document: Document) -> None:
     _check_packages(document)
     _check_requests(document)
     _check_places(document)
-    _check_services(document)
-    _check_checks(document)
+    _check_services(document.services, "services")
+    _check_checks(document.checks, "checks")
     _check_variants(document)
 
 
@@ -53,18 +53,18 @@ def _require(holds: object, path: str, what: str, remedy: str) -> None:
 def _check_head(document: Document) -> None:
     check_name(document.name, "name")
     _require(
-        _VERSION.fullmatch(document.version), "version", f"{document.version!r} is no version", "write 1.0"
+        VERSION.fullmatch(document.version), "version", f"{document.version!r} is no version", "write 1.0"
     )
     _require(
         document.description.strip()
         and document.description.isprintable()
-        and len(document.description) <= _LONGEST_DESCRIPTION,
+        and len(document.description) <= LONGEST_DESCRIPTION,
         "description",
         "must be one line",
-        f"say in at most {_LONGEST_DESCRIPTION} characters what it is for",
+        f"say in at most {LONGEST_DESCRIPTION} characters what it is for",
     )
     _require(
-        _LICENSE.fullmatch(document.license),
+        LICENSE.fullmatch(document.license),
         "license",
         f"{document.license!r} is not as SPDX writes it",
         "for example MIT, or GPL-3.0-or-later",
@@ -86,11 +86,12 @@ def check_name(name: str, path: str) -> None:
     )
 
 
-def _unique(names: Sequence[str], path: str) -> None:
+def _unique(names: Sequence[str], path: str, others: Sequence[str] = ()) -> None:
     for number, name in enumerate(names):
         _require(
-            name not in names[:number], f"{path}[{number}].name", f"{name!r} is there twice", "rename one"
-        )
+            name not in names[:number] and name not in others,
+            f"{path}[{number}].name", f"{name!r} is there twice", "rename one",
+        )  # fmt: skip
 
 
 def _check_parameters(parameters: Sequence[Parameter]) -> None:
@@ -98,7 +99,7 @@ def _check_parameters(parameters: Sequence[Parameter]) -> None:
     for number, item in enumerate(parameters):
         path = f"parameters[{number}]"
         _require(
-            _PARAMETER.fullmatch(item.name), f"{path}.name", f"{item.name!r} cannot be an option's name",
+            PARAMETER.fullmatch(item.name), f"{path}.name", f"{item.name!r} cannot be an option's name",
             "small letters, digits and '_'",
         )  # fmt: skip
         options.check_declaration(item, path)
@@ -127,15 +128,22 @@ def _texts(document: Document) -> Iterator[tuple[str, str]]:
     for table in ("files", "environment"):
         for key, text in getattr(document, table).items():
             yield f"{table}.{written(key)}", text
-    for number, service in enumerate(document.services):
-        yield f"services[{number}].command", service.command
-        yield f"services[{number}].prepare", service.prepare
-        yield from _numbered(f"services[{number}].ready", service.ready)
-    for number, item in enumerate(document.checks):
-        yield from _numbered(f"checks[{number}].command", item.command)
-        yield f"checks[{number}].expect", item.expect
+    yield from _running_texts("", document)
     for number, variant in enumerate(document.variants):
         yield from _numbered(f"variants[{number}].steps", variant.steps)
+        yield from _running_texts(f"variants[{number}].", variant)
+
+
+def _running_texts(place: str, owner: Document | Variant) -> Iterator[tuple[str, str]]:
+    for number, service in enumerate(owner.services):
+        path = f"{place}services[{number}]"
+        yield f"{path}.command", service.command
+        yield f"{path}.prepare", service.prepare
+        yield from _numbered(f"{path}.ready", service.ready)
+    for number, item in enumerate(owner.checks):
+        path = f"{place}checks[{number}]"
+        yield from _numbered(f"{path}.command", item.command)
+        yield f"{path}.expect", item.expect
 
 
 def _numbered(path: str, texts: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -205,14 +213,14 @@ def _check_places(document: Document) -> None:
             "is not an absolute path without detours",
             "write where the file is inside: /etc/motd",
         )
-    if document.services:
+    if document.services or any(variant.services for variant in document.variants):
         _require(
             SERVICES_PROGRAM not in document.files, f"files.{written(SERVICES_PROGRAM)}",
             "is written for the services", "choose another path",
         )  # fmt: skip
     for name in document.environment:
         _require(
-            _VARIABLE.fullmatch(name), f"environment.{written(name)}", "is not a variable's name",
+            VARIABLE.fullmatch(name), f"environment.{written(name)}", "is not a variable's name",
             "letters, digits and '_'",
         )  # fmt: skip
     _require(
@@ -228,43 +236,45 @@ def _check_places(document: Document) -> None:
             1 <= port.container <= 65535, f"{path}.container", f"{port.container} is no port", "1 to 65535"
         )
         _require(
-            port.protocol in _PROTOCOLS, f"{path}.protocol", f"{port.protocol!r} is not known",
-            f"one of {', '.join(_PROTOCOLS)}",
+            port.protocol in PROTOCOLS, f"{path}.protocol", f"{port.protocol!r} is not known",
+            f"one of {', '.join(PROTOCOLS)}",
         )  # fmt: skip
         pair = (port.container, port.protocol)
         _require(pair not in seen, path, f"{port.container}/{port.protocol} is there twice", "leave one out")
         seen.add(pair)
 
 
-def _check_services(document: Document) -> None:
-    _unique([item.name for item in document.services], "services")
-    for number, service in enumerate(document.services):
-        path = f"services[{number}]"
+def _check_services(services: Sequence[Service], where: str, others: Sequence[Service] = ()) -> None:
+    _unique([item.name for item in services], where, [item.name for item in others])
+    for number, service in enumerate(services):
+        path = f"{where}[{number}]"
         _require(
-            _SERVICE.fullmatch(service.name), f"{path}.name", f"{service.name!r} cannot be a service's name",
+            SERVICE.fullmatch(service.name), f"{path}.name", f"{service.name!r} cannot be a service's name",
             "small letters, digits, '_' and '-'",
         )  # fmt: skip
         _require(service.command.strip(), f"{path}.command", "is empty", "write what stays in the foreground")
 
 
-def _check_checks(document: Document) -> None:
-    _unique([item.name for item in document.checks], "checks")
-    for number, item in enumerate(document.checks):
-        path = f"checks[{number}]"
+def _check_checks(checks: Sequence[Check], where: str, others: Sequence[Check] = ()) -> None:
+    _unique([item.name for item in checks], where, [item.name for item in others])
+    for number, item in enumerate(checks):
+        path = f"{where}[{number}]"
         _require(
             item.name.strip() and item.name.isprintable(), f"{path}.name", "must be one line",
             "say what holds when it is right",
         )  # fmt: skip
         _require(item.command, f"{path}.command", "is empty", "write a program and its arguments")
         _require(
-            1 <= item.timeout <= _LONGEST_TIMEOUT, f"{path}.timeout", f"{item.timeout} is out of bounds",
-            f"1 to {_LONGEST_TIMEOUT} seconds",
+            1 <= item.timeout <= LONGEST_TIMEOUT, f"{path}.timeout", f"{item.timeout} is out of bounds",
+            f"1 to {LONGEST_TIMEOUT} seconds",
         )  # fmt: skip
 
 
 def _check_variants(document: Document) -> None:
     parameters = {item.name: item for item in document.parameters}
     for number, variant in enumerate(document.variants):
+        _check_services(variant.services, f"variants[{number}].services", document.services)
+        _check_checks(variant.checks, f"variants[{number}].checks", document.checks)
         for name, values in variant.when.items():
             path = f"variants[{number}].when.{name}"
             guess = nearest(name, list(parameters))

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 from multios.errors import InvalidInput
 from multios.model.template import TemplatePlan
-from multios.template_format import document, overlay, rendering
+from multios.template_format import document, lock, overlay, rendering
 
 TEMPLATE = "template.toml"
 LESSON = "lesson.md"
 LOCK = "template.lock"
+FRESH_SECONDS = 1.0
+_PLANS_KEPT = 256
+_TREES_KEPT = 256
 
 
 class Tree:
@@ -22,6 +28,7 @@ class Tree:
     def __init__(self, folder: Path, where: str = "") -> None:
         self.folder = folder
         self.where = where or str(folder)
+        self._plans: dict[tuple[tuple[str, str], ...], TemplatePlan] = {}
         self.document = document.read(self._text(TEMPLATE), f"{self.where}/{TEMPLATE}")
 
     def lesson(self) -> str:
@@ -33,9 +40,23 @@ class Tree:
         """The files that are copied over the root filesystem."""
         return overlay.Overlay(self.folder / overlay.FOLDER, f"{self.where}/{overlay.FOLDER}")
 
+    @cached_property
+    def lock(self) -> lock.LockFile | None:
+        """The lock, if there is one."""
+        if not os.path.lexists(self.folder / LOCK):
+            return None
+        return lock.read(self._text(LOCK), f"{self.where}/{LOCK}")
+
     def render(self, values: Mapping[str, str]) -> TemplatePlan:
-        """See :func:`multios.template_format.rendering.render`."""
-        return rendering.render(self.document, values, self.overlay.fingerprint)
+        """See :func:`multios.template_format.rendering.render`; with the lock of the plan's base, if there is one."""
+        key = tuple(sorted(values.items()))
+        if key not in self._plans:
+            plan = rendering.render(self.document, values, self.overlay.fingerprint)
+            locks = self.lock.bases if self.lock else {}
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            self._plans[key] = replace(plan, lock=locks.get(plan.base))
+        return self._plans[key]
 
     def check(self) -> TemplatePlan:
         """Raise ``InvalidInput`` for anything that is wrong in the folder; its plan with the options' defaults."""
@@ -72,3 +93,22 @@ class Tree:
             ) from None
         except UnicodeDecodeError:
             raise InvalidInput(f"{self.where}/{name}: is no text", "save it as UTF-8") from None
+
+
+_kept: dict[tuple[Path, str], tuple[float, Tree]] = {}
+_keeping = threading.Lock()
+
+
+def at(folder: Path, where: str, seconds: float = FRESH_SECONDS) -> Tree:
+    """The template in a folder as it was at most so many seconds ago: one container asks for it several times."""
+    now = time.monotonic()
+    with _keeping:
+        since, tree = _kept.get((folder, where), (0.0, None))
+    if tree is not None and now - since <= seconds:
+        return tree
+    tree = Tree(folder, where)
+    with _keeping:
+        if len(_kept) >= _TREES_KEPT:
+            _kept.clear()
+        _kept[(folder, where)] = (now, tree)
+    return tree

@@ -13,7 +13,7 @@ from typing import Any
 from multios.cli.context import Context
 from multios.cli.tables import size
 from multios.errors import InvalidInput
-from multios_courses import archive, course_file, validation, wheels
+from multios_courses import archive, course_file, locks, validation, wheels
 from multios_courses.course_file import FILE, Course
 
 SCHEMA = 1
@@ -52,10 +52,14 @@ def run(context: Context, path: Path, output: Path | None, with_roster: bool) ->
         }
         digest = archive.write(target, manifest, files)
     sys.stdout.write(
-        f"{target}: {size(target.stat().st_size)}, {len(made)} wheels, {len(images)} images, "
-        f"{len(files)} files\nsha256:{digest}\n"
+        f"{target}: {size(target.stat().st_size)}, {_counted(len(made), 'wheel')}, "
+        f"{_counted(len(images), 'image')}, {_counted(len(files), 'file')}\nsha256:{digest}\n"
     )
     return 0
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _course_files(course: Course, with_roster: bool) -> dict[str, Path]:
@@ -89,9 +93,7 @@ def _images(context: Context, course: Course) -> list[dict[str, Any]]:
     found = []
     for template in course.templates:
         if template.name:
-            built = context.call(
-                "templates.build", {"name": template.name, "options": dict(template.options)}
-            )
+            built = locks.build(context, template, verify=True)
             found.append({"template": template.name, "reference": built["image"], "id": built["id"]})
         else:
             record = context.call("images.inspect", {"ref": template.image})

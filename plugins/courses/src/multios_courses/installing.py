@@ -52,17 +52,24 @@ def _pip_words(find_links: Sequence[str], no_index: bool) -> list[str]:
     return [*words, "--no-index"] if no_index else words
 
 
-def _bring_plugins(plugins: Iterable[Plugin], words: Sequence[str]) -> None:
-    """Let pip install what is missing or of another version: nothing at all if it cannot have all of it."""
-    missing = [one for one in plugins if wheels.installed_version(one.distribution) != one.version]
+def _missing(plugins: Iterable[Plugin]) -> list[Plugin]:
+    """Those that are not here in the version that is asked for."""
+    return [one for one in plugins if wheels.installed_version(one.distribution) != one.version]
+
+
+def _bring_plugins(plugins: Iterable[Plugin], words: Sequence[str], only_ask: bool = False) -> None:
+    """Let pip install what is missing or of another version: nothing at all if it cannot have all of it.
+
+    ``only_ask`` is a dry run: it raises what the real one would, and changes nothing.
+    """
+    missing = _missing(plugins)
     if not missing:
         return
     wanted = [f"{one.distribution}=={one.version}" for one in missing]
-    doing = f"installing {', '.join(wanted)}"
-    if {"--no-index", "--find-links"} & set(words):
-        wheels.pip(["install", "--dry-run", "--quiet", *words, *wanted], doing)
-    wheels.pip(["install", "--quiet", *words, *wanted], doing)
-    sys.stdout.write("".join(f"installed {one.distribution} {one.version}\n" for one in missing))
+    dry = ["--dry-run"] if only_ask else []
+    wheels.pip(["install", "--quiet", *dry, *words, *wanted], f"installing {', '.join(wanted)}")
+    if not only_ask:
+        sys.stdout.write("".join(f"installed {one.distribution} {one.version}\n" for one in missing))
 
 
 def _from_bundle(context: Context, opened: Bundle, folder: Path | None, digest: str | None) -> int:
@@ -81,8 +88,10 @@ def _from_bundle(context: Context, opened: Bundle, folder: Path | None, digest: 
         _check_plugins(opened, course)
         target = (folder or Path(course.name)).absolute()
         _check_target(target, work / bundle.COURSE)
-        _bring_plugins(course.plugins, ["--no-index", "--find-links", str(work / bundle.WHEELS)])
+        words = ["--no-index", "--find-links", str(work / bundle.WHEELS)]
+        _bring_plugins(course.plugins, words, only_ask=True)
         _bring_images(context, opened, work)
+        _bring_plugins(course.plugins, words)
         _place(work / bundle.COURSE, target)
     sys.stdout.write(f"{target}: the course's files\n")
     return _told(context, course_file.load(target))

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import resource
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -65,6 +64,8 @@ def require(command: str) -> None:
 def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: float) -> Said:
     """``multios-container lab WORDS…`` as user ``uid``, in ``folder``; one that takes longer is killed with its children."""
     command = [sys.executable, "-c", _PROGRAM, "--socket", socket, "lab", *words]
+    if uid != os.geteuid():  # stdout and stderr are ours: nobody else shall fill our disk through them
+        command = ["/bin/sh", "-c", f'ulimit -f {LARGEST_FILE // 512} && exec "$@"', "sh", *command]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
         try:
             process = subprocess.Popen(
@@ -75,9 +76,6 @@ def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: floa
             raise MultiosError(
                 f"running multios-container as user {uid}: {wrong}", "can that user read it?"
             ) from None
-        if uid != os.geteuid():  # stdout and stderr are ours: nobody else shall fill our disk through them
-            with suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (LARGEST_FILE, LARGEST_FILE))
         try:
             status = process.wait(seconds)
         except BaseException as wrong:

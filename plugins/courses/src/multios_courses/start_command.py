@@ -11,7 +11,7 @@ from typing import Any
 from multios.api.client import Client
 from multios.cli.context import Context
 from multios.errors import Conflict
-from multios_courses import machines, networking, validation
+from multios_courses import locks, machines, networking, validation
 from multios_courses.course_file import Course
 from multios_courses.machines import Machine
 from multios_courses.starting import Job, Outcome, Queue
@@ -28,7 +28,7 @@ def run(context: Context, path: Path, students: Path | None, at_once: int | None
     uids = machines.owners(wanted, str(file))
     for template in course.templates:
         if template.name:  # built once, before the queue, with its own progress
-            context.call("templates.build", {"name": template.name, "options": dict(template.options)})
+            locks.build(context, template)
     shared = any(uid != os.geteuid() for uid in uids.values())
     network = networking.ensure(context.client, course, len(wanted), shared)
     there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)

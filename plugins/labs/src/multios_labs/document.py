@@ -98,6 +98,11 @@ def files_of(folder: Path, with_private: bool = False) -> Iterator[tuple[str, Pa
         if Path(directory) == folder and not with_private:
             names[:] = [name for name in names if name != PRIVATE]
         names[:] = [name for name in names if not name.startswith(".")]
+        for name in names:
+            if Path(directory, name).is_symlink():
+                raise InvalidInput(
+                    f"{Path(directory, name)}: is a link", "copy what it leads to into the lab's folder"
+                )
         for name in sorted(files):
             path = Path(directory, name)
             status = path.lstat()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from multios.api.client import Client
-from multios.errors import MultiosError
+from multios.errors import InvalidInput, MultiosError
 from multios_labs import submission as submissions
 from multios_labs import work
 from multios_labs.document import PRIVATE, files_of, filled, read_grading
@@ -73,26 +73,30 @@ def grade(
     verdict = submissions.verify(client, submission)
     limits, checks = read_grading(lab)
     checks = checks or _of_steps(lab)
-    problems = [*verdict.problems, *_mismatch(submission, lab)]
+    problems = (*verdict.problems, *_mismatch(submission, lab))
     if problems:
-        marks = tuple(Mark(check.name, 0, check.points, "nothing in it counts") for check in checks)
-        return Grade(submission, marks, tuple(problems), verdict.engine)
+        return Grade(submission, _nothing(checks), problems, verdict.engine)
     given = _values(submission) if values is None else values
     with tempfile.TemporaryFile() as archive:
-        with submissions.layer_of(submission) as layer:
-            taken = work.write(layer, archive, lab.submit)
+        try:
+            with submissions.layer_of(submission) as layer:
+                taken = work.write(layer, archive, lab.submit)
+        except InvalidInput as error:
+            return Grade(submission, _nothing(checks), (error.cause,), verdict.engine)
         judge = _Judge(client, call, lab, limits, given, archive)
         marks = tuple(judge.mark(check) for check in checks)
     return Grade(submission, marks, (), verdict.engine, tuple(taken.left_out))
 
 
+def _nothing(checks: Sequence[GradeCheck]) -> tuple[Mark, ...]:
+    return tuple(Mark(check.name, 0, check.points, "nothing in it counts") for check in checks)
+
+
 def unreadable(file: Path, error: MultiosError, lab: Lab) -> Grade:
     """The grade of a file that is no submission: it stops nobody else's."""
     _, checks = read_grading(lab)
-    marks = tuple(
-        Mark(check.name, 0, check.points, "nothing in it counts") for check in checks or _of_steps(lab)
-    )
-    return Grade(Submission(file, {}, {}, b"", b"", {}), marks, (error.cause,), False)
+    nothing = _nothing(checks or _of_steps(lab))
+    return Grade(Submission(file, {}, {}, b"", b"", {}), nothing, (error.cause,), False)
 
 
 def _of_steps(lab: Lab) -> tuple[GradeCheck, ...]:
@@ -245,7 +249,7 @@ def as_csv(grades: Sequence[Grade]) -> str:
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(
-        ["student", "points", "most", "attested", "submitted", "file", "problems", *map(_cell, names)]
+        ["student", "user", "points", "most", "attested", "submitted", "file", "problems", *map(_cell, names)]
     )
     for one in grades:
         points = {mark.name: mark.points for mark in one.marks}
@@ -253,6 +257,7 @@ def as_csv(grades: Sequence[Grade]) -> str:
         writer.writerow(
             [
                 _cell(one.submission.student),
+                _cell(one.submission.user),
                 one.points,
                 one.most,
                 "yes" if one.attested else "no",
@@ -280,6 +285,7 @@ def _row(one: Grade) -> dict[str, Any]:
     return {
         "file": str(one.submission.file),
         "student": one.submission.student,
+        "user": one.submission.user,
         "lab": one.submission.manifest.get("lab"),
         "submitted": one.submission.manifest.get("submitted"),
         "attested": one.attested,

@@ -12,7 +12,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
+import stat
 import tarfile
 import tempfile
 import time
@@ -52,6 +54,11 @@ class Submission:
     def student(self) -> str:
         """Whose it says that it is."""
         return str(self.manifest.get("student", ""))
+
+    @property
+    def user(self) -> str:
+        """The name of the host's user whose machine it was, in the engine's words."""
+        return str(_table(self.statement, "owner").get("name", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,7 @@ def layer_of(submission: Submission) -> Iterator[IO[bytes]]:
 @contextmanager
 def _opened(file: Path) -> Iterator[dict[str, IO[bytes]]]:
     try:
+        _check_headers(file)
         with tarfile.open(file, "r:") as archive:
             members: dict[str, IO[bytes]] = {}
             for number, member in enumerate(archive):
@@ -196,6 +204,24 @@ def _opened(file: Path) -> Iterator[dict[str, IO[bytes]]]:
         raise _damaged(file, str(error)) from None
     except OSError as error:
         raise MultiosError(f"{file}: {error.strerror or error}") from None
+
+
+def _check_headers(file: Path) -> None:
+    """Refuse what is not four plain entries before tarfile reads it: it believes what extended headers say."""
+    status = file.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise _damaged(file, "it is no file")
+    if status.st_size > MOST_LAYER + 4 * MOST_JSON:
+        raise _damaged(file, f"it has {status.st_size >> 20} MB")
+    with file.open("rb") as stream:
+        for _ in range(4):
+            header = stream.read(512)
+            digits = header[124:136].strip(b"\0 ")
+            if len(header) < 512 or header[156:157] != b"0" or not re.fullmatch(rb"[0-7]{1,11}", digits):
+                raise _damaged(file, "an entry is missing, or is no plain file")
+            stream.seek(int(digits, 8) + -int(digits, 8) % 512, os.SEEK_CUR)
+        if stream.read(512).strip(b"\0"):
+            raise _damaged(file, "it has more than four entries")
 
 
 def _content(file: Path, members: dict[str, IO[bytes]], name: str, most: int) -> bytes:

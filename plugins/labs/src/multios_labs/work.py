@@ -6,13 +6,16 @@ elsewhere and what would be written through a link are left out; what was is cou
 
 from __future__ import annotations
 
+import io
+import os
 import posixpath
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
 from multios.errors import InvalidInput
+from multios.layers.archive import Source, entries
 
 MOST_ENTRIES = 20_000
 MOST_BYTES = 512 << 20
@@ -37,13 +40,7 @@ def write(layer: IO[bytes], target: IO[bytes], roots: Sequence[str]) -> Work:
             made.addfile(_entry(directory, tarfile.DIRTYPE, 0o711, 0))
         for root in roots:
             made.addfile(_entry(root.strip("/"), tarfile.DIRTYPE, 0o755, GRADED))
-        try:
-            with tarfile.open(fileobj=layer, mode="r:") as archive:
-                _copy(archive, made, roots, links, work)
-        except (tarfile.TarError, EOFError) as error:
-            raise InvalidInput(
-                f"the work is no whole archive: {error}", "let the student submit again"
-            ) from None
+        _copy(Source(_chunks(layer), MOST_BYTES * 2, digested=False), made, roots, links, work)
         # Last, so that nothing is written through one.
         for name, goal in links.items():
             entry = _entry(name, tarfile.SYMTYPE, 0o777, GRADED)
@@ -53,37 +50,69 @@ def write(layer: IO[bytes], target: IO[bytes], roots: Sequence[str]) -> Work:
 
 
 def _copy(
-    archive: tarfile.TarFile, made: tarfile.TarFile, roots: Sequence[str], links: dict[str, str], work: Work
+    source: Source, made: tarfile.TarFile, roots: Sequence[str], links: dict[str, str], work: Work
 ) -> None:
     size = 0
     plain: set[str] = set()
-    for member in archive:
+    for entry in entries(source):
         work.entries += 1
         if work.entries > MOST_ENTRIES:
             raise InvalidInput(
                 f"the work has more than {MOST_ENTRIES} entries", "let the student hand in less"
             )
-        name = _inside(member.name, roots)
+        written, goal = os.fsdecode(entry.name), os.fsdecode(entry.link)
+        name = _inside(written, roots)
+        content = _Content(source, entry.size)
         if name is None or name in plain or _is_below_link(name, links):
-            if not _is_way(member.name, roots):
-                _leave_out(work, member.name)
-        elif member.isdir():
+            if not _is_way(written, roots):
+                _leave_out(work, written)
+        elif entry.type_flag == b"5":
             plain.add(name)
-            made.addfile(_entry(name, tarfile.DIRTYPE, member.mode & 0o755 | 0o700, GRADED))
-        elif member.issym() and _stays(name, member.linkname, roots):
-            links[name] = member.linkname
-        elif member.isreg() and member.sparse is None and name not in links:
-            size += member.size
+            made.addfile(_entry(name, tarfile.DIRTYPE, entry.mode & 0o755 | 0o700, GRADED))
+        elif entry.type_flag == b"2" and _stays(name, goal, roots):
+            links[name] = goal
+        elif entry.type_flag == b"0" and name not in links:
+            size += entry.size
             if size > MOST_BYTES:
                 raise InvalidInput(
                     f"the work is more than {MOST_BYTES >> 20} MB", "let the student hand in less"
                 )
             plain.add(name)
-            entry = _entry(name, tarfile.REGTYPE, member.mode & 0o755 | 0o600, GRADED)
-            entry.size = member.size
-            made.addfile(entry, archive.extractfile(member))
+            file = _entry(name, tarfile.REGTYPE, entry.mode & 0o755 | 0o600, GRADED)
+            file.size = entry.size
+            made.addfile(file, content)
         else:
-            _leave_out(work, member.name)
+            _leave_out(work, written)
+        source.skip(content.left)
+
+
+class _Content(io.RawIOBase):
+    """The content of one entry, to be read once."""
+
+    def __init__(self, source: Source, size: int) -> None:
+        super().__init__()
+        self._source = source
+        self.left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        part = self._source.some(min(len(buffer), self.left)) if self.left else memoryview(b"")
+        buffer[: len(part)] = part
+        self.left -= len(part)
+        return len(part)
+
+    def read(self, size: int = -1) -> bytes:
+        """As many bytes as were asked for, unless the archive ends."""
+        wanted = self.left if size < 0 else min(size, self.left)
+        self.left -= wanted
+        return self._source.exactly(wanted) if wanted else b""
+
+
+def _chunks(layer: IO[bytes]) -> Iterator[bytes]:
+    while chunk := layer.read(1 << 20):
+        yield chunk
 
 
 def _leave_out(work: Work, name: str) -> None:

@@ -70,6 +70,17 @@ def test_the_sample_school_is_plain_sql() -> None:
         assert unheard.fetchall() == [("Latin",)], "the lesson says that nobody has a mark in Latin"
 
 
+def test_mongodb_is_there_on_the_one_base_whose_archive_has_it(template: DatabaseLearning) -> None:
+    for base in template.parameters()[0].choices:
+        plan = template.render({"base": base})
+        has = (
+            "mongodb-server" in plan.packages,
+            "mongodb" in [service.name for service in plan.services],
+            any("MongoDB" in check.name for check in plan.checks),
+        )
+        assert set(has) == {base == "ubuntu:20.04"}, base
+
+
 def test_the_lesson_and_the_readme_say_where_mongodb_is_not(template: DatabaseLearning) -> None:
     readme = Path(__file__).parents[1] / "README.md"
     for text in (template.lesson(), readme.read_text()):
