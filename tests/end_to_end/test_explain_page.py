@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from browser import Browser
 from private_engine import IMAGE, PrivateEngine
+
+pytestmark = pytest.mark.skipif(shutil.which("chromium") is None, reason="this host has no chromium")
 
 EVIL = "\"'></title></svg></style><script>document.title='hacked'</script><img src=//evil.example/x onerror=alert(1)>"
 BOXES = """
