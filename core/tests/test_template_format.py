@@ -17,10 +17,11 @@ import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multios import toml_lines
 from multios.engine.template_builds import image_name
 from multios.errors import InvalidInput, MultiosError
 from multios.model.template import Service
-from multios.template_format import archive, packages, services, toml_lines, tree
+from multios.template_format import archive, packages, services, tree
 from multios.template_format.document import read
 from multios.template_format.overlay import Overlay
 from multios.template_format.tree import Tree

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
-from multios_courses.course_file import load, parse
-from multios_courses.toml_lines import line_of
+from multios_courses.course_file import line, load, parse
 
 FILE = Path("/course/course.toml")
 WHOLE = """\
@@ -202,9 +201,9 @@ def test_lines_are_found_through_strings_of_several_lines() -> None:
     text = (
         'a = """\n[no.table]\nb = 1\n"""\n[t.u]\n"b" = 1\nc.d = 2\n[[r]]\nx = 1\n[[r]]\nx = 2\n[r.s]\ny = 3\n'
     )
-    assert line_of(text, ("b",)) == 1
-    assert line_of(text, ("t", "u", "b")) == 6
-    assert line_of(text, ("t", "u", "c", "d")) == 7
-    assert line_of(text, ("r", 1, "x")) == 11
-    assert line_of(text, ("r", 1, "s", "y")) == 13
-    assert line_of(text, ("r", 0, "missing")) == 8
+    assert line(text, ("b",)) == 1
+    assert line(text, ("t", "u", "b")) == 6
+    assert line(text, ("t", "u", "c", "d")) == 7
+    assert line(text, ("r", 1, "x")) == 11
+    assert line(text, ("r", 1, "s", "y")) == 13
+    assert line(text, ("r", 0, "missing")) == 8

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput, MultiosError
+from multios.toml_lines import line_of
 from multios_labs.document import digest_of, files_of, filled, read, read_grading
 from multios_labs.progress import Progress
-from multios_labs.toml_lines import line_of
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/labs/first-steps"
 

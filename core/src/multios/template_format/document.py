@@ -10,12 +10,12 @@ from dataclasses import MISSING, dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from multios import typed_table
+from multios import toml_lines, typed_table
 from multios.errors import InvalidInput
 from multios.model.container import Resources
 from multios.model.quantities import parse_cpus, parse_size
 from multios.model.template import Check, Parameter, Service, TemplatePort
-from multios.template_format import rules, toml_lines
+from multios.template_format import rules
 
 SCHEMA = 1
 LARGEST_TEXT = 256 * 1024

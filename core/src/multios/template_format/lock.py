@@ -12,7 +12,7 @@ from multios import typed_table
 from multios.errors import InvalidInput
 from multios.model.template import Lock
 from multios.template_format.rules import check_package
-from multios.template_format.toml_lines import written
+from multios.toml_lines import written
 
 SCHEMA = 1
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -12,7 +12,7 @@ from multios.model import reference
 from multios.model.container_document import CAPABILITIES
 from multios.model.template import SERVICES_PROGRAM, Check, Parameter, Service
 from multios.template_format import options
-from multios.template_format.toml_lines import written
+from multios.toml_lines import written
 
 if TYPE_CHECKING:
     from multios.template_format.document import Document, Variant

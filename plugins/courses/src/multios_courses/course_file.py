@@ -16,7 +16,10 @@ import tomli
 
 from multios.errors import InvalidInput, MultiosError, nearest
 from multios.model.quantities import parse_cpus, parse_size
-from multios_courses.toml_lines import Place, line_of
+from multios.toml_lines import line_of, path_of
+
+Place = tuple[str | int, ...]
+"""Keys and, for arrays of tables, positions: ``("templates", 0, "name")``."""
 
 SCHEMA = 1
 FILE = "course.toml"
@@ -167,7 +170,7 @@ def _check_whole(course: Course, table: _Table, dates: _Table) -> None:
     ):
         for position, name in enumerate(names):
             if (first := names.index(name)) != position:
-                lines = [line_of(table.text, (kind, number)) for number in (first, position)]
+                lines = [line(table.text, (kind, number)) for number in (first, position)]
                 raise InvalidInput(
                     f"{course.file}:{lines[1]}: {kind}: {name!r} stands in line {lines[0]} already",
                     "leave one of them out",
@@ -176,10 +179,15 @@ def _check_whole(course: Course, table: _Table, dates: _Table) -> None:
     if most is not None and len(course.templates) > most:
         where = ("quota", "containers")
         raise InvalidInput(
-            f"{course.file}:{line_of(table.text, where)}: quota.containers: {most} is less than the "
+            f"{course.file}:{line(table.text, where)}: quota.containers: {most} is less than the "
             f"{len(course.templates)} templates, each of which is a machine of every student",
             f"write at least {len(course.templates)}",
         )
+
+
+def line(text: str, place: Place) -> int:
+    """Where the key at ``place`` is written, or the nearest table around it; else the file's first line."""
+    return line_of(text, path_of(place)) or 1
 
 
 def _plugin(table: _Table) -> Plugin:
@@ -338,7 +346,7 @@ class _Table:
         """The refusal of what stands at ``key``."""
         place = (*self._place, key)
         name = ".".join(str(part) for part in place if isinstance(part, str))
-        return InvalidInput(f"{self.file}:{line_of(self.text, place)}: {name}: {cause}", remedy)
+        return InvalidInput(f"{self.file}:{line(self.text, place)}: {name}: {cause}", remedy)
 
     def required(self, key: str, read: Callable[[Any, str], Any]) -> Any:
         """The value at ``key``, which must be there."""

@@ -9,7 +9,6 @@ from multios.errors import InvalidInput
 from multios_courses import course_file, machines, roster
 from multios_courses.course_file import Course
 from multios_courses.roster import Student
-from multios_courses.toml_lines import line_of
 
 
 def load(path: Path, students: Path | None) -> tuple[Course, Path, tuple[Student, ...]]:
@@ -46,9 +45,9 @@ def check_files(course: Course) -> None:
     text = course.file.read_text("utf-8")
     for number, lab in enumerate(course.labs):
         if not (lab.path / "lab.toml").is_file():
-            where = f"{course.file}:{line_of(text, ('labs', number, 'path'))}: labs.path"
+            where = f"{course.file}:{course_file.line(text, ('labs', number, 'path'))}: labs.path"
             raise InvalidInput(f"{where}: {lab.path} has no lab.toml", "name the lab's folder")
     for number, template in enumerate(course.templates):
         if template.lock and not template.lock.is_file():
-            where = f"{course.file}:{line_of(text, ('templates', number, 'lock'))}: templates.lock"
+            where = f"{course.file}:{course_file.line(text, ('templates', number, 'lock'))}: templates.lock"
             raise InvalidInput(f"{where}: there is no file {template.lock}", "make the lock, or leave it out")

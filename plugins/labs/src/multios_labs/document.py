@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from multios.errors import InvalidInput, MultiosError, NotFound, nearest
+from multios.toml_lines import line_of
 from multios_labs.records import (
     KINDS,
     GradeCheck,
@@ -22,7 +23,6 @@ from multios_labs.records import (
     LabParameter,
     LabStep,
 )
-from multios_labs.toml_lines import line_of
 
 DOCUMENT, PRIVATE = "lab.toml", "private"
 MOST_BYTES = 64 << 20

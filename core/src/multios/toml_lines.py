@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _KEY = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*""")
@@ -25,6 +25,27 @@ _STRINGS = (
 def lines(text: str) -> dict[str, int]:
     """The line, counted from 1, of every table, key and element of an array in ``text``."""
     return _Reader(text).read()
+
+
+def line_of(text: str, path: str) -> int:
+    """The line of what is at ``path``, or of the nearest thing around it that is there; else 0."""
+    found = lines(text)
+    while path:
+        if path in found:
+            return found[path]
+        path = path[: path.rindex("[")] if path.endswith("]") else path.rpartition(".")[0]
+    return 0
+
+
+def path_of(place: Iterable[str | int]) -> str:
+    """Keys and positions as one path: ``("checks", 0, "timeout")`` is ``checks[0].timeout``."""
+    path = ""
+    for part in place:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{written(part)}" if path else written(part)
+    return path
 
 
 def written(name: str) -> str:
