@@ -209,7 +209,7 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
     ("update --restart always my-python", "containers.update", {**REF, "resources": {}, "restart_policy": "always"}),
     # --- images, templates, networks, volumes ---
     ("image pull ubuntu:20.04", "images.pull", {"ref": "ubuntu:20.04"}),
-    ("template build python-learning -o jupyter=no", "templates.build", {"name": "python-learning", "options": {"jupyter": "no"}}),
+    ("template build python-learning -o jupyter=no", "templates.build", {"name": "python-learning", "options": {"jupyter": "no"}, "locked": False}),
     ("network create my-network --subnet 172.20.0.0/16", "networks.create", {"name": "my-network", "subnets": ["172.20.0.0/16"], "labels": {}, "options": {}}),
     ("network create app-network", "networks.create", {"name": "app-network", "labels": {}, "options": {}}),
     ("network rm my-network", "networks.remove", {"name": "my-network"}),
