@@ -318,6 +318,19 @@ def test_services_end_in_reverse_order_those_that_do_not_are_killed(
     assert not any(map(_is_running, pids))
 
 
+def test_a_service_has_ended_when_the_last_of_its_processes_has(
+    shell: list[str], init: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """As of a server that a wrapper in shell starts and waits for."""
+    server = "trap 'sleep 1; echo saved; exit' TERM; while :; do sleep 0.1; done"
+    process = init(Service("wrapped", f"( {server} ); true"))
+    assert asked(shell, tmp_path, "wait", "10").returncode == 0
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert "saved" in (tmp_path / "log").read_text().splitlines()
+
+
 def test_what_a_service_says_of_marks_and_quotes_means_itself(
     shell: list[str], init: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

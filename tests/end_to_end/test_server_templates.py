@@ -61,7 +61,9 @@ class Course:
         self.wait()
 
     def wait(self) -> None:
-        self.run("multios-services", "wait", str(READY_PATIENCE), timeout=READY_PATIENCE + 30)
+        words = ("exec", self.name, "multios-services", "wait", str(READY_PATIENCE))
+        waited = self.engine.run(*words, status=None, timeout=READY_PATIENCE + 30)
+        assert waited.returncode == 0, waited.stdout + self.engine.out("logs", "--tail", "100", self.name)
 
     def stop(self) -> str:
         """Stop it in time and in order; what was said meanwhile."""
@@ -170,6 +172,10 @@ def test_web_learning(web: Course) -> None:
     said = web.stop()
     assert re.findall(r"multios-services: ending (\w+)", said) == ["apache", "python", "node", "mariadb"]
     assert "is killed" not in said
+    web.start()
+    assert "<b>Ada</b>" in page("/")
+
+    web.engine.run("kill", web.name)
     web.start()
     assert "<b>Ada</b>" in page("/")
 

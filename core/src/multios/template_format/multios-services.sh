@@ -45,8 +45,8 @@ note() {
 }
 
 signal_group() {
-    # Before it has become a group of its own, the process is alone.
-    kill "-$1" -- "-$2" 2> /dev/null || kill "-$1" "$2" 2> /dev/null
+    # Before it has become a group of its own, the process is alone. Shells agree on no form with "--".
+    kill "-$1" "-$2" 2> /dev/null || kill "-$1" "$2" 2> /dev/null
 }
 
 pause_for() {
@@ -72,7 +72,7 @@ end_service() {
     # Its first process may be gone while those that it started still finish their work.
     [ -n "$child" ] || return 0
     patience=80
-    while kill -0 -- "-$child" 2> /dev/null || kill -0 "$child" 2> /dev/null; do
+    while signal_group 0 "$child"; do
         if [ "$patience" -eq 0 ]; then
             say "$1 does not end, and is killed"
             signal_group KILL "$child"
@@ -122,6 +122,8 @@ start_all() {
     trap 'ending=1' TERM INT HUP
     rm -rf "$state"
     mkdir -p "$state" || { say "cannot write $state: start the container as root"; exit 1; }
+    # After a boot no process of before is there, but its number may be another's: a server would think itself running.
+    [ $$ -ne 1 ] || rm -f /run/*.pid /run/*/*.pid
     setsid=$(command -v setsid)
     for name in $names; do
         supervise "$name" &
