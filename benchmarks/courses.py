@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -45,8 +46,16 @@ def main() -> int:
     return 0
 
 
-def measure(engine: PrivateEngine, folder: Path, students: int, template: str) -> None:
-    """One round: a class is started, counted and wiped."""
+@dataclass(frozen=True)
+class Round:
+    """One class: seconds until all its machines ran, and bytes of disk that each took."""
+
+    started: float
+    each: float
+
+
+def measure(engine: PrivateEngine, folder: Path, students: int, template: str) -> Round:
+    """One round: a class is started, counted and wiped; a line is printed."""
     (folder / "course.toml").write_text(COURSE + (f'name = "{template}"\n' if template else SMALL))
     (folder / "students.csv").write_text("id\n" + "".join(f"s{number:03}\n" for number in range(students)))
     disk, used = disk_of(engine), processor(engine)
@@ -63,6 +72,7 @@ def measure(engine: PrivateEngine, folder: Path, students: int, template: str) -
         f"wiped in {wiped:.1f} s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors",
         flush=True,
     )
+    return Round(started, each)
 
 
 def processor(engine: PrivateEngine) -> float:
