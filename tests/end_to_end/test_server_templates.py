@@ -176,6 +176,7 @@ def test_web_learning(web: Course) -> None:
     assert "<b>Ada</b>" in page("/")
 
     web.engine.run("kill", web.name)
+    web.engine.run("wait", web.name)
     web.start()
     assert "<b>Ada</b>" in page("/")
 
