@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import debian_image
+from free_ports import free_port
 from private_engine import SCRIPTS, PrivateEngine
 
 pytestmark = [
@@ -55,11 +55,6 @@ class Application:
     def address(self, name: str) -> str:
         found: str = self.engine.inspect(name)["NetworkSettings"]["Networks"]["app-network"]["IPAddress"]
         return found
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from greeting_server import ASK, answers, free_port
+from free_ports import free_port
+from greeting_server import ASK, answers
 from private_engine import IMAGE, PrivateEngine, eventually
 
 SERVER = ("httpd", "-f", "-p", "[::]:80", "-h", "/etc")

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from greeting_server import ASK, SERVER, answers, free_port
+from free_ports import free_port
+from greeting_server import ASK, SERVER, answers
 from private_engine import IMAGE, PrivateEngine, eventually
 
 

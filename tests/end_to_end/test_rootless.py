@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from free_ports import free_port
 from private_engine import IMAGE, eventually
 from user_engine import SUBORDINATE, UID, UserEngine
 
@@ -54,12 +55,6 @@ def alone() -> Iterator[UserEngine]:
         yield engine
     finally:
         engine.end()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- who is who ----------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import os
 import pty
 import re
 import select
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 import pytest
 
 import debian_image
+from free_ports import free_port
 from private_engine import PrivateEngine, eventually
 
 pytestmark = [pytest.mark.needs_network, pytest.mark.timeout(1500)]
@@ -34,11 +34,6 @@ def debian(engine: PrivateEngine, tmp_path_factory: pytest.TempPathFactory) -> P
     """The engine, with the image that the templates are built on."""
     debian_image.provide(engine, tmp_path_factory.mktemp("debian"))
     return engine
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def passed(engine: PrivateEngine, template: str) -> list[str]:

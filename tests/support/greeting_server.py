@@ -18,9 +18,3 @@ def answers(port: int, host: str = "127.0.0.1") -> bool:
             return b"hello" in connection.makefile("rb").read()
     except OSError:
         return False
-
-
-def free_port() -> int:
-    """A TCP port of the host that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])

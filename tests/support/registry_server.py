@@ -19,17 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from free_ports import free_port
+
 PROGRAM = shutil.which("docker-registry") or "/usr/bin/docker-registry"
 USER, PASSWORD = "student", "secret"
 _HTPASSWD = f"{USER}:$2b$04$VgSEXTRMkaCCQC1PrOtxl.KWmXoBslOzLmtDjyXpufP6lXBT3nGza\n"
 """What htpasswd -B makes of the password above."""
-
-
-def free_port() -> int:
-    """A port of loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
