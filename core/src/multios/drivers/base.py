@@ -6,7 +6,7 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from multios.model.health import HealthCheck
@@ -49,18 +49,26 @@ class Capability(enum.StrEnum):
     LANDLOCK = "landlock"
 
 
+class Calls(Protocol):
+    """The engine's API with the rights of one user: a client of the daemon is one, and inside the daemon the engine itself."""
+
+    def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
+        """The result of ``method``: see the table in ``docs/architecture.md``. Raises ``MultiosError``."""
+
+
 @dataclass(frozen=True, slots=True)
 class DriverContext:
     """What the engine gives a driver when it makes it.
 
     ``state`` is a directory below ``data_root`` that is this driver's alone and survives restarts;
     ``runtime`` is one below ``exec_root`` that does not survive a reboot. Both exist.
-    ``supervisor`` is the handle to the supervisor, or ``None`` outside the daemon.
+    ``supervisor`` is the handle to the supervisor, or ``None`` outside the daemon. ``engine`` is for orchestrators.
     """
 
     state: Path
     runtime: Path
     supervisor: Supervisor | None = None
+    engine: Calls | None = None
 
 
 @dataclass(frozen=True, slots=True)

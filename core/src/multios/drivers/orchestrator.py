@@ -3,39 +3,104 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from multios.drivers.base import Driver
+from multios.model.app import App, AppState
+
+VERBS = ("create", "recreate", "start", "restart", "remove", "keep")
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One step of a plan: ``verb`` (create, recreate, remove, keep), what it is done to, and why."""
+    """One step of a plan: ``verb`` (of :data:`VERBS`) is done to the ``kind`` (``container``, ``network``, …) ``subject``, and why.
+
+    ``service`` is empty for what belongs to none. ``changed`` are the fields for which it is done.
+    """
 
     verb: str
+    kind: str
     subject: str
     reason: str
+    service: str = ""
+    number: int = 0
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """``services``: only these and what they depend on (empty: all). ``scale``: other numbers of replicas."""
+
+    services: tuple[str, ...] = ()
+    scale: Mapping[str, int] = field(default_factory=dict)
+    force_recreate: bool = False
+    no_recreate: bool = False
+    no_dependencies: bool = False
+    remove_orphans: bool = False
+    start: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyOptions:
+    """How it is done. ``rate`` is how many actions begin a second (0: no limit), ``burst`` how many may at once.
+
+    ``stop_timeout`` in seconds is for containers that are replaced or removed (``None``: each one's own). ``wait`` seconds for
+    every service to run, or be healthy where it has a probe (0: do not).
+    """
+
+    rate: float = 0.0
+    burst: int = 10
+    stop_timeout: int | None = None
+    wait: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DestroyOptions:
+    """``volumes``: the app's volumes as well, with what is in them."""
+
+    volumes: bool = False
+    stop_timeout: int | None = None
+
+
+Told = Callable[[Action, str], None]
+"""Is told of each action: ``begun``, ``done``, or why it ``failed``. What it raises ends the apply between two actions."""
 
 
 class OrchestratorDriver(Driver):
-    """Contract."""
+    """Contract. A driver is made for each request; ``context.engine`` is the engine with the rights of who asks.
+
+    Everything that it makes carries the app's name as a label, :data:`multios.model.app.APP_LABEL`, so that it is found
+    again without any memory of its own.
+    """
 
     kind: ClassVar[str] = "orchestrator"
 
     @abstractmethod
-    def plan(self, app: Mapping[str, Any], existing: Mapping[str, Any]) -> tuple[Action, ...]:
-        """What :meth:`apply` would do. Pure: the same input, the same plan."""
+    def existing(self, app: App) -> AppState:
+        """What there is of ``app``, of which only the name need be known. Changes nothing."""
 
     @abstractmethod
-    def apply(self, app: Mapping[str, Any], plan: tuple[Action, ...]) -> None:
-        """Do it. Idempotent."""
+    def plan(self, app: App, existing: AppState, options: PlanOptions) -> tuple[Action, ...]:
+        """What :meth:`apply` would do, what is kept included, in an order in which it can be done.
+
+        Pure: the same arguments, the same plan. Raises ``InvalidInput`` for a service that is not there, ``Conflict``
+        where something that is not the app's stands in the way.
+        """
+
+    @abstractmethod
+    def apply(self, app: App, plan: Sequence[Action], told: Told, options: ApplyOptions) -> None:
+        """Do it, side by side what does not depend on each other.
+
+        Idempotent: ended at any moment, a plan that is made anew goes on. What fails leaves what it replaced as it was,
+        and is raised when all that does not depend on it is done.
+        """
 
     @abstractmethod
     def watch(self, app: str) -> Iterator[Mapping[str, Any]]:
-        """The app's events, one shared stream."""
+        """The app's events from now on, as ``multios_event`` describes them: one stream, however many containers."""
 
     @abstractmethod
-    def destroy(self, app: str) -> None:
-        """Remove everything of the app. Absent: no error."""
+    def destroy(self, app: str, told: Told, options: DestroyOptions) -> None:
+        """Remove everything that carries the app's label, dependents first; then nothing is left. Absent: no error."""
