@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.app_methods import Apps
 from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
@@ -64,6 +65,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Networks,
         Ports,
         Volumes,
+        Apps,
         Builds,
         Quotas,
         Audit,

@@ -47,9 +47,10 @@ class ApplyOptions:
     """How it is done. ``rate`` is how many actions begin a second (0: no limit), ``burst`` how many may at once.
 
     ``stop_timeout`` in seconds is for containers that are replaced or removed (``None``: each one's own). ``wait`` seconds for
-    every service to run, or be healthy where it has a probe (0: do not).
+    every service to run, or be healthy where it has a probe (0: do not). Without ``start`` containers are only made.
     """
 
+    start: bool = True
     rate: float = 0.0
     burst: int = 10
     stop_timeout: int | None = None
