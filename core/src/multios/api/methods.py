@@ -365,6 +365,8 @@ class ContainerMethods:
 
     def list(self, call: Call) -> Any:
         filters = call.mapping("filters")
+        if filters.get("owner") == "me":
+            filters = {**filters, "owner": str(call.caller.uid)}
         limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
         chosen = [

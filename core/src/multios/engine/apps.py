@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.engine.caller import Caller
 from multios.engine.registry import Registry
 from multios.errors import Conflict
-from multios.model.app import APP_LABEL, SERVICE_LABEL
 from multios.model.container import Container
 
 

@@ -8,17 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-APP_LABEL = "org.multios.app"
-SERVICE_LABEL = "org.multios.app.service"
-NUMBER_LABEL = "org.multios.app.number"
-FINGERPRINT_LABEL = "org.multios.app.fingerprint"
-"""What is asked for, as :func:`fingerprint` has it, so that a later plan can say what changed."""
-DEPENDS_LABEL = "org.multios.app.depends_on"
-"""The services that a container's depends on, by commas: dependents are ended first."""
-VOLUME_LABEL = "org.multios.app.volume"
-"""On a volume, the name it has in the app's file; ``NETWORK_LABEL`` likewise on a network."""
-NETWORK_LABEL = "org.multios.app.network"
-
 STARTED, HEALTHY, COMPLETED = "started", "healthy", "completed"
 
 

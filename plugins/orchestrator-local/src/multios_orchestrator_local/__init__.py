@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from multios.app_labels import APP_LABEL
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import (
     Action,
@@ -15,7 +16,7 @@ from multios.drivers.orchestrator import (
     Told,
 )
 from multios.errors import Unavailable
-from multios.model.app import APP_LABEL, App, AppState
+from multios.model.app import App, AppState
 
 
 class LocalOrchestrator(OrchestratorDriver):

@@ -9,22 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 
+from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NETWORK_LABEL, VOLUME_LABEL
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, ApplyOptions, Told
 from multios.errors import Conflict, MultiosError, NotFound
-from multios.model.app import (
-    APP_LABEL,
-    COMPLETED,
-    FINGERPRINT_LABEL,
-    HEALTHY,
-    NETWORK_LABEL,
-    VOLUME_LABEL,
-    App,
-    Dependency,
-    Instance,
-    Service,
-    fingerprint,
-)
+from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.replacing import Replacing

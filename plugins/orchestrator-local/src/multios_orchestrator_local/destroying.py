@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+from multios.app_labels import waves
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, DestroyOptions, Told
 from multios.errors import Conflict, NotFound
-from multios.model.app import DEPENDS_LABEL
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.applying import MOST_AT_ONCE, stop
 
@@ -33,25 +33,10 @@ def destroy(engine: Calls, app: str, told: Told, options: DestroyOptions) -> Non
 
 
 def _remove_containers(engine: Calls, app: str, told: Told, options: DestroyOptions) -> None:
-    rows = existing.rows(engine, app)
-    for wave in waves({row["id"]: row for row in rows}):
+    for wave in waves(existing.rows(engine, app)):
         with ThreadPoolExecutor(min(MOST_AT_ONCE, len(wave)), "down") as pool:
             for done in [pool.submit(_remove, engine, row, told, options) for row in wave]:
                 done.result()
-
-
-def waves(rows: Mapping[str, Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
-    """Containers in groups that go together: each after all that depend on it. A circle, which a user can label, goes last at once."""
-    left, ordered = dict(rows), []
-    while left:
-        needed = {
-            name for row in left.values() for name in row["labels"].get(DEPENDS_LABEL, "").split(",") if name
-        }
-        wave = [row for row in left.values() if existing.service_of(row) not in needed] or list(left.values())
-        ordered.append(wave)
-        for row in wave:
-            del left[row["id"]]
-    return ordered
 
 
 def _remove(engine: Calls, row: Mapping[str, Any], told: Told, options: DestroyOptions) -> None:

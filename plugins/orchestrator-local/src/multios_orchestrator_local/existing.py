@@ -6,16 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NUMBER_LABEL, ONCE_LABEL, SERVICE_LABEL
 from multios.drivers.base import Calls
-from multios.model.app import (
-    APP_LABEL,
-    FINGERPRINT_LABEL,
-    NUMBER_LABEL,
-    SERVICE_LABEL,
-    App,
-    AppState,
-    Instance,
-)
+from multios.model.app import App, AppState, Instance
 
 
 def read(engine: Calls, app: App) -> AppState:
@@ -38,14 +31,14 @@ def read(engine: Calls, app: App) -> AppState:
 
 def rows(engine: Calls, app: str) -> list[dict[str, Any]]:
     """The engine's rows of the app's containers."""
-    filters = {"label": f"{APP_LABEL}={app}", "owner": str(engine.uid)}
+    filters = {"label": f"{APP_LABEL}={app}", "owner": "me"}
     found: list[dict[str, Any]] = engine.call("containers.list", {"all": True, "filters": filters})
     return found
 
 
 def instances(engine: Calls, app: str) -> tuple[Instance, ...]:
     """The app's containers, by service and number."""
-    found = [instance(row) for row in rows(engine, app)]
+    found = [instance(row) for row in rows(engine, app) if ONCE_LABEL not in row["labels"]]
     return tuple(sorted(found, key=lambda item: (item.service, item.number, item.name)))
 
 

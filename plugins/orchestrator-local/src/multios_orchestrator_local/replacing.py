@@ -8,20 +8,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from multios.app_labels import APP_LABEL, DEPENDS_LABEL, FINGERPRINT_LABEL, NUMBER_LABEL, SERVICE_LABEL
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import ApplyOptions
 from multios.errors import Conflict, MultiosError, NotFound
-from multios.model.app import (
-    APP_LABEL,
-    DEPENDS_LABEL,
-    FINGERPRINT_LABEL,
-    NUMBER_LABEL,
-    SERVICE_LABEL,
-    App,
-    Instance,
-    Service,
-    UpdatePolicy,
-)
+from multios.model.app import App, Instance, Service, UpdatePolicy
 from multios_orchestrator_local.planning import container_name, of_service
 
 LOOK_SECONDS = 0.1
