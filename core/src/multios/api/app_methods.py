@@ -31,7 +31,13 @@ class Apps:
 
     def plan(self, call: Call) -> Any:
         app, orchestrator = self._asked(call), self._orchestrator(call, call.alive)
-        return [to_json(action) for action in orchestrator.plan(app, orchestrator.existing(app), plan_options(call.params))]
+        return [
+            to_json(action)
+            for action in orchestrator.plan(app, orchestrator.existing(app), plan_options(call.params))
+        ]
+
+    def validate(self, call: Call) -> Any:
+        return {"name": self._asked(call).name}
 
     def apply(self, call: Call) -> Any:
         app = self._asked(call)

@@ -33,8 +33,8 @@ def up(values: Values, context: Context) -> int:
     if values["dry_run"]:
         return _show_plan(orchestrator(values, context).plan(project.document, options))
     _make_directories(project)
-    _get_images(values, context, project)
-    _apply(values, context, project, options)
+    get_images(values, context, project, values["services"])
+    bring_up(values, context, project, options)
     if values["detach"] or values["no_start"] or values["wait"]:
         return 0
     return _attached(values, context, project)
@@ -54,7 +54,7 @@ def scale(values: Values, context: Context) -> int:
     values = {**values, "scale": wanted}
     project = app_project.read(values, list(wanted))
     options = {"services": list(wanted), "scale": app_project.scale(values), "no_recreate": True}
-    _apply(values, context, project, {**options, "no_dependencies": values["no_deps"]})
+    bring_up(values, context, project, {**options, "no_dependencies": values["no_deps"]})
     return 0
 
 
@@ -102,7 +102,12 @@ def _each_wave(
     failed: list[MultiosError] = []
     for wave in ordered if first_dependents else reversed(ordered):
         chosen = [row for row in wave if row["status"] in statuses]
-        side_by_side(context, chosen, lambda client, row: client.call(method, {"ref": row["id"], **(params or {})}), failed)
+        side_by_side(
+            context,
+            chosen,
+            lambda client, row: client.call(method, {"ref": row["id"], **(params or {})}),
+            failed,
+        )
     return failed[0].exit_status if failed else 0
 
 
@@ -157,9 +162,9 @@ def build(values: Values, context: Context) -> int:
     return 0
 
 
-def _get_images(values: Values, context: Context, project: Project) -> None:
+def get_images(values: Values, context: Context, project: Project, services: Sequence[str]) -> None:
     """Build and pull as the files and options say; what is only absent is pulled by the daemon, unless it needs a login."""
-    chosen = _chosen(project, values["services"])
+    chosen = _chosen(project, services)
     images = {name: _image(project, name) for name in chosen if _image(project, name)}
     there = context.call("images.find", {"references": sorted(set(images.values()))}) if images else {}
     for name, image in images.items():
@@ -232,15 +237,11 @@ def _build(values: Values, context: Context, project: Project, service: str) -> 
             context,
         )
     except MultiosError as error:
-        raise type(error)(f"service {service!r}: {error.cause}", error.remedy) if _is_plain(error) else error
+        error.cause = f"service {service!r}: {error.cause}"
+        raise
     finally:
         if file >= 0:
             os.close(file)
-
-
-def _is_plain(error: MultiosError) -> bool:
-    """Whether an error is made of a cause and a remedy alone."""
-    return type(error).__init__ is MultiosError.__init__
 
 
 def _in_memory(text: str) -> int:
@@ -270,7 +271,8 @@ def _options(values: Values) -> dict[str, Any]:
     }
 
 
-def _apply(values: Values, context: Context, project: Project, options: dict[str, Any]) -> None:
+def bring_up(values: Values, context: Context, project: Project, options: dict[str, Any]) -> None:
+    """Apply the app, and tell what is done."""
     how: dict[str, Any] = {name: values[name] for name in ("timeout", "rate") if values.get(name) is not None}
     if values.get("wait"):
         how["wait"] = values["wait_timeout"] or _LONGEST_WAIT
@@ -279,6 +281,13 @@ def _apply(values: Values, context: Context, project: Project, options: dict[str
 
 
 _LONGEST_WAIT = 86_400
+
+
+def make_networks(values: Values, context: Context, project: Project, service: str) -> None:
+    """Make what a service's containers need to be there, and none of them."""
+    bring_up(
+        values, context, project, {"services": [service], "scale": {service: 0}, "no_dependencies": True}
+    )
 
 
 def _make_directories(project: Project) -> None:
@@ -300,7 +309,9 @@ def _tell(item: dict[str, Any]) -> None:
 def _show_plan(actions: Sequence[dict[str, Any]]) -> int:
     """A line an action, as a diff; the exit status is 0."""
     for action in actions:
-        sys.stdout.write(f"{_SIGNS[action['verb']]} {action['kind']} {action['subject']}  ({action['reason']})\n")
+        sys.stdout.write(
+            f"{_SIGNS[action['verb']]} {action['kind']} {action['subject']}  ({action['reason']})\n"
+        )
         for path in action["changed"]:
             sys.stdout.write(f"    ~ {path}\n")
     return 0

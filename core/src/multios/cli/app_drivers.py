@@ -34,14 +34,15 @@ class InClient:
         self._directory = tempfile.TemporaryDirectory(prefix="multios-app-")
         where = Path(self._directory.name)
         context = DriverContext(state=where, runtime=where)
-        self._driver = cast(
-            OrchestratorDriver, catalog.create("orchestrator", name, dict(options), context)
-        )
+        self._driver = cast(OrchestratorDriver, catalog.create("orchestrator", name, dict(options), context))
 
     def plan(self, document: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         """The actions."""
         app = app_document.parse(document)
-        return [to_json(item) for item in self._driver.plan(app, self._driver.existing(app), plan_options(options))]
+        return [
+            to_json(item)
+            for item in self._driver.plan(app, self._driver.existing(app), plan_options(options))
+        ]
 
     def apply(self, document: dict[str, Any], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What is done, as it is."""

@@ -96,6 +96,8 @@ def scale(values: Values) -> dict[str, int]:
     wanted = {}
     for service, text in values["scale"].items():
         if not (text.isascii() and text.isdecimal() and len(text) <= 6):
-            raise InvalidInput(f"--scale {service}={text}: that is no number of containers", "write SERVICE=3")
+            raise InvalidInput(
+                f"--scale {service}={text}: that is no number of containers", "write SERVICE=3"
+            )
         wanted[service] = int(text)
     return wanted
