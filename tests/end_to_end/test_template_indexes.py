@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
+from document_session import commands, play
 from index_server import PASSWORD, USER, IndexServer, serving
 from other_users import User, open_to_group
-from private_engine import PrivateEngine
+from private_engine import SCRIPTS, PrivateEngine
 from registry_server import PROGRAM, certificate, registry
 
+ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = """\
 schema = 1
 name = "{name}"
@@ -290,6 +292,30 @@ def test_it_works_where_there_is_no_network_at_all(own: PrivateEngine, make: Mak
         done = subprocess.run(alone, env=own.environment, capture_output=True, text=True, check=True)
         assert "lab-a" in done.stdout
     assert imported(own) == [("lab-a", "1")]
+
+
+def test_the_guides_sessions_go_as_written(own: PrivateEngine, tmp_path: Path) -> None:
+    guide = (ROOT / "docs/how-to/templates.md").read_text()
+    section = tmp_path / "section.md"
+    section.write_text(guide[guide.index("## Keep a school's templates in one place") :])
+    (tmp_path / "t").mkdir()
+    own.run("template", "create", "shell-basics", "-C", str(tmp_path))
+    file = tmp_path / "shell-basics/template.toml"
+    lines = file.read_text().splitlines()
+    said = next(line for line in guide.splitlines() if line.startswith("description = "))
+    file.write_text("\n".join(said if line.startswith("description = ") else line for line in lines) + "\n")
+    environment = {**own.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    with serving(tmp_path / "t") as server:
+        replaced = {
+            "/srv/templates": f"{tmp_path}/t",
+            "https://school.example.org/templates/": server.address,
+        }
+        found = commands(section, replaced)
+        for command in found:
+            play(command, tmp_path, environment)
+        assert server.seen
+    assert len(found) == 6
+    assert imported(own) == [("shell-basics", "0.1.0")]
 
 
 # --- indexes and archives that lie ----------------------------------------------------------------

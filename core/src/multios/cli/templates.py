@@ -99,7 +99,7 @@ _INDEX = Option(
     "--index",
     "index",
     LIST,
-    "Look in this folder or address, and not in the settings' (repeatable, in order)",
+    "A folder or an address to look in, instead of those of the settings (repeatable, in order)",
     "WHERE",
     completes="files",
 )
