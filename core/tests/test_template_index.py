@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from multios.cli.index_places import Folder, Indexes, fetched
+from multios.cli.index_places import Folder, Indexes, copy_bounded, fetched
 from multios.errors import InvalidInput, MultiosError, NotFound
 from multios.settings import load
 from multios.template_format import archive, index, index_place
@@ -256,8 +256,8 @@ def folder(tmp_path: Path) -> Path:
 
 def take(folder: Path) -> bytes:
     place, entry = Indexes([str(folder)]).find("shell-basics")
-    with os.fdopen(fetched(place, entry), "rb") as file:
-        return file.read()
+    with fetched(place, entry) as descriptor:
+        return os.read(descriptor, 100)
 
 
 def test_what_a_folder_has_is_given_as_it_was_measured(folder: Path) -> None:
@@ -333,3 +333,11 @@ def test_the_first_index_that_has_the_name_gives_it_and_a_broken_one_is_no_reaso
 def test_a_folder_may_be_written_with_and_without_a_slash(folder: Path) -> None:
     assert Folder(str(folder)).where == Folder(f"{folder}//").where == f"{folder}/"
     assert Folder("/").where == "/"
+
+
+def test_a_full_disk_is_told() -> None:
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        pytest.raises(MultiosError, match="cannot be kept: No space"),
+    ):
+        copy_bounded(lambda size: b"x", full, 10, "place/file")

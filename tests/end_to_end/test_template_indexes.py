@@ -168,6 +168,15 @@ def test_one_wrong_archive_is_named_and_the_index_stays_as_it_was(own: PrivateEn
     (directory / "broken/template.toml").write_text("schema = 1\n")
     error = own.run("template", "index", str(directory), status=125).stderr
     assert f"{directory}/broken/template.toml:1: name: is missing" in error
+    shutil.rmtree(directory / "broken")
+    for name in ("one", "two"):
+        (directory / name).mkdir()
+        (directory / name / "template.toml").write_text(TEMPLATE.format(name="lab-b", version="1"))
+        (directory / name / "lesson.md").write_text(f"# {name}\n")
+    error = own.run("template", "index", str(directory), status=125).stderr
+    assert "one and two are both lab-b 1" in error
+    error = own.run("template", "index", str(directory / "one"), status=125).stderr
+    assert f"{directory}/one/ is a template itself" in error
     assert (directory / "index.json").read_bytes() == before
     assert not list(directory.glob(".*"))
     assert "Error:" in own.run("template", "index", f"{directory}/absent", status=125).stderr
@@ -452,7 +461,8 @@ def test_a_redirect_at_the_same_server_is_followed_with_credentials_and_to_anoth
         # Who comes back from elsewhere comes without credentials too.
         web.redirects["/lab-a-1.tar.gz"] = f"{server.address}lab-a-1.tar.gz"
         own.run("template", "rm", "lab-a")
-        assert "401" in refused(own, f"{server.address}old")
+        error = refused(own, f"{server.address}old")
+        assert "401" in error and "it leads to another server, which gets no credentials" in error
         assert server.seen[-1] == ("/lab-a-1.tar.gz", "")
 
 

@@ -10,7 +10,8 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import IO, Protocol
 
 from multios.errors import InvalidInput, MultiosError, NotFound
@@ -62,7 +63,11 @@ def copy_bounded(read: Callable[[int], bytes], target: IO[bytes], largest: int, 
         size += len(chunk)
         if size > largest:
             raise InvalidInput(f"{shown}: has more than {largest} bytes", "tell who keeps the index")
-        target.write(chunk)
+        try:
+            target.write(chunk)
+            target.flush()
+        except OSError as error:
+            raise MultiosError(f"{shown}: cannot be kept: {error.strerror}", "make room in $TMPDIR") from None
 
 
 def place_at(where: str) -> Place:
@@ -98,23 +103,27 @@ class Indexes:
         raise index.not_found(name, self._read)
 
 
-def fetched(place: Place, entry: Entry) -> int:
-    """A descriptor of the entry's archive, copied and found to be what the index says; the caller closes it."""
-    shown = place.where + entry.file
+@contextmanager
+def copied(place: Place, name: str, largest: int) -> Iterator[tuple[int, str, int]]:
+    """A file of a place as our own copy: its descriptor, sha256 and size, for as long as the block runs."""
     with tempfile.TemporaryFile() as file:
-        try:
-            place.copy(entry.file, file, entry.size)
-            size = file.tell()
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:  # of our own file: the disk is full
-            raise MultiosError(f"{shown}: cannot be kept: {error.strerror}", "make room in $TMPDIR") from None
+        place.copy(name, file, largest)
+        size = file.tell()
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        yield file.fileno(), digest, size
+
+
+@contextmanager
+def fetched(place: Place, entry: Entry) -> Iterator[int]:
+    """A descriptor of the entry's archive, found to be what the index says."""
+    with copied(place, entry.file, entry.size) as (descriptor, digest, size):
         if size != entry.size or digest != entry.sha256:
             said = f"{size} bytes" if size != entry.size else f"sha256 {digest}"
             promised = f"{entry.size}" if size != entry.size else entry.sha256
             raise InvalidInput(
-                f"{shown}: it has {said}, the index says {promised}",
+                f"{place.where}{entry.file}: it has {said}, the index says {promised}",
                 "it was changed or cut; nothing was imported",
             )
-        file.seek(0)
-        return os.dup(file.fileno())
+        yield descriptor

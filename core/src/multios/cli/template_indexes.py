@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from multios.cli import credentials, template_files
-from multios.cli.index_places import Folder, Indexes, fetched
+from multios.cli.index_places import Folder, Indexes, Place, copied, fetched
 from multios.cli.output import print_rows
 from multios.cli.tables import clip
 from multios.errors import Conflict, InvalidInput, MultiosError
@@ -63,11 +61,9 @@ def search(values: Values, context: Context) -> int:
             context.report(error)
             status = status or error.exit_status
             continue
-        for entry in sorted(
-            entries if values["all"] else index.newest(entries), key=lambda entry: entry.order
-        ):
-            if (values["all"] or entry.name not in known) and _has(entry, values["words"]):
-                rows.append(_row(entry, place.where))
+        shown = entries if values["all"] else [one for one in index.newest(entries) if one.name not in known]
+        matching = [entry for entry in shown if _has(entry, values["words"])]
+        rows += [_row(entry, place.where) for entry in sorted(matching, key=lambda entry: entry.order)]
         known |= {entry.name for entry in entries}
     print_rows(rows, _COLUMNS, values["format"])
     return status
@@ -99,27 +95,33 @@ def bring(wanted: Sequence[str], given: Sequence[str], shared: bool, context: Co
 
     def one(text: str) -> None:
         place, entry = indexes.find(text)
-        params: dict[str, Any] = {
-            "where": entry.reference or place.where + entry.file,
-            "shared": shared,
-            "expected": {"name": entry.name, "version": entry.version},
-        }
-        if entry.reference:
-            registry = credentials.registry_of(entry.reference)
-            descriptors = credentials.handed_over(credentials.find(registry))
-            params["reference"] = entry.reference
-        else:
-            descriptors = [fetched(place, entry)]
-        try:
-            facts = context.call("templates.import", params, descriptors)
-        finally:
-            template_files.close(descriptors)
-        template_files.tell_left_out(facts)
+        with _handed_over(place, entry) as descriptors:
+            params = {
+                "where": entry.reference or place.where + entry.file,
+                "reference": entry.reference,
+                "shared": shared,
+                "expected": {"name": entry.name, "version": entry.version},
+            }
+            template_files.tell_left_out(context.call("templates.import", params, descriptors))
         sys.stderr.write(f"{entry.name} {entry.version} from {place.where}\n")
-        sys.stdout.write(f"{facts['name']}\n")
+        sys.stdout.write(f"{entry.name}\n")
         sys.stdout.flush()
 
     return context.each(wanted, one)
+
+
+@contextmanager
+def _handed_over(place: Place, entry: Entry) -> Iterator[list[int]]:
+    """What the engine gets with the request: the archive, or the caller's credentials at the registry."""
+    if not entry.reference:
+        with fetched(place, entry) as descriptor:
+            yield [descriptor]
+        return
+    descriptors = credentials.handed_over(credentials.find(credentials.registry_of(entry.reference)))
+    try:
+        yield descriptors
+    finally:
+        template_files.close(descriptors)
 
 
 # --- template index -------------------------------------------------------------------------------
@@ -128,9 +130,12 @@ def bring(wanted: Sequence[str], given: Sequence[str], shared: bool, context: Co
 def write(values: Values, context: Context) -> int:
     """Pack the template folders in a directory and list all archives there; nothing is listed if one is wrong."""
     place = Folder(values["directory"])
+    if os.path.lexists(f"{place.where}template.toml"):
+        raise InvalidInput(f"{place.where} is a template itself", "give the directory that it lies in")
+    packed: dict[str, str] = {}
     for name in sorted(os.listdir(place.where)):
         if os.path.lexists(os.path.join(place.where, name, "template.toml")):
-            _pack(place, name, context)
+            _pack(place, name, packed, context)
     entries = _references(place)
     for name in sorted(os.listdir(place.where)):
         if name.endswith(_ARCHIVE) and not name.startswith("."):
@@ -145,11 +150,22 @@ def write(values: Values, context: Context) -> int:
     return 0
 
 
-def _pack(place: Folder, folder: str, context: Context) -> None:
-    """Write the archive of a folder beside it, with name and version in its own name."""
+def _pack(place: Folder, folder: str, packed: dict[str, str], context: Context) -> None:
+    """Write the archive of a folder beside it; ``packed`` are the folders of the archives written so far."""
     temporary = f"{place.where}.{folder}.{os.getpid()}.new"
     facts = template_files.write_package(place.where + folder, temporary, context)
-    os.replace(temporary, f"{place.where}{facts['name']}-{facts['version']}{_ARCHIVE}")
+    name = f"{facts['name']}-{facts['version']}"
+    other = packed.setdefault(name, folder)
+    if other != folder:
+        os.unlink(temporary)
+        raise _same(other, folder, facts["name"], facts["version"])
+    os.replace(temporary, f"{place.where}{name}{_ARCHIVE}")
+
+
+def _same(first: str, second: str, name: str, version: str) -> Conflict:
+    return Conflict(
+        f"{first} and {second} are both {name} {version}", "remove one, or give it another version"
+    )
 
 
 def _references(place: Folder) -> list[Entry]:
@@ -166,13 +182,8 @@ def _entry(place: Folder, name: str, context: Context) -> Entry:
         raise InvalidInput(
             f"{shown}: cannot be listed", "name it with letters, digits, '.', '_', '+' and '-'"
         )
-    with tempfile.TemporaryFile() as file:
-        place.copy(name, file, index.LARGEST_ARCHIVE)
-        size = file.tell()
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-        facts = context.call("templates.validate", {"where": shown}, [file.fileno()])
+    with copied(place, name, index.LARGEST_ARCHIVE) as (descriptor, digest, size):
+        facts = context.call("templates.validate", {"where": shown}, [descriptor])
     template_files.tell_left_out(facts)
     return Entry(
         facts["name"],
@@ -191,10 +202,7 @@ def _check_unique(entries: Sequence[Entry]) -> None:
     for entry in entries:
         other = seen.setdefault((entry.name, entry.version), entry)
         if other is not entry:
-            raise Conflict(
-                f"{other.file or other.reference} and {entry.file} are both {entry.name} {entry.version}",
-                "remove one, or give it another version",
-            )
+            raise _same(other.file or other.reference, entry.file, entry.name, entry.version)
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class WebFolder:
                 with error:
                     target = error.headers.get("Location")
                     if error.code not in _REDIRECTS or not target:
-                        raise self._refusal(error.code, shown) from None
+                        raise self._refusal(error.code, shown, is_ours) from None
                 following = urljoin(address, target)
                 self._check_redirect(address, following, shown)
                 address = following
@@ -112,12 +112,14 @@ class WebFolder:
         """Login and password as a header has them, empty where there are none or where they would be seen on the way."""
         return _from_netrc(self._host) if self._origin[0] == "https" or self._is_here else ""
 
-    def _refusal(self, status: int, shown: str) -> MultiosError:
+    def _refusal(self, status: int, shown: str, is_ours: bool) -> MultiosError:
         if status == 404:
             return NotFound(f"{shown}: the server has no such file", "check the address of the index")
         if status not in (401, 403):
             return StepFailed(f"fetch {shown}", f"the server answers {status}", "try again later")
-        if self._origin[0] == "http" and not self._is_here:
+        if not is_ours:
+            remedy = "it leads to another server, which gets no credentials: name that one as the index"
+        elif self._origin[0] == "http" and not self._is_here:
             remedy = "credentials go over https only: write https:// for it"
         else:
             remedy = f"write into ~/.netrc: machine {self._host} login USER password PASSWORD"
