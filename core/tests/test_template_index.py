@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multios.cli import web_folder
 from multios.cli.index_places import Folder, Indexes, copy_bounded, fetched
 from multios.errors import InvalidInput, MultiosError, NotFound
 from multios.settings import load
@@ -341,3 +346,77 @@ def test_a_full_disk_is_told() -> None:
         pytest.raises(MultiosError, match="cannot be kept: No space"),
     ):
         copy_bounded(lambda size: b"x", full, 10, "place/file")
+
+
+# --- web servers that do not behave ---------------------------------------------------------------
+
+
+@contextmanager
+def answering(head: bytes, drip: bytes, pause: float) -> Iterator[str]:
+    """The address of a server that answers with ``head``, then with ``drip`` again and again until it is left."""
+    server = socket.create_server(("127.0.0.1", 0))
+    ended = threading.Event()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(head)
+            while not ended.wait(pause):
+                connection.sendall(drip)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+    finally:
+        ended.set()
+        thread.join()
+        server.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "drip", "pause", "cause"),
+    [
+        (OK, b" ", 0.05, "it takes longer than 1 s"),
+        (OK, b"", 0.05, "timed out"),
+        (b"", b"", 0.05, "timed out"),
+        (OK, b" " * 65536, 0.0, "has more than 4194304 bytes"),
+        (b"HTTP/1.1 302 Found\r\nLocation: ftp://x/\r\n\r\n", b" " * 65536, 0.0, "leads to something that is not the web"),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[\r\n\r\n", b" ", 0.01, "fetch http"),
+        (b"HTTP/1.1 500 Oh\r\n\r\n", b" " * 65536, 0.0, "the server answers 500"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"z", 0.01, "it takes longer than 1 s"),
+        (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n", 0.0, "got more than 100 headers"),
+        (b"", b"not http", 0.01, "it takes longer than 1 s"),
+        (b"not http\r\n\r\n", b"", 0.01, "not http"),
+    ],
+)  # fmt: skip
+def test_a_server_that_is_slow_endless_or_none_is_left(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, head: bytes, drip: bytes, pause: float, cause: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(web_folder, "STALL_SECONDS", 0.7)
+    monkeypatch.setattr(web_folder, "LONGEST_SECONDS", 1.0)
+    with answering(head, drip, pause) as address:
+        indexes = Indexes([address])
+        with pytest.raises(MultiosError) as caught:
+            indexes.entries(indexes.places[0])
+    assert cause in caught.value.cause
+    assert f"{address}index.json" in caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("host", "is_loopback"),
+    [
+        ("localhost", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost.example.org", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_which_hosts_are_this_one(host: str, is_loopback: bool) -> None:
+    assert web_folder._is_loopback(host) is is_loopback

@@ -10,10 +10,12 @@ import http.client
 import ipaddress
 import netrc
 import os
+import signal
 import ssl
-import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, Any
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -42,17 +44,9 @@ class WebFolder:
     def copy(self, name: str, target: IO[bytes], largest: int) -> None:
         """See :class:`multios.cli.index_places.Place`."""
         shown = self.where + name
-        deadline = time.monotonic() + LONGEST_SECONDS
         try:
-            with self._response(self.where + quote(name), shown) as response:
-
-                def read(size: int) -> bytes:
-                    if time.monotonic() > deadline:
-                        raise ValueError(f"it takes longer than {LONGEST_SECONDS:.0f} s")
-                    found: bytes = response.read1(size)
-                    return found
-
-                copy_bounded(read, target, largest, shown)
+            with _deadline(LONGEST_SECONDS), self._response(self.where + quote(name), shown) as response:
+                copy_bounded(response.read1, target, largest, shown)
                 if response.length:
                     raise ValueError(f"cut off: {response.length} bytes are missing")
         except MultiosError:
@@ -124,6 +118,22 @@ class WebFolder:
         else:
             remedy = f"write into ~/.netrc: machine {self._host} login USER password PASSWORD"
         return Refused(f"{shown}: the server answers {status}: it wants to know who you are", remedy)
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    """End the block after so long by ``TimeoutError``, also one that waits for a server's headers byte by byte."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it takes longer than {seconds:.0f} s")
+
+    handler = signal.signal(signal.SIGALRM, late)
+    before = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
