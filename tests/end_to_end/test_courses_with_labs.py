@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,6 +69,51 @@ def course(engine: PrivateEngine, tmp_path: Path) -> Path:
     (tmp_path / "students.csv").write_text("id;name\ns1;Ada\ns2;=Bob()\ns3;Eve\n")
     engine.environment["XDG_DATA_HOME"] = str(tmp_path / "home")
     return tmp_path
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """Those of all processes of this host that are met while the block runs, as any user of it reads them."""
+    met: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    met.add(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except OSError:
+                    continue  # it has ended
+            over.wait(0.005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield met
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_the_seed_stands_on_no_command_line(
+    engine: PrivateEngine, course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, secret = str(course), "a-seed-that-nobody-guesses"
+    monkeypatch.setitem(engine.environment, "MULTIOS_LAB_SEED", secret)
+    with command_lines() as met:
+        engine.run("course", "start", path, "--lab", "first", timeout=200)
+        engine.run("course", "collect", path, timeout=200)
+        engine.run("course", "grade", path, "-o", str(course / "grades.csv"), timeout=300)
+    try:
+        for words in ("lab start ", "lab submit ", "lab grade "):
+            assert any(words in line for line in met), f"no process of `{words.strip()}` was met"
+        assert not [line for line in met if secret in line]
+        values = engine.inspect("term-first-s1")["Config"]["Labels"]["multios.lab.values"]
+        engine.run("lab", "start", str(course / "first"), "--name", "again", "--student", "s1")
+        assert engine.inspect("again")["Config"]["Labels"]["multios.lab.values"] == values
+    finally:
+        engine.run("lab", "rm", "again", status=None)
+        engine.run("course", "wipe", "--yes", path)
 
 
 def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: PrivateEngine, course: Path) -> None:

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 _FOLDER = click.Path(path_type=Path)
 _NAME = click.option("--name", "-n", default="", metavar="NAME", help="Which lab, when there are several.")
 
+_SEED = click.option(
+    "--seed",
+    default="",
+    metavar="TEXT",
+    envvar="MULTIOS_LAB_SEED",
+    show_envvar=True,
+    help="The course's secret, from which parameters are derived; in the environment others do not see it.",
+)
+
 
 @click.group(help="Labs: a machine with a task in steps, checks, and a way to hand it in.")
 def lab() -> None:
@@ -48,9 +57,7 @@ def validate(path: Path) -> None:
 @_command("start", "start examples/labs/first-steps --student ada")
 @click.argument("path", metavar="PATH|NAME")
 @click.option("--name", "-n", default="", metavar="NAME", help="The machine's name; the lab's by default.")
-@click.option(
-    "--seed", default="", metavar="TEXT", help="What the parameters are derived from; the course's secret."
-)
+@_SEED
 @click.option("--student", default="", metavar="ID", help="Whose machine it is; you by default.")
 @click.option(
     "--roster", type=_FOLDER, help="A CSV file of all students: no two of them get the same parameters."
@@ -293,9 +300,7 @@ def verify(context: Context, files: tuple[Path, ...]) -> int:
     "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
 )
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", help="How to write it.")
-@click.option(
-    "--seed", default="", metavar="TEXT", help="Derive the students' parameters anew, from the course's seed."
-)
+@_SEED
 @click.option(
     "--roster", type=_FOLDER, help="With --seed: the CSV file of all students that `lab start` had."
 )
