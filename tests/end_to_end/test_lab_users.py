@@ -67,6 +67,8 @@ def test_a_student_without_rights_hands_in_and_the_teacher_sees_who_it_was(
         )
         (grade,) = json.loads(engine.out(*words))
         assert (grade["user"], grade["attested"], grade["points"]) == ("games", True, 1), grade
+        (grade,) = json.loads(engine.out(*words, "--seed", "another"))
+        assert grade["points"] == 0 and "not those of the seed" in grade["problems"][0], grade
         other = User(engine, "news")
         assert "no such container" in other.run("reset", "mine", status=125).stderr
     finally:

@@ -252,6 +252,63 @@ def test_a_corrected_lab_keeps_the_students_work(engine: PrivateEngine, lab: Pat
         engine.run("lab", "rm", "upd")
 
 
+def test_a_corrected_lab_has_new_parameters_drawn_from_the_seed_of_the_start(
+    engine: PrivateEngine, lab: Path, started: str
+) -> None:
+    mine = values(engine, started)
+    change(lab, "minimum = 100\nmaximum = 9999", "minimum = 10000\nmaximum = 99999")
+    text = (lab / "lab.toml").read_text() + '\n[parameters.more]\nkind = "password"\n'
+    text = text.replace('expect = "{{number}}"', 'expect = "{{number}} {{more}}"')
+    (lab / "lab.toml").write_text(text)
+    (lab / "files/README.txt").write_text("{{more}} of {{number}}\n")
+    update = ("lab", "update", str(lab), "--seed", "autumn")
+    said = engine.out(*update).splitlines()
+    more = said[1].rpartition(" = ")[2]
+    assert said[0].startswith(
+        f"KEPT      {{{{number}}}} = {mine['number']}: the corrected lab gives no such value"
+    )
+    assert said[1:] == [
+        f"new       {{{{more}}}} = {more}", "updated   /root/work/README.txt", f"{started} is at first-steps 1.0",
+    ]  # fmt: skip
+    assert sh(engine, started, "cat /root/work/README.txt") == f"{more} of {mine['number']}"
+    sh(engine, started, f"echo {mine['number']} {more} > /root/work/{mine['codename']}")
+    assert "Next: A program that adds" in engine.out("lab", "check")
+    assert engine.out(*update).splitlines()[1:] == said[-1:]  # the same again draws nothing
+    # A machine that is started with the corrected lab has the same.
+    engine.run("lab", "start", str(lab), "--name", "fresh", "--student", "ada", "--seed", "autumn")
+    try:
+        assert values(engine, "fresh")["more"] == more
+    finally:
+        engine.run("lab", "rm", "fresh")
+    # What was taken out is gone, and comes back as it was.
+    without = text.replace('\n[parameters.more]\nkind = "password"\n', "").replace(" {{more}}", "")
+    (lab / "lab.toml").write_text(without)
+    (lab / "files/README.txt").write_text("nothing more\n")
+    assert "removed   {{more}}" in engine.out("lab", "update", str(lab), "--name", started)
+    (lab / "lab.toml").write_text(text)
+    assert f"{{{{more}}}} = {more}" in engine.out(*update)
+
+
+def test_work_on_a_corrected_lab_is_judged_with_the_values_that_the_student_was_given(
+    engine: PrivateEngine, lab: Path, started: str, tmp_path: Path
+) -> None:
+    mine = values(engine, started)
+    change(lab, "minimum = 100\nmaximum = 9999", "minimum = 10000\nmaximum = 99999")
+    (lab / "lab.toml").write_text((lab / "lab.toml").read_text() + '\n[parameters.more]\nkind = "word"\n')
+    (lab / "private/grade.toml").write_text(
+        '[[checks]]\nname = "both"\ncommand = "cat answer"\nexpect = "{{number}} {{more}}"\n'
+    )
+    said = engine.out("lab", "update", str(lab), "--seed", "autumn").splitlines()
+    sh(engine, started, f"echo {mine['number']} {said[1].rpartition(' = ')[2]} > /root/work/answer")
+    handed_in = str(tmp_path / "ada.submission")
+    engine.run("lab", "submit", "-o", handed_in)
+    for seed in ((), ("--seed", "autumn")):
+        (grade,) = json.loads(
+            engine.out("lab", "grade", handed_in, "--lab", str(lab), "--format", "json", *seed)
+        )
+        assert grade["points"] == 1, grade
+
+
 def test_what_an_update_cannot_do_is_said_and_nothing_changes(
     engine: PrivateEngine, lab: Path, started: str
 ) -> None:
@@ -259,7 +316,7 @@ def test_what_an_update_cannot_do_is_said_and_nothing_changes(
     (lab / "files/README.txt").write_text("corrected")
     text = (lab / "lab.toml").read_text()
     for new, says in (
-        (text + '\n[parameters.more]\nkind = "word"\n', "has no values of: more"),
+        (text + '\n[parameters.more]\nkind = "word"\n', "new parameters (more) are drawn from the seed"),
         (text.replace('name = "first-steps"', 'name = "other"'), "is of lab 'first-steps', not of 'other'"),
     ):
         (lab / "lab.toml").write_text(new)

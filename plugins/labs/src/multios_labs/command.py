@@ -322,10 +322,10 @@ def grade(
         except (InvalidInput, NotFound) as error:
             grades.append(grading.unreadable(file, error, known))
             continue
-        values = None
+        drawn = None
         if seed and (not students or found.student in students):
-            values = parameters.derive(known.parameters, known.name, seed, found.student, students)
-        grades.append(grading.grade(context.client, context.call, found, known, values))
+            drawn = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        grades.append(grading.grade(context.client, context.call, found, known, drawn))
     click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
 
 
@@ -334,21 +334,27 @@ _SAID = {
     "updated": "updated   {path}",
     "removed": "removed   {path}",
     "kept": "KEPT      {path}: you have changed it; the corrected one is {path}.new",
+    "outside": "KEPT      {path}: the corrected lab gives no such value; a parameter with another name would be drawn anew",
 }
 
 
 @_command("update", "update examples/labs/first-steps")
 @click.argument("path", type=_FOLDER)
 @_NAME
+@_SEED
+@click.option(
+    "--roster", type=_FOLDER, help="For new parameters: the CSV file of all students that `lab start` had."
+)
 @click.pass_obj
-def update(context: Context, path: Path, name: str) -> None:
+def update(context: Context, path: Path, name: str, seed: str, roster: Path | None) -> None:
     """Bring a corrected lab to a machine that was started from it, and keep what was done there."""
     from multios_labs import machine as machines
-    from multios_labs import updating
+    from multios_labs import parameters, updating
     from multios_labs.document import read
 
     known = read(path)
+    students = parameters.read_roster(roster) if roster else ()
     found = machines.running(context.client, machines.find(context.client, name))
-    for change in updating.update(context.client, found, known):
+    for change in updating.update(context.client, found, known, seed or known.name, students):
         click.echo(_SAID[change.what].format(path=change.path))
     click.echo(f"{found.name} is at {known.name} {known.version}")

@@ -27,10 +27,10 @@ from multios_labs import submission as submissions
 from multios_labs import work
 from multios_labs.document import PRIVATE, files_of, filled, read_grading
 from multios_labs.inside import Outcome, execute, put, put_archive
-from multios_labs.machine import Call, document, rendered, run_setup
+from multios_labs.machine import Call, document, rendered, run_setup, texts, values_of
 from multios_labs.progress import data_directory
 from multios_labs.records import GradeCheck, GradeLimits, Lab
-from multios_labs.submission import Submission
+from multios_labs.submission import Submission, Verdict
 
 LABEL = "multios.grade"
 MOST_OUTPUT = 64 << 10
@@ -69,16 +69,16 @@ class Grade:
 
 
 def grade(
-    client: Client, call: Call, submission: Submission, lab: Lab, values: Mapping[str, str] | None = None
+    client: Client, call: Call, submission: Submission, lab: Lab, drawn: Mapping[str, str] | None = None
 ) -> Grade:
-    """Judge ``submission`` by the teacher's copy of the lab. ``values`` are the student's, if they were derived anew."""
+    """Judge ``submission`` by the teacher's copy of the lab. ``drawn`` are the values that the course's seed gives the student."""
     verdict = submissions.verify(client, submission)
     limits, checks = read_grading(lab)
     checks = checks or _of_steps(lab)
-    problems = (*verdict.problems, *_mismatch(submission, lab))
+    given, wrong = _values(submission, verdict, drawn)
+    problems = (*verdict.problems, *_mismatch(submission, lab), *wrong)
     if problems:
         return Grade(submission, _nothing(checks), problems, verdict.engine)
-    given = _values(submission) if values is None else values
     with tempfile.TemporaryFile() as archive:
         try:
             with submissions.layer_of(submission) as layer:
@@ -118,14 +118,27 @@ def _mismatch(submission: Submission, lab: Lab) -> list[str]:
     return problems if lab.submit else [*problems, "the lab takes nothing in: lab.toml has no submit"]
 
 
-def _values(submission: Submission) -> dict[str, str]:
-    """The student's parameters, in the words of the engine that made the machine."""
+def _values(
+    submission: Submission, verdict: Verdict, drawn: Mapping[str, str] | None
+) -> tuple[dict[str, str], list[str]]:
+    """The student's parameters, and what is wrong with them.
+
+    In a machine that the one who grades has made himself, the values are as he has given them out. Of another's they are what the engine saw
+    at the start, or, where there is a seed, what it gives: who makes a machine writes its labels.
+    """
+    owner = submission.statement.get("owner")
+    own = verdict.engine and isinstance(owner, dict) and owner.get("uid") == os.geteuid()
     labels = submission.statement.get("labels")
-    try:
-        table = json.loads(labels["multios.lab.values"]) if isinstance(labels, dict) else {}
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
+    given = (
+        texts(submission.manifest.get("values"))
+        if own
+        else values_of(labels if isinstance(labels, dict) else {})
+    )
+    if drawn is None or own:
+        return {**(drawn or {}), **given}, []
+    others = [name for name in drawn if given.get(name, drawn[name]) != drawn[name]]
+    wrong = f"its values are not those of the seed, or the lab gave others when it was started: {', '.join(others)}"
+    return dict(drawn), [wrong] if others else []
 
 
 @contextmanager
