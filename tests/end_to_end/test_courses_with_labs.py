@@ -132,6 +132,9 @@ def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: Private
     engine.run("exec", "term-first-s1", "sh", "-c", f"echo {number} > /root/work/answer")
     engine.run("exec", "term-first-s2", "sh", "-c", f"echo {number} > /root/work/answer")
     engine.run("lab", "check", "--name", "term-first-s1")
+    assert "3 machines of term stopped" in engine.out("course", "stop", "--time", "1", path)
+    assert engine.out("ps", "--quiet") == ""
+    assert "3 started" in engine.out("course", "start", path, "--lab", "first")
     rows = {row["student"]: row for row in engine.json("course", "status", path)}
     assert rows["s1"]["labs"] == {"first": "1/1"} and rows["s2"]["labs"] == {"first": "0/1"}
     engine.run("delete", "--force", "term-first-s3")

@@ -36,7 +36,8 @@ def name_of(path: Path) -> str:
 def stop(context: Context, path: Path, timeout: int) -> int:
     """Stop what runs; 1 when something does not."""
     name = name_of(path)
-    rows = [row for row in machines.existing(context.client, name) if row["status"] in ("running", "paused")]
+    there = [*machines.existing(context.client, name), *labs.of_course(context.client, name)]
+    rows = [row for row in there if row["status"] in ("running", "paused")]
     failed = _each(
         context,
         [(row["name"], row["id"]) for row in rows],
