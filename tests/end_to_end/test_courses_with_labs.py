@@ -52,19 +52,16 @@ roster = "students.csv"
 image = "small:1"
 command = ["sleep", "1000"]
 [[labs]]
-path = "first"
+path = "labs/the-first"
 """
 
 
 @pytest.fixture
 def course(engine: PrivateEngine, tmp_path: Path) -> Path:
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first/lab.toml").write_text(LAB)
-    for text in ("", "only"):
-        (tmp_path / "first/text").mkdir(exist_ok=True)
-        (tmp_path / f"first/text/{text or 'only'}.md").write_text(
-            "Write your number into /root/work/answer.\n"
-        )
+    lab = tmp_path / "labs/the-first"
+    (lab / "text").mkdir(parents=True)
+    (lab / "lab.toml").write_text(LAB)
+    (lab / "text/only.md").write_text("Write your number into /root/work/answer.\n")
     (tmp_path / "course.toml").write_text(COURSE)
     (tmp_path / "students.csv").write_text("id;name\ns1;Ada\ns2;=Bob()\ns3;Eve\n")
     engine.environment["XDG_DATA_HOME"] = str(tmp_path / "home")
@@ -109,7 +106,7 @@ def test_the_seed_stands_on_no_command_line(
             assert any(words in line for line in met), f"no process of `{words.strip()}` was met"
         assert not [line for line in met if secret in line]
         values = engine.inspect("term-first-s1")["Config"]["Labels"]["multios.lab.values"]
-        engine.run("lab", "start", str(course / "first"), "--name", "again", "--student", "s1")
+        engine.run("lab", "start", str(course / "labs/the-first"), "--name", "again", "--student", "s1")
         assert engine.inspect("again")["Config"]["Labels"]["multios.lab.values"] == values
     finally:
         engine.run("lab", "rm", "again", status=None)
@@ -153,5 +150,12 @@ def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: Private
     ]
     assert found["s1"]["attested"] == "yes" and found["s2"]["name"] == "'=Bob()"
     assert "the work of student 's1'" in found["s3"]["problem"]
+    (course / "submissions/first/s2.submission").write_text("rubbish")
+    engine.run("course", "grade", path, "-o", str(output), timeout=300)
+    with output.open(newline="") as file:
+        (broken,) = [row for row in csv.DictReader(file) if row["student"] == "s2"]
+    assert broken["state"] == "refused" and broken["problem"].endswith(
+        "an entry is missing, or is no plain file"
+    )
     assert "2 lab machines" in engine.out("course", "wipe", "--yes", path)
     assert engine.json("lab", "status") == []

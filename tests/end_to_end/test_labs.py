@@ -69,6 +69,9 @@ def test_a_lab_from_its_start_to_its_last_check(engine: PrivateEngine, started: 
     text = engine.out("lab", "show")
     assert mine["codename"] in text and mine["number"] in text and "{{" not in text
     assert mine["codename"] in sh(engine, started, "cat /root/work/README.txt")
+    told = json.loads(engine.run("lab", "check", "--format", "json", status=1).stdout)
+    assert (told["step"], told["passed"], told["next"]) == ("files", False, "")
+    assert told["checks"][0]["problem"] == "exit status 1" and told["checks"][0]["hint"]
     failed = engine.run("lab", "check", status=1)
     assert "failed  there is a file with your code name: exit status 1" in failed.stdout
     assert f"hint: echo {mine['number']} > /root/work/{mine['codename']}" in failed.stdout
@@ -175,7 +178,7 @@ def test_what_is_wrong_with_a_lab_is_said_with_file_key_and_line(
 
 
 def test_bad_requests_are_one_line_of_cause_and_one_of_remedy(
-    engine: PrivateEngine, lab: Path, tmp_path: Path
+    engine: PrivateEngine, lab: Path, started: str, tmp_path: Path
 ) -> None:
     roster = tmp_path / "roster.csv"
     roster.write_text("student,name\nada,A\nbob,B\nada,C\n")
@@ -188,6 +191,8 @@ def test_bad_requests_are_one_line_of_cause_and_one_of_remedy(
         ),
         (("lab", "show", "--name", "nobody"), "no such lab"),
         (("lab", "chekc"), "no such command"),
+        (("lab", "check", "nosuch", "--name", started), "steps: files, program"),
+        (("lab", "reset", "--to", "nosuch", "--name", started), "steps: files, program"),
     ):
         said = engine.run(*words, status=125).stderr
         assert says in said and "Traceback" not in said and said.count("\n") <= 2, said

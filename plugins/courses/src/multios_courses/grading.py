@@ -89,7 +89,7 @@ def _graded(socket: str, lab: Lab, student: Student, file: Path, seeded: labs.Se
         socket, [*words, *seeded.words], os.geteuid(), file.parent, GRADE_SECONDS, seeded.environment
     )
     if said.status:
-        return row | {"state": FAILED, "problem": said.reason()}
+        return row | {"state": FAILED, "problem": said.failure().cause}
     try:
         answer = json.loads(said.out)
         return row | judged(answer, lab, student.id)
@@ -118,6 +118,7 @@ def judged(answer: Any, lab: Lab, student: str) -> Row:
         return {"state": REFUSED, "points": 0, "most": most, "problem": problem}
     submitted = _moment(answer.get("submitted"))
     missed = [f"{check.get('name')}: {check['reason']}" for check in checks if check.get("reason")]
+    said = problems or missed
     return {
         "state": REFUSED if problems else GRADED,
         "points": 0 if problems else points,
@@ -125,7 +126,7 @@ def judged(answer: Any, lab: Lab, student: str) -> Row:
         "attested": "yes" if answer.get("attested") is True else "no",
         "submitted": submitted.isoformat(timespec="seconds") if submitted else "",
         "late": "yes" if submitted and lab.due and submitted > lab.due else "",
-        "problem": "; ".join(map(str, [*problems, *missed]))[:_LONGEST_CELL],
+        "problem": "; ".join(map(str, said))[:_LONGEST_CELL],
     }
 
 

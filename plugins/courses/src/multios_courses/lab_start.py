@@ -8,7 +8,6 @@ from pathlib import Path
 
 from multios.api.client import Client
 from multios.cli.context import Context
-from multios.errors import MultiosError
 from multios_courses import labs, validation
 from multios_courses.collecting import chosen_labs
 from multios_courses.course_file import Course, Lab
@@ -61,7 +60,7 @@ def _job(
         words = ["start", str(lab.path), "--name", name, "--student", student.id, *seeded.words]
         said = labs.run(client.path, words, os.geteuid(), course.folder, START_SECONDS, seeded.environment)
         if said.status:
-            raise MultiosError(said.reason())
+            raise said.failure()
         return name
 
     return Job(name, make)

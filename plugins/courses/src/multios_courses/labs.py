@@ -43,10 +43,16 @@ class Said:
     out: str
     error: str
 
-    def reason(self) -> str:
-        """Its error in one line, without what a terminal would obey."""
-        text = " ".join(self.error.split()) or f"exit status {self.status}"
-        return "".join(letter if letter.isprintable() else "?" for letter in text)[:_TOLD]
+    def failure(self) -> MultiosError:
+        """Its error: a line of cause and one of what to do, without what a terminal would obey."""
+        cause, _, remedy = self.error.strip().partition("\n")
+        return MultiosError(
+            _harmless(cause.removeprefix("Error: ")) or f"exit status {self.status}", _harmless(remedy)
+        )
+
+
+def _harmless(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_TOLD]
 
 
 def is_installed() -> bool:

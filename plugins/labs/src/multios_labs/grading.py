@@ -9,6 +9,7 @@ with its machine, so that it can spoil no other check.
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 import os
@@ -291,7 +292,6 @@ def as_csv(grades: Sequence[Grade]) -> str:
     )
     for one in grades:
         points = {mark.name: mark.points for mark in one.marks}
-        submitted = one.submission.manifest.get("submitted")
         writer.writerow(
             [
                 _cell(one.submission.student),
@@ -299,13 +299,20 @@ def as_csv(grades: Sequence[Grade]) -> str:
                 one.points,
                 one.most,
                 "yes" if one.attested else "no",
-                submitted if isinstance(submitted, (int, float)) else "",
+                _moment(one.submission.manifest.get("submitted")),
                 _cell(str(one.submission.file)),
                 _cell("; ".join(one.problems)),
                 *(points.get(name, "") for name in names),
             ]
         )
     return target.getvalue()
+
+
+def _moment(value: Any) -> str:
+    """A moment as ISO 8601 in UTC; nothing for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e11:
+        return ""
+    return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _cell(text: str) -> str:

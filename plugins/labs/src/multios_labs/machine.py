@@ -253,7 +253,8 @@ def reset(client: Client, machine: Machine, to: str, soft: bool) -> str:
         return _soft(client, machine, progress, lab)
     step = to or lab.steps[0].id
     if lab.step(step) is None:
-        raise unknown("step", step, [item.id for item in lab.steps])
+        names = [item.id for item in lab.steps]
+        raise unknown("step", step, names, f"steps: {', '.join(names)}")
     if snapshot_of(step) not in _snapshots(client, machine):
         raise Conflict(f"step {step!r} has not been reached yet", f"the current step is {progress.current!r}")
     client.call("containers.reset", {"ref": machine.id, "to": snapshot_of(step)})
