@@ -59,7 +59,8 @@ def scan() -> tuple[Declared, ...]:
 def follow_editable_installs() -> None:
     """Make importable what was installed with ``pip install -e`` since this process began.
 
-    Python reads the ``.pth`` files of its site directories (site, library reference) at its start only. Lines of code in them are not run.
+    Python reads the ``.pth`` files of its site directories (site, library reference) at its start only. Lines of code in
+    them are not run.
     """
     for directory in [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]:
         for file in sorted(Path(directory).glob("*.pth")):

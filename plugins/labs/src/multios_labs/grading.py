@@ -72,7 +72,7 @@ class Grade:
 def grade(
     client: Client, call: Call, submission: Submission, lab: Lab, drawn: Mapping[str, str] | None = None
 ) -> Grade:
-    """Judge ``submission`` by the teacher's copy of the lab. ``drawn`` are the values that the course's seed gives the student."""
+    """Judge ``submission`` by the teacher's copy of the lab. ``drawn`` are the values that the course's seed gives."""
     verdict = submissions.verify(client, submission)
     limits, checks = read_grading(lab)
     checks = checks or _of_steps(lab)
@@ -124,8 +124,8 @@ def _values(
 ) -> tuple[dict[str, str], list[str]]:
     """The student's parameters, and what is wrong with them.
 
-    In a machine that the one who grades has made himself, the values are as he has given them out. Of another's they are what the engine saw
-    at the start, or, where there is a seed, what it gives: who makes a machine writes its labels.
+    In a machine that the one who grades has made himself, the values are as he has given them out. Of another's they are what the
+    engine saw at the start, or, where there is a seed, what it gives: who makes a machine writes its labels.
     """
     owner = submission.statement.get("owner")
     own = verdict.engine and isinstance(owner, dict) and owner.get("uid") == os.geteuid()
@@ -146,7 +146,7 @@ def _values(
 def _tests(lab: Lab, values: Mapping[str, str], wanted: bool) -> Iterator[str]:
     """A folder of the caller's, 0700, with the teacher's tests as this student gets them; empty text when none is ``wanted``.
 
-    It lies with what else is kept of labs: the daemon opens it with the caller's rights, and /tmp is another one for many a program.
+    It lies with what else is kept of labs: the daemon opens it with the caller's rights, and need not have the caller's /tmp.
     """
     if not wanted:
         yield ""

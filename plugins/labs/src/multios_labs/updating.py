@@ -75,8 +75,8 @@ def _values(machine: Machine, lab: Lab, seed: str, students: Sequence[str]) -> d
     new = [one for one in lab.parameters if one.name not in known]
     if new and machine.labels.get(f"{LABEL}.seed") != seed_digest(seed):
         raise Conflict(
-            f"new parameters ({', '.join(one.name for one in new)}) are drawn from the seed that {machine.name!r} was started with,"
-            " and this is another",
+            f"new parameters ({', '.join(one.name for one in new)}) are drawn from the seed that {machine.name!r} "
+            "was started with, and this is another",
             "set MULTIOS_LAB_SEED, or let the one who knows it do the update",
         )
     drawn = derive(new, lab.name, seed, machine.student, students) if new else {}
