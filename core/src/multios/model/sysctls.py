@@ -22,7 +22,7 @@ def check(name: str, value: str, field: str) -> None:
             f"{field}: {name[:80]!r} is no kernel parameter",
             "write it as net.ipv4.ip_unprivileged_port_start",
         )
-    if not value.isprintable() or not 0 < len(value) <= LONGEST_VALUE:
+    if not value.replace("\t", " ").isprintable() or not 0 < len(value) <= LONGEST_VALUE:
         raise InvalidInput(f"{field}.{name}: not one line of text", "write what `sysctl -n` shows")
     if name in ("kernel.hostname", "kernel.domainname"):
         raise Refused(f"{field}: {name} has an option of its own", "use --hostname")
