@@ -127,7 +127,7 @@ class Containers:
             id=secrets.token_hex(32),
             name=config.name,
             owner=caller.uid,
-            config=config,
+            config=given_files.recorded(config),
             image_id=image_id,
             drivers=identities,
             created=time.time(),
@@ -155,7 +155,6 @@ class Containers:
             )
             if config.files:
                 steps.do("write given files", lambda: given_files.write(config.files, directory))
-                container = replace(container, config=given_files.recorded(config))
             steps.do(
                 "record",
                 lambda: self._registry.add(container),
