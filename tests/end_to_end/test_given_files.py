@@ -235,6 +235,9 @@ def test_an_ordinary_user_has_them_too(engine: PrivateEngine, tmp_path: Path) ->
     )
     try:
         assert user.out("run", "--rm", "--config", place) == f"given\n{SECRET}77"
+        written(Path(place).parent, files=[file(f"/{number}", "x" * 900_000) for number in range(2)])
+        refused = user.run("run", "--rm", "--config", place, "true", status=125)
+        assert "at most 1048576" in refused.stderr
     finally:
         shutil.rmtree(Path(place).parent)
 
