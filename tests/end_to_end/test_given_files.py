@@ -238,6 +238,9 @@ def test_an_ordinary_user_has_them_too(engine: PrivateEngine, tmp_path: Path) ->
         written(Path(place).parent, files=[file(f"/{number}", "x" * 900_000) for number in range(2)])
         refused = user.run("run", "--rm", "--config", place, "true", status=125)
         assert "at most 1048576" in refused.stderr
+        for setting in ("net.ipv4.conf.default.proxy_arp_pvlan=1", "net.core.optmem_max=2147483647"):
+            refused = user.run("run", "--rm", "--sysctl", setting, IMAGE, "true", status=125)
+            assert "administrators" in refused.stderr
     finally:
         shutil.rmtree(Path(place).parent)
 

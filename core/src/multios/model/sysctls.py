@@ -14,6 +14,20 @@ _OF_IPC = frozenset(
     for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )
 
+_BEYOND = frozenset(
+    (
+        # With these it would answer, or send, for addresses that are others'.
+        *("proxy_arp", "proxy_arp_pvlan", "proxy_ndp", "ip_nonlocal_bind"),
+        # These bound memory of the kernel's that no memory limit counts.
+        *("optmem_max", "ipfrag_high_thresh", "ip6frag_high_thresh", "nf_conntrack_frag6_high_thresh"),
+    )
+)
+
+
+def reaches_beyond(name: str) -> bool:
+    """Whether a parameter of the container's own lets it do to others what no namespace prevents."""
+    return name.rpartition(".")[2] in _BEYOND
+
 
 def check(name: str, value: str, field: str) -> None:
     """Raise ``InvalidInput`` for what is no parameter, ``Refused`` for one of the whole host's."""
