@@ -53,7 +53,7 @@ def _request(values: Values) -> dict[str, Any]:
 
 def _followed(context: Context, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Events to come, each once, whatever daemon tells them."""
-    from multios.api.protocol import PeerGone
+    from multios.api.client import NobodyAnswers, PeerGone
 
     client = context.client
     client.open()
@@ -63,13 +63,13 @@ def _followed(context: Context, params: dict[str, Any]) -> Iterator[dict[str, An
                 params["after"] = event["sequence"]
                 yield event
             return
-        except PeerGone:
+        except (PeerGone, NobodyAnswers):
             client = _next_daemon(context)
 
 
 def _next_daemon(context: Context) -> Client:
     """A connection to the daemon that comes next. None is started here: who has stopped it wants none."""
-    from multios.errors import Unavailable
+    from multios.api.client import NobodyAnswers
 
     deadline = time.monotonic() + PATIENCE
     client = context.another_client(start=False)
@@ -77,9 +77,9 @@ def _next_daemon(context: Context) -> Client:
         try:
             client.open()
             return client
-        except Unavailable as error:
+        except NobodyAnswers as error:
             if time.monotonic() > deadline:
-                raise Unavailable(
+                raise NobodyAnswers(
                     f"the daemon has ended, and no other came within {PATIENCE:.0f} s",
                     error.remedy,
                 ) from None
