@@ -469,7 +469,8 @@ class Containers:
                 steps.do(
                     "pause", lambda: isolation.pause(container.id), lambda: isolation.resume(container.id)
                 )
-                self._registry.change(container, status=Status.PAUSED)
+                paused = self._registry.change(container, status=Status.PAUSED)
+            self.attachments.tell_names_of(paused)
             self._parts.events.of_container("pause", container)
 
     def resume(self, container: Container) -> None:
@@ -483,7 +484,9 @@ class Containers:
 
     def _thaw(self, container: Container) -> Container:
         self._isolation(container).resume(container.id)
-        return self._registry.change(container, status=Status.RUNNING)
+        thawed = self._registry.change(container, status=Status.RUNNING)
+        self.attachments.tell_names_of(thawed)
+        return thawed
 
     def update(self, container: Container, resources: Resources, policy: RestartPolicy | None) -> None:
         """Change limits, on a running container at once, and the restart policy; all or nothing."""
@@ -513,7 +516,7 @@ class Containers:
             config = replace(container.config, name=name)
             renamed = self._registry.change(container, name=name, config=config)
             self._parts.events.of_container("rename", renamed, former_name=container.name)
-            self.attachments.renamed(renamed)
+            self.attachments.tell_names_of(renamed)
 
     def image_config(self, container: Container) -> ImageConfig:
         """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""

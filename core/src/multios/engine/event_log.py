@@ -19,10 +19,9 @@ from typing import Any
 log = logging.getLogger(__name__)
 SEGMENT_BYTES = 1_000_000
 """Some 3000 events."""
-SEGMENTS = 5
+SEGMENTS = 4
 _NAME = re.compile(r"([0-9]{20})\.jsonl")
 _CHUNK = 1 << 16
-_FIELDS = {"sequence": int, "type": str, "action": str, "id": str, "name": str, "attributes": dict}
 
 
 class EventLog:
@@ -170,9 +169,13 @@ class Reader:
 def _event(line: bytes) -> dict[str, Any] | None:
     """The event in a line, ``None`` for a torn one."""
     try:
-        event = json.loads(line)
+        event = json.loads(str(line, "ascii"))
     except ValueError:
         return None
-    if not isinstance(event, dict) or not isinstance(event.get("time"), (int, float)):
-        return None
-    return event if all(isinstance(event.get(name), kind) for name, kind in _FIELDS.items()) else None
+    match event:
+        case {
+            "sequence": int(), "type": str(), "action": str(), "id": str(), "name": str(), "time": int() | float(),
+            "attributes": dict(),
+        }:  # fmt: skip
+            return event
+    return None

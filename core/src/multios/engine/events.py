@@ -74,7 +74,8 @@ class Events:
 
     def kept(self) -> Generator[dict[str, Any], None, None]:
         """Every event that is still there, the oldest first."""
-        return self.follow(Selection(), False, lambda: True)
+        with closing(self._log.reader()) as reader:
+            yield from reader.fresh()
 
     def follow(
         self, selection: Selection, follow: bool, alive: Callable[[], bool]
