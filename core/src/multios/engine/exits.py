@@ -111,11 +111,11 @@ class Exits:
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),
             )
+            self._watch.ended(container, state.counters)
+            self._parts.events.of_container("die", ended, finished, exit_code=exit_code)
             _logged(self._supervisor.forget, container_id)
             self._containers.clear_run(container)
             ended = self._registry.change(ended, ports=())  # only now may others have them
-            self._watch.ended(container, state.counters)
-            self._parts.events.of_container("die", ended, finished, exit_code=exit_code)
             if ended.removing:
                 self._containers.discard(ended)
         if not ended.removing:
