@@ -13,13 +13,12 @@ from typing import Any
 
 from multios.drivers.template_converter import Conversion
 from multios_template_converters import taken, yaml_values
+from multios_template_converters.links import Links
 from multios_template_converters.source_folder import SourceFolder
 from multios_template_converters.template_folder import (
     MOST_TEMPLATES,
-    NEVER_ENDS,
     Draft,
     has_placeholder,
-    network_commands,
     service,
     template_name,
 )
@@ -28,6 +27,9 @@ from multios_template_converters.values import Account, Value, below
 KIND = "linux"
 CAPABILITIES = ("NET_ADMIN", "NET_RAW")
 """containerlab's nodes have every capability; these are what a node needs for its own interfaces."""
+_INTERFACE = re.compile(r"eth([1-9][0-9]{0,2})")
+_UNNUMBERED = 1000
+"""Interfaces of other names come last."""
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _JOINED = ("binds", "exec", "ports")
 _MERGED = ("env", "labels")
@@ -60,7 +62,7 @@ def convert(file: Path, target: Path) -> Conversion:
     folders = tuple(draft.write(target, file.name) for draft in topology.copied(target))
     topology.take_links()
     topology.leave_the_rest()
-    return Conversion(folders, tuple(account.left_out), network_commands(topology.links, topology.templates))
+    return Conversion(folders, tuple(account.left_out), topology.links.commands(topology.templates))
 
 
 class _Topology:
@@ -74,7 +76,8 @@ class _Topology:
         self._title = title or account.file.partition(".clab.")[0]
         self.name = template_name((), self._title)[:20].rstrip("-")
         self.templates: dict[str, str] = {}
-        self.links: dict[str, list[tuple[str, str]]] = {}
+        # There, eth0 is the network by which the nodes are managed: here, the default one.
+        self.links = Links(account, first=1)
         self._drafts: dict[str, Draft] = {}
         self._binds: dict[str, list[tuple[str, str]]] = {}
 
@@ -129,6 +132,8 @@ class _Topology:
         found: dict[str, Value] = {}
         for table in (defaults, kind, group, own):
             for field, item in table.items():
+                if item.data is None:
+                    continue
                 before = found.get(field)
                 if (
                     before
@@ -163,7 +168,7 @@ class _Topology:
         draft.working_directory = "/"
         draft.lesson = [f"The node {node} of a containerlab topology."]
         draft.capabilities += CAPABILITIES
-        self._drafts[node], self.templates[node], self.links[node] = draft, name, []
+        self._drafts[node], self.templates[node] = draft, name
         for field, item in settings.items():
             self._setting(draft, node, below(key, field), field, item)
         self._take_programs(draft, key, value, settings)
@@ -231,12 +236,9 @@ class _Topology:
 
     def _words(self, key: str, value: Value) -> list[str]:
         """A command's words: containerlab runs no shell unless it is named."""
-        text = (
-            self._known(key, value)
-            if "$" not in self._account.scalar(key, value)
-            else self._account.scalar(key, value)
-        )
-        if text is None or has_placeholder(text):
+        text = self._account.scalar(key, value)
+        if has_placeholder(text):
+            self._account.leave(key, value, "our templates would fill what stands in {{…}}")
             return []
         try:
             return shlex.split(text)
@@ -290,12 +292,11 @@ class _Topology:
                 continue
             number += 1
             network = f"{self.name}-link{number}"
-            for node, _ in ends:
-                self.links[node].append((network, ""))
-            shown = " and ".join(f"{node}:{interface}" for node, interface in ends)
-            self._account.leave(
-                key, item, f"a template holds no links: the commands below make {network} for {shown}"
-            )
+            for node, interface in ends:
+                known = _INTERFACE.fullmatch(interface)
+                place = int(known[1]) if known else _UNNUMBERED + self.links.count(node)
+                self.links.join(node, place, network, f"{key}.{node}", item)
+        self.links.leave()
 
     def _ends(self, key: str, value: Value) -> list[tuple[str, str]]:
         table = self._account.table(key, value)

@@ -13,7 +13,6 @@ from typing import Any
 
 from multios.drivers.template_converter import Conversion
 from multios.errors import InvalidInput
-from multios.model.quantities import parse_size
 from multios.template_format import options, rules
 from multios_template_converters import jsonc, taken
 from multios_template_converters.source_folder import SourceFolder
@@ -286,11 +285,7 @@ class _Conversion:
             elif name == "memory":
                 taken.memory(draft, self._account, path, value)
             elif name == "storage":
-                draft.resources["disk_limit"] = self._account.checked(
-                    path,
-                    value,
-                    lambda value=value, path=path: parse_size(self._account.scalar(path, value), "size"),
-                )
+                taken.disk(draft, self._account, path, value)
             else:
                 self._account.leave(path, value, "no template asks for it")
 

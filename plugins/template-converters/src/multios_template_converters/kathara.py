@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from multios.drivers.template_converter import Conversion
 from multios_template_converters import taken
+from multios_template_converters.links import Links
 from multios_template_converters.source_folder import SourceFolder
 from multios_template_converters.template_folder import (
     MOST_TEMPLATES,
     Draft,
     has_placeholder,
-    network_commands,
     service,
     template_name,
 )
@@ -58,7 +57,8 @@ def convert(file: Path, target: Path) -> Conversion:
         lab.take(machine, settings)
     lab.leave_files(machines)
     folders = tuple(draft.write(target, file.name) for draft in lab.copied(target))
-    return Conversion(folders, tuple(account.left_out), network_commands(lab.links, lab.templates))
+    lab.links.leave()
+    return Conversion(folders, tuple(account.left_out), lab.links.commands(lab.templates))
 
 
 def read(text: str, account: Account) -> tuple[dict[str, str], dict[str, Settings]]:
@@ -98,7 +98,7 @@ class _Lab:
         self._folder, self._account, self._about = folder, account, about
         self.name = template_name((), about.get("name") or folder.path.absolute().name)[:20].rstrip("-")
         self.templates: dict[str, str] = {}
-        self.links: dict[str, Sequence[tuple[str, str]]] = {}
+        self.links = Links(account, first=0)
         self._drafts: dict[str, Draft] = {}
 
     def take(self, machine: str, settings: Settings) -> None:
@@ -113,17 +113,15 @@ class _Lab:
         ]
         draft.capabilities += CAPABILITIES
         self.templates[machine], self._drafts[machine] = name, draft
-        interfaces: dict[int, tuple[str, str]] = {}
         commands: list[str] = []
         for key, value in settings:
             path = f"{machine}[{key}]"
             if key.isdecimal():
-                self._join(interfaces, path, int(key), value)
+                self._join(machine, int(key), path, value)
             elif key == "exec":
                 commands += self._command(path, value)
             else:
                 self._setting(draft, path, key, value)
-        self.links[machine] = [interfaces[number] for number in sorted(interfaces)]
         startup = self._startup(machine)
         if startup or commands:
             draft.services.append(service("startup", [*startup, *commands]))
@@ -148,18 +146,13 @@ class _Lab:
         elif not taken.is_off(value):
             account.leave(path, value, _WHY_LEFT_OUT.get(key, "it is not known here"))
 
-    def _join(self, interfaces: dict[int, tuple[str, str]], path: str, number: int, value: Value) -> None:
+    def _join(self, machine: str, number: int, path: str, value: Value) -> None:
         found = _INTERFACE.fullmatch(value.data)
         if found is None or number > 999:
             raise self._account.wrong(
                 path, value, f"{value.data!r} is no collision domain", 'write pc1[0]="A"'
             )
-        if number in interfaces:
-            raise self._account.wrong(path, value, "the interface is there twice", "give each its number")
-        network = f"{self.name}-{found[1]}"
-        interfaces[number] = (network, (found[2] or "").lower())
-        why = f"a template holds no links: the commands below make the network {network}"
-        self._account.leave(path, value, why)
+        self.links.join(machine, number, f"{self.name}-{found[1]}", path, value, (found[2] or "").lower())
 
     def _command(self, path: str, value: Value) -> list[str]:
         if has_placeholder(value.data):

@@ -56,16 +56,23 @@ def _is_plain(account: Account, key: str, value: Value, text: str) -> bool:
 
 def memory(draft: Draft, account: Account, key: str, value: Value) -> None:
     """A limit of memory, or the least that is asked for."""
-    draft.resources["memory_limit"] = account.checked(
-        key, value, lambda: parse_size(account.scalar(key, value), "size")
-    )
+    _size("memory_limit", draft, account, key, value)
+
+
+def disk(draft: Draft, account: Account, key: str, value: Value) -> None:
+    """The least space on disk that is asked for."""
+    _size("disk_limit", draft, account, key, value)
+
+
+def _size(limit: str, draft: Draft, account: Account, key: str, value: Value) -> None:
+    text = account.scalar(key, value)
+    draft.resources[limit] = account.checked(key, value, lambda: parse_size(text, "size"))
 
 
 def processors(draft: Draft, account: Account, key: str, value: Value) -> None:
     """A limit of processors, or the least that is asked for."""
-    draft.resources["cpu_limit"] = account.checked(
-        key, value, lambda: parse_cpus(account.scalar(key, value), "cores")
-    )
+    text = account.scalar(key, value)
+    draft.resources["cpu_limit"] = account.checked(key, value, lambda: parse_cpus(text, "cores"))
 
 
 def capability(draft: Draft, account: Account, key: str, value: Value, text: str) -> None:

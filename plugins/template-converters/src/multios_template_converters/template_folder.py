@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,34 +120,6 @@ def service(name: str, prepare: Iterable[str]) -> dict[str, Any]:
 def has_placeholder(text: str) -> bool:
     """Whether a stranger's text would be taken for one of ours to be filled."""
     return rules.PLACEHOLDER.search(text) is not None
-
-
-# --- networks between machines --------------------------------------------------------------------
-
-
-def network_commands(
-    links: Mapping[str, Sequence[tuple[str, str]]], templates: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Command lines that make machines and the networks between them.
-
-    ``links`` are a machine's networks in the order of its interfaces, each with a MAC or nothing; ``templates`` a
-    machine's template. The lab gives its machines addresses of its own, so the networks let them.
-    """
-    networks = dict.fromkeys(network for joined in links.values() for network, _ in joined)
-    create = ["network", "create", "--internal", "--network-opt", "source_guard=false"]
-    lines = [[*create, network] for network in networks]
-    for machine, joined in links.items():
-        for number, (network, mac) in enumerate(joined):
-            address = ["--mac-address", mac] if mac else []
-            if number:
-                lines.append(["network", "connect", *address, network, machine])
-            else:
-                lines.append(
-                    ["create", "--template", templates[machine], "--network", network, *address, machine]
-                )
-        if joined:
-            lines.append(["start", machine])
-    return tuple(shlex.join(["multios-container", *line]) for line in lines)
 
 
 # --- TOML -----------------------------------------------------------------------------------------

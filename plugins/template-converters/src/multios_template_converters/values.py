@@ -64,15 +64,20 @@ class Account:
 
     def table(self, key: str, value: Value) -> dict[str, Value]:
         """A mapping."""
-        return self._of(dict, key, value, "must be a table of keys", "see the format's reference")
+        found: dict[str, Value] = self._of(
+            dict, key, value, "must be a table of keys", "see the format's reference"
+        )
+        return found
 
     def items(self, key: str, value: Value) -> list[Value]:
         """A list."""
-        return self._of(list, key, value, "must be a list", "see the format's reference")
+        found: list[Value] = self._of(list, key, value, "must be a list", "see the format's reference")
+        return found
 
     def text(self, key: str, value: Value) -> str:
         """A text."""
-        return self._of(str, key, value, "must be text", "put it in quotes")
+        found: str = self._of(str, key, value, "must be text", "put it in quotes")
+        return found
 
     def scalar(self, key: str, value: Value) -> str:
         """A text, a number or a truth value, as the text that one would write."""
