@@ -128,11 +128,26 @@ COMMANDS = {
     ),
     "template import": Command(
         _files("bring"),
-        (Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),),
+        (
+            Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),
+            Option(
+                "--to",
+                "to",
+                TEXT,
+                "Write what it is converted to below this directory instead",
+                "DIR",
+                completes="files",
+            ),
+        ),
         (Argument("source", "PATH|REFERENCE", completes="files"),),
         "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
-        "alone, and replaces one that you imported under the same name.",
-        ("template import ./my-template", "template import registry.example.org/templates/my-template:1.0"),
+        "alone, and replaces one that you imported under the same name. A PATH to a dev container, a Kathará lab or a "
+        "containerlab topology is converted as far as it maps, and what was left out is said.",
+        (
+            "template import ./my-template",
+            "template import registry.example.org/templates/my-template:1.0",
+            "template import ./my-lab --to ./converted",
+        ),
     ),
     "template package": Command(
         _files("package"),
