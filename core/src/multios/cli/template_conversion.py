@@ -85,7 +85,7 @@ def _finders(source: Path, temporary: Path, context: Context) -> list[tuple[Temp
 
 
 def _tell_left_out(conversion: Conversion) -> None:
-    for item in conversion.left_out:
+    for item in sorted(conversion.left_out, key=lambda item: (item.file, item.line)):
         place = f"{item.file}:{item.line}" if item.line else item.file
         sys.stderr.write(harmless(f"left out: {place}: {item.key}: {item.why}") + "\n")
 

@@ -43,7 +43,10 @@ class TemplateConverterDriver(Driver):
 
     @abstractmethod
     def find(self, source: Path) -> Path | None:
-        """The file by which ``source``, a folder or a file, is of this format; ``None`` if it is not. Looks at names only."""
+        """The file by which ``source``, a folder or a file, is of this format; ``None`` if it is not.
+
+        Looks at names only. ``InvalidInput`` where there are several, and the user must name one.
+        """
 
     @abstractmethod
     def convert(self, file: Path, target: Path) -> Conversion:

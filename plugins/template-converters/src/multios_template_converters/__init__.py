@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from multios.drivers.template_converter import Conversion, TemplateConverterDriver
+from multios.errors import InvalidInput
+
+_MOST_LISTED = 5
 
 
 class DevContainer(TemplateConverterDriver):
@@ -55,12 +58,17 @@ class Containerlab(TemplateConverterDriver):
     _ENDINGS = (".clab.yml", ".clab.yaml")
 
     def find(self, source: Path) -> Path | None:
-        """The one topology of the folder; where there are several, the user names the file."""
+        """The one topology of the folder."""
         if source.is_dir():
             found = [
                 path for path in source.iterdir() if path.name.endswith(self._ENDINGS) and path.is_file()
             ]
-            return found[0] if len(found) == 1 else None
+            if len(found) > 1:
+                listed = ", ".join(sorted(path.name for path in found)[:_MOST_LISTED])
+                raise InvalidInput(
+                    f"{source}: there are several topologies: {listed}", "name the file instead of the folder"
+                )
+            return found[0] if found else None
         return source if source.name.endswith(self._ENDINGS) and source.is_file() else None
 
     def convert(self, file: Path, target: Path) -> Conversion:

@@ -56,7 +56,7 @@ _WHY_LEFT_OUT = {
 
 def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
-    folder, account = SourceFolder(file.parent), Account(file.name)
+    folder, account = SourceFolder(file.parent, target), Account(file.name)
     topology = _Topology(folder, account, yaml_values.read(folder.text(file.name), account))
     topology.take_nodes()
     folders = tuple(draft.write(target, file.name) for draft in topology.copied(target))

@@ -5,6 +5,7 @@ See https://containers.dev/implementors/json_reference/ and https://containers.d
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import shlex
@@ -67,8 +68,9 @@ _SHELL = "/bin/sh"
 
 def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
+    file = Path(os.path.abspath(file))
     root = file.parent.parent if file.parent.name == ".devcontainer" else file.parent
-    return _Conversion(SourceFolder(root), file.relative_to(root).as_posix(), target).run()
+    return _Conversion(SourceFolder(root, target), file.relative_to(root).as_posix(), target).run()
 
 
 class _Conversion:
@@ -82,7 +84,6 @@ class _Conversion:
         if folder.has_file(METADATA):
             self._metadata = self._about.table("JSON", jsonc.read(folder.text(METADATA), self._about))
         self._options: dict[str, str] = {}
-        self._project = shown(Path(folder.path.absolute()).name) or "project"
         self._workspace = ""
 
     def run(self) -> Conversion:
@@ -106,13 +107,13 @@ class _Conversion:
         title = self._words(self._about, self._metadata, "name") or self._words(
             self._account, self._table, "name"
         )
-        title = title or self._project
+        title = title or self._folder.name
         name = self._words(self._about, self._metadata, "id") or title
         draft = Draft(
             template_name((), name), title, "", self._words(self._about, self._metadata, "description")
         )
         draft.version = self._words(self._about, self._metadata, "version") or draft.version
-        draft.lesson = [draft.about, f"Made from the dev container of {self._project}."]
+        draft.lesson = [draft.about, f"Made from the dev container of {self._folder.name}."]
         for key, words in (("documentationURL", "Documentation"), ("licenseURL", "Licence")):
             if link := self._words(self._about, self._metadata, key):
                 draft.lesson.append(f"{words}: {link}")
@@ -147,7 +148,7 @@ class _Conversion:
         return taken.require_image(self._account, "image", 1, 'write "image": "debian:12"')
 
     def _workspace_folder(self) -> str:
-        self._workspace = posixpath.join("/workspaces", re.sub(r"[^A-Za-z0-9._-]", "-", self._project))
+        self._workspace = posixpath.join("/workspaces", re.sub(r"[^A-Za-z0-9._-]", "-", self._folder.name))
         if "workspaceFolder" not in self._table:
             return self._workspace
         value = self._table["workspaceFolder"]
@@ -220,7 +221,7 @@ class _Conversion:
                     )
                 return f"{{{{{self._options[name]}}}}}"
             if kind in ("localWorkspaceFolderBasename", "containerWorkspaceFolderBasename"):
-                return self._project
+                return self._folder.name
             if kind == "containerWorkspaceFolder":
                 return self._workspace
             if default is None:

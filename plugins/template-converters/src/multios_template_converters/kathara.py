@@ -47,7 +47,7 @@ Settings = list[tuple[str, Value]]
 
 def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
-    folder = SourceFolder(file.parent)
+    folder = SourceFolder(file.parent, target)
     account = Account(file.name)
     about, machines = read(folder.text(file.name), account)
     if not machines:
@@ -96,7 +96,7 @@ class _Lab:
 
     def __init__(self, folder: SourceFolder, account: Account, about: dict[str, str]) -> None:
         self._folder, self._account, self._about = folder, account, about
-        self.name = template_name((), about.get("name") or folder.path.absolute().name)[:20].rstrip("-")
+        self.name = template_name((), about.get("name") or folder.name)[:20].rstrip("-")
         self.templates: dict[str, str] = {}
         self.links = Links(account, first=0)
         self._drafts: dict[str, Draft] = {}

@@ -18,11 +18,16 @@ _CHUNK = 1 << 20
 
 
 class SourceFolder:
-    """Links are followed only where they end below the folder. All that is copied shares one template's bounds."""
+    """Links are followed only where they end below the folder. All that is copied shares one template's bounds.
 
-    def __init__(self, path: Path) -> None:
+    ``target`` is where the copies go: should it be below the folder, it is passed over.
+    """
+
+    def __init__(self, path: Path, target: Path) -> None:
+        self._target = target.stat()
         self.path = path
         self._real = os.path.realpath(path)
+        self.name = shown(os.path.basename(self._real)) or "root"
         self._files_left, self._bytes_left = MOST_FILES, LARGEST
 
     def inside(self, name: str) -> str | None:
@@ -81,7 +86,7 @@ class SourceFolder:
         try:
             if os.path.isdir(real):
                 target.mkdir(parents=True, exist_ok=True)
-                for path, status in _walk(real, "", 0, name, skip):
+                for path, status in self._walk(real, "", 0, name, skip):
                     self._copy_entry(name, real, path, status, target, account)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -114,6 +119,22 @@ class SourceFolder:
         else:
             place.leave("file", 0, "it is neither file, folder nor link")
 
+    def _walk(
+        self, top: str, path: str, depth: int, name: str, skip: Collection[str]
+    ) -> Iterator[tuple[str, os.stat_result]]:
+        if depth > DEEPEST:
+            raise InvalidInput(f"{shown(name)}: folders are nested deeper than {DEEPEST}", "flatten them")
+        with os.scandir(os.path.join(top, path)) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+        for entry in found:
+            status = entry.stat(follow_symlinks=False)
+            if entry.name in skip or os.path.samestat(status, self._target):
+                continue
+            below = f"{path}/{entry.name}" if path else entry.name
+            yield below, status
+            if stat.S_ISDIR(status.st_mode) and entry.name.isprintable():
+                yield from self._walk(top, below, depth + 1, name, ())
+
     def _count(self, size: int, name: str) -> None:
         self._files_left -= 1
         self._bytes_left -= size
@@ -142,20 +163,3 @@ def _replace(target: Path) -> None:
         shutil.rmtree(target)
     elif os.path.lexists(target):
         target.unlink()
-
-
-def _walk(
-    top: str, path: str, depth: int, name: str, skip: Collection[str]
-) -> Iterator[tuple[str, os.stat_result]]:
-    if depth > DEEPEST:
-        raise InvalidInput(f"{shown(name)}: folders are nested deeper than {DEEPEST}", "flatten them")
-    with os.scandir(os.path.join(top, path)) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
-    for entry in found:
-        if entry.name in skip:
-            continue
-        below = f"{path}/{entry.name}" if path else entry.name
-        status = entry.stat(follow_symlinks=False)
-        yield below, status
-        if stat.S_ISDIR(status.st_mode) and entry.name.isprintable():
-            yield from _walk(top, below, depth + 1, name, ())

@@ -22,6 +22,8 @@ UNKNOWN_LICENSE = "LicenseRef-unknown"
 DEFAULT_VERSION = "1.0"
 NEVER_ENDS = "exec sleep 2147483647"
 """The command of a service whose work is done by its ``prepare``."""
+_LITERAL = re.compile(r"(?!.*''')[^\x00-\x08\x0b-\x1f\x7f]*\n[^\x00-\x08\x0b-\x1f\x7f]*(?<!')", re.DOTALL)
+"""Several lines that TOML can hold as they are."""
 _NOT_OF_NAMES = re.compile(r"[^a-z0-9]+")
 
 
@@ -149,7 +151,7 @@ def _pairs(table: Mapping[str, Any]) -> list[str]:
 def _toml_value(item: Any) -> str:
     if isinstance(item, list):
         return f"[{', '.join(map(_toml_value, item))}]"
-    if isinstance(item, str) and "\n" in item and "'''" not in item and "\r" not in item:
-        return f"'''\n{item}'''" if not item.endswith("'") else json.dumps(item, ensure_ascii=False)
+    if isinstance(item, str) and _LITERAL.fullmatch(item):
+        return f"'''\n{item}'''"
     # JSON's texts, numbers and truth values are TOML's too, once DEL is escaped.
     return json.dumps(item, ensure_ascii=False).replace("\x7f", "\\u007f")
