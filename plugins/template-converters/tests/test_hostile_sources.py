@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 from multios.errors import InvalidInput, MultiosError
 from multios.template_format import rules
 from multios.template_format.overlay import Overlay
-from multios_template_converters import DevContainer, Kathara, jsonc, kathara, source_folder, yaml_values
+from multios_template_converters import (
+    Containerlab,
+    DevContainer,
+    Kathara,
+    jsonc,
+    kathara,
+    source_folder,
+    yaml_values,
+)
 from multios_template_converters.template_folder import template_name, toml
 from multios_template_converters.values import Account, Value
 
@@ -55,6 +63,25 @@ def test_links_out_of_a_machines_folder_stay_behind_and_those_within_come_along(
     for name in ("etc/shadow", "etc/up", "folder"):
         assert "leads out" in made.why(f"pc1/{name}:0: link")
     Overlay(root, "rootfs")
+
+
+def test_nothing_is_written_through_links_that_lead_out_together(
+    convert: Convert, source: Path, tmp_path: Path
+) -> None:
+    # Each stays inside by its words; one after the other they lead above the copy.
+    deep = source / "tree/a/b/c"
+    deep.mkdir(parents=True)
+    (source / "tree/s").mkdir()
+    (deep / "up").symlink_to("../../../s")
+    (deep / "out").symlink_to("up/../..")
+    binds = ["tree:/tree", "payload:/tree/a/b/c/out/payload", "payload:/tree/a/b/c/out/../payload"]
+    text = f"topology: {{nodes: {{n: {{kind: linux, image: a, cmd: sh, binds: {json.dumps(binds)}}}}}}}\n"
+    made = convert(Containerlab, {"one.clab.yml": text, "payload": "evil\n"})
+    (folder,) = made.folders.values()
+    written = [path for path in tmp_path.rglob("payload") if path.parent != source]
+    assert written == [folder / "rootfs/tree/a/b/c/out/payload"]
+    assert "something else" in made.why("tree/a/b/c/out:0: link")
+    assert os.readlink(folder / "rootfs/tree/a/b/c/up") == "../../../s"
 
 
 @pytest.mark.parametrize("name", ["pc1", "pc1.startup", "lab.conf"])

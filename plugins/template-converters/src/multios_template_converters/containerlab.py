@@ -274,6 +274,7 @@ class _Topology:
         for node, draft in self._drafts.items():
             for source, place in self._binds.get(node, []):
                 self._folder.copy(source, target / draft.name / "rootfs" / place.lstrip("/"), self._account)
+        self._folder.make_links()
         return list(self._drafts.values())
 
     # --- links ----------------------------------------------------------------------------------------

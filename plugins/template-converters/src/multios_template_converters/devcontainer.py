@@ -318,6 +318,7 @@ class _Conversion:
         skip = _NOT_OF_THE_PROJECT + (_NOT_OF_A_TEMPLATE if self._metadata else ())
         target = self._target / draft.name / "rootfs" / draft.working_directory.lstrip("/")
         self._folder.copy(".", target, self._account, skip)
+        self._folder.make_links()
         if self._table.get("features"):
             for name, value in self._account.table("features", self._table["features"]).items():
                 why = "a feature is a program of its author's: write what it installs in [packages] or steps"

@@ -183,6 +183,7 @@ class _Lab:
                     script = root / SCRIPTS.lstrip("/") / name
                     self._folder.copy(name, script, self._account)
                     script.chmod(0o755)
+        self._folder.make_links()
         return list(self._drafts.values())
 
     def leave_files(self, machines: dict[str, Settings]) -> None:

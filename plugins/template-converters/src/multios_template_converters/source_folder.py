@@ -20,7 +20,8 @@ _CHUNK = 1 << 20
 class SourceFolder:
     """Links are followed only where they end below the folder. All that is copied shares one template's bounds.
 
-    ``target`` is where the copies go: should it be below the folder, it is passed over.
+    ``target`` is where the copies go: should it be below the folder, it is passed over. Copied links are made last, by
+    :meth:`make_links`, so that nothing is ever written through one.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
@@ -29,6 +30,7 @@ class SourceFolder:
         self._real = os.path.realpath(path)
         self.name = shown(os.path.basename(self._real)) or "root"
         self._files_left, self._bytes_left = MOST_FILES, LARGEST
+        self._links: dict[Path, tuple[str, Account]] = {}
 
     def inside(self, name: str) -> str | None:
         """The real path of ``name``, relative to the folder or absolute; ``None`` if it is not there, or not below it."""
@@ -112,12 +114,19 @@ class SourceFolder:
                 place.leave("link", 0, f"it leads out of what is copied: {link}")
             else:
                 self._count(0, name)
-                _replace(copied)
-                copied.symlink_to(link)
+                self._links[copied] = (link, place)
         elif stat.S_ISREG(status.st_mode):
             self._copy_file(source, copied, status, name)
         else:
             place.leave("file", 0, "it is neither file, folder nor link")
+
+    def make_links(self) -> None:
+        """Make the links that were copied; one stays behind where something else came to be."""
+        for copied, (link, place) in self._links.items():
+            if os.path.lexists(copied) or not copied.parent.is_dir():
+                place.leave("link", 0, "something else was copied there")
+            else:
+                copied.symlink_to(link)
 
     def _walk(
         self, top: str, path: str, depth: int, name: str, skip: Collection[str]
