@@ -95,6 +95,26 @@ def test_an_option_that_is_not_there_is_refused_with_its_place(convert: Convert)
         convert(DevContainer, files({"image": "debian:${templateOption:variant}"}))
 
 
+@pytest.mark.parametrize(
+    ("option", "cause"),
+    [
+        (
+            {"type": "string", "enum": ["12"], "default": "13"},
+            r"devcontainer-template\.json:6: options.v: .*not a choice",
+        ),
+        ({"type": "boolean", "default": "perhaps"}, "options.v: .*neither true nor false"),
+        ({"type": "string", "default": "a" * 300}, "options.v: .*too long"),
+        ({"type": "string", "default": {}}, "options.v.default: must be text"),
+        ([], "options.v: must be a table"),
+    ],
+)
+def test_an_option_that_contradicts_itself_is_refused_with_its_place(
+    convert: Convert, option: Any, cause: str
+) -> None:
+    with pytest.raises(InvalidInput, match=cause):
+        convert(DevContainer, files({}, {"options": {"v": option}}))
+
+
 def test_commands_run_in_the_order_of_a_dev_container_each_in_the_workspace(convert: Convert) -> None:
     table = {
         "postCreateCommand": {"web": "npm install", "db": ["make", "a b"]},
@@ -109,15 +129,15 @@ def test_commands_run_in_the_order_of_a_dev_container_each_in_the_workspace(conv
     )  # fmt: skip
     assert plan.working_directory == "/work"
     (service,) = plan.services
-    assert service.prepare == "cd /work\nservice ssh start\ntrue"
+    assert service.prepare == "/bin/sh -c 'cd /work\nservice ssh start'\ntrue"
 
 
 def test_a_user_owns_the_work_runs_the_commands_and_has_the_shell(convert: Convert) -> None:
     made = convert(DevContainer, files({"remoteUser": "vscode", "postCreateCommand": "echo 'it is'"}))
     plan = made.plan()
     assert plan.command == ("su", "vscode")
-    assert plan.steps[1] == "chown -R vscode /workspaces/source"
-    assert plan.steps[2] == "su -s /bin/sh vscode -c 'cd /workspaces/source\necho '\"'\"'it is'\"'\"''"
+    assert plan.steps[0] == "chown -R vscode /workspaces/source"
+    assert plan.steps[1] == "su -s /bin/sh vscode -c 'cd /workspaces/source\necho '\"'\"'it is'\"'\"''"
     assert "--user vscode" in made.why(f"{FILE}:3: remoteUser")
 
 
@@ -181,6 +201,7 @@ def test_ports_variables_limits_and_capabilities_map(convert: Convert) -> None:
         ({"forwardPorts": ["db:5432"]}, "4: forwardPorts[0]", "no port of this machine"),
         ({"appPort": ["8080:80"]}, "4: appPort[0]", "-p 8080:80"),
         ({"workspaceFolder": "../up"}, "3: workspaceFolder", "no path inside"),
+        ({"workspaceFolder": "/."}, "3: workspaceFolder", "no path inside"),
         ({"somethingNew": 1}, "3: somethingNew", "not known here"),
     ],
 )

@@ -63,7 +63,7 @@ def test_startup_scripts_run_at_boot_in_katharas_order_and_a_machines_folder_is_
     assert service.prepare.splitlines() == [
         "/usr/local/lib/kathara/shared.startup",
         '"$(command -v bash || command -v sh)" /usr/local/lib/kathara/pc1.startup',
-        "( echo last; date )",
+        "/bin/sh -c 'echo last; date'",
         "true",
     ]
     root = folder / "rootfs"

@@ -5,7 +5,6 @@ See https://containerlab.dev/manual/topo-def-file/ and https://containerlab.dev/
 
 from __future__ import annotations
 
-import posixpath
 import re
 import shlex
 from pathlib import Path
@@ -33,7 +32,7 @@ _UNNUMBERED = 1000
 _NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _JOINED = ("binds", "exec", "ports")
 _MERGED = ("env", "labels")
-_FROM_OUTSIDE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?[-=]([^}]*))?\}|[A-Za-z_])")
+_FROM_OUTSIDE = re.compile(r"\$(?:\{([A-Za-z_][A-Za-z0-9_]*)(?::?[-=]([^}]*))?\}|[A-Za-z_][A-Za-z0-9_]*)")
 _WHY_LEFT_OUT = {
     "startup-config": "it is for routers",
     "startup-delay": "nothing waits: services are started in order",
@@ -254,19 +253,15 @@ class _Topology:
         place = place.partition(":")[0]
         if text is None:
             return []
-        if (
-            not place.startswith("/")
-            or ".." in place.split("/")
-            or not place.isprintable()
-            or not place.strip("/")
-        ):
+        inside = taken.path_inside(place)
+        if inside is None:
             self._account.leave(key, value, f"{place!r} is no path inside")
         elif self._folder.inside(source) is None:
             self._account.leave(
                 key, value, f"{source} is not in the lab's folder: share it when a machine is created, -v"
             )
         else:
-            return [(source, posixpath.normpath("/" + place.lstrip("/")))]
+            return [(source, inside)]
         return []
 
     def copied(self, target: Path) -> list[Draft]:

@@ -6,21 +6,19 @@ See https://containers.dev/implementors/json_reference/ and https://containers.d
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 from multios.drivers.template_converter import Conversion
 from multios.errors import InvalidInput
-from multios.template_format import options, rules
+from multios.template_format import rules
 from multios_template_converters import jsonc, taken
+from multios_template_converters.devcontainer_variables import METADATA, Variables
 from multios_template_converters.source_folder import SourceFolder
-from multios_template_converters.template_folder import Draft, has_placeholder, service, template_name
-from multios_template_converters.values import Account, Value, below, shown
+from multios_template_converters.template_folder import Draft, apart, has_placeholder, service, template_name
+from multios_template_converters.values import Account, Value, below
 
-METADATA = "devcontainer-template.json"
 _NOT_OF_THE_PROJECT = (".git", ".devcontainer", ".devcontainer.json")
 _NOT_OF_A_TEMPLATE = (METADATA, "README.md", "NOTES.md")
 _WHY_LEFT_OUT = {
@@ -49,21 +47,14 @@ _WHY_LEFT_OUT = {
     "otherPortsAttributes": "it is for editors",
     "overrideFeatureInstallOrder": "features are left out",
 }
-_SAID_ELSEWHERE = (
-    "$schema",
-    "name",
-    "image",
-    "workspaceFolder",
-    "remoteUser",
-    "containerUser",
-    "portsAttributes",
-)
 _BUILD_COMMANDS = ("onCreateCommand", "updateContentCommand", "postCreateCommand")
-_VARIABLE = re.compile(
-    r"\$\{(templateOption|localEnv|env|containerEnv|localWorkspaceFolder|localWorkspaceFolderBasename"
-    r"|containerWorkspaceFolder|containerWorkspaceFolderBasename|devcontainerId)(?::([^}:]*)(?::([^}]*))?)?\}"
-)
+_TAKEN = (
+    "$schema", "name", "image", "workspaceFolder", "remoteUser", "containerUser", "forwardPorts", "appPort", "portsAttributes",
+    "containerEnv", "remoteEnv", "hostRequirements", "capAdd", "features", *_BUILD_COMMANDS, "postStartCommand",
+)  # fmt: skip
+_TAKEN_OF_METADATA = ("id", "version", "name", "description", "documentationURL", "licenseURL", "options")
 _SHELL = "/bin/sh"
+_USER = re.compile(r"(?!-)(?:[A-Za-z0-9_.-]|\{\{[a-z0-9_]+\}\}){1,60}")
 
 
 def convert(file: Path, target: Path) -> Conversion:
@@ -83,8 +74,7 @@ class _Conversion:
         self._metadata: dict[str, Value] = {}
         if folder.has_file(METADATA):
             self._metadata = self._about.table("JSON", jsonc.read(folder.text(METADATA), self._about))
-        self._options: dict[str, str] = {}
-        self._workspace = ""
+        self._variables = Variables(folder.name)
 
     def run(self) -> Conversion:
         draft = self._draft()
@@ -117,9 +107,10 @@ class _Conversion:
         for key, words in (("documentationURL", "Documentation"), ("licenseURL", "Licence")):
             if link := self._words(self._about, self._metadata, key):
                 draft.lesson.append(f"{words}: {link}")
-        self._take_options(draft)
+        if "options" in self._metadata:
+            draft.parameters += self._variables.declare(self._about, self._metadata["options"])
         draft.base = self._image()
-        draft.working_directory = self._workspace = self._workspace_folder()
+        draft.working_directory = self._variables.workspace = self._workspace()
         return draft
 
     def _words(self, account: Account, table: dict[str, Value], key: str) -> str:
@@ -147,92 +138,21 @@ class _Conversion:
                 )
         return taken.require_image(self._account, "image", 1, 'write "image": "debian:12"')
 
-    def _workspace_folder(self) -> str:
-        self._workspace = posixpath.join("/workspaces", re.sub(r"[^A-Za-z0-9._-]", "-", self._folder.name))
-        if "workspaceFolder" not in self._table:
-            return self._workspace
-        value = self._table["workspaceFolder"]
-        text = self._filled("workspaceFolder", value, self._account.text("workspaceFolder", value))
-        is_path = (
-            text is not None and text.startswith("/") and text.isprintable() and ".." not in text.split("/")
-        )
-        if text is None or not is_path or has_placeholder(text):
-            self._account.leave("workspaceFolder", value, f"it is no path inside; {self._workspace} is taken")
-            return self._workspace
-        return posixpath.normpath("/" + text.lstrip("/"))
+    def _workspace(self) -> str:
+        """Where the project is inside."""
+        key, usual = "workspaceFolder", self._variables.workspace
+        if key not in self._table:
+            return usual
+        value = self._table[key]
+        text = self._filled(key, value, self._account.text(key, value)) or ""
+        path = taken.path_inside(text)
+        if path is None or has_placeholder(text):
+            self._account.leave(key, value, f"it is no path inside; {usual} is taken")
+            return usual
+        return path
 
-    # --- options --------------------------------------------------------------------------------------
-
-    def _take_options(self, draft: Draft) -> None:
-        if "options" not in self._metadata:
-            return
-        for name, value in self._about.table("options", self._metadata["options"]).items():
-            key = below("options", name)
-            ours = re.sub(r"[^a-z0-9]+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()).strip("_")
-            if not rules.PARAMETER.fullmatch(ours) or ours in self._options.values():
-                raise self._about.wrong(
-                    key, value, f"{name!r} cannot be an option's name", "letters, digits and '_'"
-                )
-            self._options[name] = ours
-            draft.parameters.append(self._parameter(ours, key, value))
-
-    def _parameter(self, name: str, key: str, value: Value) -> dict[str, Any]:
-        table = self._about.table(key, value)
-        lists = {
-            field: [
-                self._about.scalar(below(key, field), item)
-                for item in self._about.items(below(key, field), table[field])
-            ]
-            for field in ("enum", "proposals")
-            if field in table
-        }
-        about = self._words(self._about, table, "description") or name
-        choices = lists.get("enum", [])
-        default = self._about.scalar(below(key, "default"), table["default"]) if "default" in table else ""
-        parameter: dict[str, Any] = {"name": name, "default": default or (choices or [""])[0]}
-        if self._words(self._about, table, "type") == "boolean":
-            parameter.update(type="boolean", default=default or "false")
-        elif choices:
-            parameter["choices"] = choices
-        elif lists.get("proposals"):
-            about += f" (for example {', '.join(lists['proposals'])})"
-        parameter["description"] = shown(" ".join(about.split()), rules.LONGEST_DESCRIPTION)
-        for text in (parameter["default"], *choices):
-            if not text.isprintable() or len(text) > options.LONGEST_TEXT:
-                raise self._about.wrong(key, value, "a value is too long, or no line", "use one short line")
-        for field in table.keys() - {"type", "description", "default", "enum", "proposals"}:
-            self._about.leave(below(key, field), table[field], "our options have no such thing")
-        return parameter
-
-    def _filled(self, key: str, value: Value, text: str, account: Account | None = None) -> str | None:
-        """The text with its variables in our words; ``None`` where it cannot be had, which is said."""
-        account = account or self._account
-        if has_placeholder(text):
-            account.leave(key, value, "our templates would fill what stands in {{…}}")
-            return None
-        unknown: list[str] = []
-
-        def fill(match: re.Match[str]) -> str:
-            kind, name, default = match[1], match[2] or "", match[3]
-            if kind == "templateOption":
-                if name not in self._options:
-                    raise account.wrong(
-                        key, value, f"{match[0]}: there is no such option", f"add it to {METADATA}"
-                    )
-                return f"{{{{{self._options[name]}}}}}"
-            if kind in ("localWorkspaceFolderBasename", "containerWorkspaceFolderBasename"):
-                return self._folder.name
-            if kind == "containerWorkspaceFolder":
-                return self._workspace
-            if default is None:
-                unknown.append(match[0])
-            return default or ""
-
-        filled = _VARIABLE.sub(fill, text)
-        if unknown:
-            account.leave(key, value, f"{unknown[0]} is not known before a machine runs")
-            return None
-        return filled
+    def _filled(self, key: str, value: Value, text: str) -> str | None:
+        return self._variables.fill(self._account, key, value, text)
 
     # --- ports, variables, limits -----------------------------------------------------------------------
 
@@ -249,8 +169,9 @@ class _Conversion:
             table = self._account.table(path, value)
             label = self._words(self._account, table, "label")
             self._take_port(draft, path, Value(name, value.line), label)
-            for field in table.keys() - {"label", "onAutoForward"}:
-                self._account.leave(below(path, field), table[field], "it is for editors")
+            for field, item in table.items():
+                if field not in ("label", "onAutoForward"):
+                    self._account.leave(below(path, field), item, "it is for editors")
 
     def _take_port(self, draft: Draft, key: str, value: Value, label: str) -> None:
         filled = self._filled(key, value, self._account.scalar(key, value))
@@ -305,7 +226,7 @@ class _Conversion:
             if key in self._table:
                 value = self._table[key]
                 found = self._filled(key, value, self._account.text(key, value)) or ""
-                if found and not re.fullmatch(r"[A-Za-z0-9_{}][A-Za-z0-9_.{}-]{0,60}", found):
+                if found and not _USER.fullmatch(found):
                     raise self._account.wrong(
                         key, value, f"{found!r} cannot be a user's name", "write its name"
                     )
@@ -324,14 +245,13 @@ class _Conversion:
                 why = "a feature is a program of its author's: write what it installs in [packages] or steps"
                 self._account.leave(below("features", name), value, why)
         if user:
-            draft.steps.append(f"mkdir -p {shlex.quote(draft.working_directory)}")
             draft.steps.append(f"chown -R {user} {shlex.quote(draft.working_directory)}")
 
     def _take_commands(self, draft: Draft, user: str) -> None:
         for key in _BUILD_COMMANDS:
             draft.steps += self._lines(draft, key, user)
         if lines := self._lines(draft, "postStartCommand", user):
-            draft.services.append(service("start", lines))
+            draft.services.append(service("start", map(apart, lines)))
 
     def _lines(self, draft: Draft, key: str, user: str) -> list[str]:
         if key not in self._table:
@@ -372,31 +292,15 @@ class _Conversion:
     # --- the rest ---------------------------------------------------------------------------------------
 
     def _leave_the_rest(self) -> None:
-        known = {
-            "forwardPorts",
-            "appPort",
-            "containerEnv",
-            "remoteEnv",
-            "hostRequirements",
-            "capAdd",
-            "features",
-        }
-        known |= {*_SAID_ELSEWHERE, *_BUILD_COMMANDS, "postStartCommand"}
         for key, value in self._table.items():
-            if key in known or (taken.is_off(value) and key != "overrideCommand"):
-                continue
-            if key == "overrideCommand":
-                if value.data is False:
-                    self._account.leave(
-                        key,
-                        value,
-                        "a machine runs a shell, or what services say, not the image's own command",
-                    )
-                continue
-            self._account.leave(key, value, _WHY_LEFT_OUT.get(key, "it is not known here"))
-        said = {"id", "version", "name", "description", "documentationURL", "licenseURL", "options"}
+            if key == "overrideCommand" and value.data is False:
+                self._account.leave(
+                    key, value, "a machine runs a shell or its services, not the image's own command"
+                )
+            elif key not in (*_TAKEN, "overrideCommand") and not taken.is_off(value):
+                self._account.leave(key, value, _WHY_LEFT_OUT.get(key, "it is not known here"))
         for key, value in self._metadata.items():
-            if key not in said and not taken.is_off(value):
+            if key not in _TAKEN_OF_METADATA and not taken.is_off(value):
                 self._about.leave(key, value, "it is for the template's index")
 
 

@@ -16,6 +16,7 @@ from multios_template_converters.source_folder import SourceFolder
 from multios_template_converters.template_folder import (
     MOST_TEMPLATES,
     Draft,
+    apart,
     has_placeholder,
     service,
     template_name,
@@ -158,7 +159,7 @@ class _Lab:
         if has_placeholder(value.data):
             self._account.leave(path, value, "our templates would fill what stands in {{…}}")
             return []
-        return [f"( {value.data} )"]
+        return [apart(value.data)]
 
     # --- files ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 
 from multios.errors import InvalidInput
@@ -82,6 +83,13 @@ def capability(draft: Draft, account: Account, key: str, value: Value, text: str
         account.leave(key, value, f"{text!r} is no capability that can be asked for")
     elif name not in draft.capabilities:
         draft.capabilities.append(name)
+
+
+def path_inside(text: str) -> str | None:
+    """A path inside a machine without detours; ``None`` for what is none, and for the root itself."""
+    if not text.startswith("/") or not text.isprintable() or ".." in text.split("/") or not text.strip("/."):
+        return None
+    return posixpath.normpath("/" + text.lstrip("/"))
 
 
 def is_off(value: Value) -> bool:

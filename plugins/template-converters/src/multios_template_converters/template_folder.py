@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +118,11 @@ def template_name(taken: Iterable[str], *parts: str) -> str:
 def service(name: str, prepare: Iterable[str]) -> dict[str, Any]:
     """What runs once at every start; as elsewhere, a line that fails does not keep the machine from starting."""
     return {"name": name, "prepare": "\n".join([*prepare, "true"]), "command": NEVER_ENDS}
+
+
+def apart(line: str) -> str:
+    """A line of a stranger's, so that it can neither end nor break those that follow it."""
+    return f"( {line}\n)" if has_placeholder(line) else f"/bin/sh -c {shlex.quote(line)}"
 
 
 def has_placeholder(text: str) -> bool:
