@@ -77,7 +77,7 @@ def test_what_has_no_place_is_left_out_with_line_key_and_reason(convert: Convert
     assert "no machine of ours: core" in made.why("one.clab.yml:34: topology.links[1]")
     assert "network lab-1-link1" in made.why("one.clab.yml:33: topology.links[0].web")
     assert "where its interface is eth2" in made.why("one.clab.yml:35: topology.links[2].web")
-    assert "a shell is run" in made.why("one.clab.yml:30: topology.nodes.client.cmd")
+    assert "it is not started" in made.why("one.clab.yml:30: topology.nodes.client.cmd")
 
 
 def test_the_commands_keep_eth0_for_the_default_network_as_there(convert: Convert) -> None:

@@ -94,6 +94,18 @@ def test_what_is_read_itself_may_not_be_a_link_out_of_the_folder(
         convert(Kathara, files)
 
 
+@pytest.mark.parametrize(("name", "secret"), [("pc1.startup", "../secret"), ("pc1", "../outside")])
+def test_a_name_that_becomes_a_link_after_it_was_looked_at_is_not_followed(
+    convert: Convert, source: Path, monkeypatch: pytest.MonkeyPatch, name: str, secret: str
+) -> None:
+    monkeypatch.setattr(
+        source_folder.SourceFolder, "inside", lambda self, path: os.path.join(self._real, path)
+    )
+    (source / name).symlink_to(secret)
+    with pytest.raises(InvalidInput, match=f"^{name}: Too many levels of symbolic links"):
+        convert(Kathara, {"lab.conf": LAB["lab.conf"]})
+
+
 def test_a_fifo_is_not_waited_for_and_a_device_is_left_out(convert: Convert, source: Path) -> None:
     (source / "pc1").mkdir()
     os.mkfifo(source / "pc1/pipe")

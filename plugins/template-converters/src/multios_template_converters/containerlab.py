@@ -55,10 +55,11 @@ _WHY_LEFT_OUT = {
 
 def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
-    folder, account = SourceFolder(file.parent, target), Account(file.name)
-    topology = _Topology(folder, account, yaml_values.read(folder.text(file.name), account))
-    topology.take_nodes()
-    folders = tuple(draft.write(target, file.name) for draft in topology.copied(target))
+    account = Account(file.name)
+    with SourceFolder(file.parent, target) as folder:
+        topology = _Topology(folder, account, yaml_values.read(folder.text(file.name), account))
+        topology.take_nodes()
+        folders = tuple(draft.write(target, file.name) for draft in topology.copied(target))
     topology.take_links()
     topology.leave_the_rest()
     return Conversion(folders, tuple(account.left_out), topology.links.commands(topology.templates))
@@ -224,7 +225,7 @@ class _Topology:
             self._account.leave(
                 below(key, "cmd"),
                 value,
-                "is not given, and the image's own command is not asked for: a shell is run",
+                "is not given, and the image's own command is not looked up: it is not started",
             )
         if lines:
             if command:
@@ -236,8 +237,7 @@ class _Topology:
     def _words(self, key: str, value: Value) -> list[str]:
         """A command's words: containerlab runs no shell unless it is named."""
         text = self._account.scalar(key, value)
-        if has_placeholder(text):
-            self._account.leave(key, value, "our templates would fill what stands in {{…}}")
+        if not taken.is_plain(self._account, key, value, text):
             return []
         try:
             return shlex.split(text)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from multios.drivers.template_converter import Conversion
 from multios.errors import InvalidInput
-from multios.template_format import rules
 from multios_template_converters import jsonc, taken
 from multios_template_converters.devcontainer_variables import METADATA, Variables
 from multios_template_converters.source_folder import SourceFolder
@@ -61,7 +60,8 @@ def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
     file = Path(os.path.abspath(file))
     root = file.parent.parent if file.parent.name == ".devcontainer" else file.parent
-    return _Conversion(SourceFolder(root, target), file.relative_to(root).as_posix(), target).run()
+    with SourceFolder(root, target) as folder:
+        return _Conversion(folder, file.relative_to(root).as_posix(), target).run()
 
 
 class _Conversion:
@@ -191,10 +191,7 @@ class _Conversion:
                     self._account.leave(path, value, "a variable cannot be taken away")
                     continue
                 text = self._filled(path, value, self._account.scalar(path, value))
-                if not rules.VARIABLE.fullmatch(name):
-                    self._account.leave(path, value, f"{name!r} cannot be a variable's name")
-                elif text is not None:
-                    draft.environment[name] = text
+                taken.variable(draft, self._account, path, value, name, text)
 
     def _take_requirements(self, draft: Draft) -> None:
         key = "hostRequirements"

@@ -8,7 +8,8 @@ from typing import Any
 
 from multios.model.template import Parameter
 from multios.template_format import options, rules
-from multios_template_converters.template_folder import has_placeholder, one_line
+from multios_template_converters import taken
+from multios_template_converters.template_folder import one_line
 from multios_template_converters.values import Account, Value, below
 
 METADATA = "devcontainer-template.json"
@@ -47,8 +48,7 @@ class Variables:
 
     def fill(self, account: Account, key: str, value: Value, text: str) -> str | None:
         """The text with its variables in our words; ``None`` where it cannot be had, which is said."""
-        if has_placeholder(text):
-            account.leave(key, value, "our templates would fill what stands in {{…}}")
+        if not taken.is_plain(account, key, value, text):
             return None
         unknown: list[str] = []
 

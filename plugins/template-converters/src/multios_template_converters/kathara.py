@@ -48,16 +48,16 @@ Settings = list[tuple[str, Value]]
 
 def convert(file: Path, target: Path) -> Conversion:
     """See :class:`multios.drivers.template_converter.TemplateConverterDriver`."""
-    folder = SourceFolder(file.parent, target)
     account = Account(file.name)
-    about, machines = read(folder.text(file.name), account)
-    if not machines:
-        raise account.wrong("lab", 1, "names no machine", 'write pc1[0]="A"')
-    lab = _Lab(folder, account, about)
-    for machine, settings in machines.items():
-        lab.take(machine, settings)
-    lab.leave_files(machines)
-    folders = tuple(draft.write(target, file.name) for draft in lab.copied(target))
+    with SourceFolder(file.parent, target) as folder:
+        about, machines = read(folder.text(file.name), account)
+        if not machines:
+            raise account.wrong("lab", 1, "names no machine", 'write pc1[0]="A"')
+        lab = _Lab(folder, account, about)
+        for machine, settings in machines.items():
+            lab.take(machine, settings)
+        lab.leave_files(machines)
+        folders = tuple(draft.write(target, file.name) for draft in lab.copied(target))
     lab.links.leave()
     return Conversion(folders, tuple(account.left_out), lab.links.commands(lab.templates))
 
@@ -104,7 +104,8 @@ class _Lab:
 
     def take(self, machine: str, settings: Settings) -> None:
         """One machine's settings."""
-        about, name = self._about, template_name(self.templates.values(), self.name, machine)
+        about, account = self._about, self._account
+        name = template_name(self.templates.values(), self.name, machine)
         title = f"{machine} of {about.get('name') or self.name}"
         draft = Draft(name, title, DEFAULT_IMAGE, about.get("description", ""), working_directory="/")
         draft.version = about.get("version", draft.version)
@@ -120,7 +121,7 @@ class _Lab:
             if key.isdecimal():
                 self._join(machine, int(key), path, value)
             elif key == "exec":
-                commands += self._command(path, value)
+                commands += [apart(value.data)] if taken.is_plain(account, path, value, value.data) else []
             else:
                 self._setting(draft, path, key, value)
         startup = self._startup(machine)
@@ -143,7 +144,8 @@ class _Lab:
             taken.port(draft, account, path, value, text)
         elif key == "env":
             name, _, content = text.partition("=")
-            taken.variable(draft, account, path, value, name, content)
+            if taken.is_plain(account, path, value, text):
+                taken.variable(draft, account, path, value, name, content)
         elif not taken.is_off(value):
             account.leave(path, value, _WHY_LEFT_OUT.get(key, "it is not known here"))
 
@@ -154,12 +156,6 @@ class _Lab:
                 path, value, f"{value.data!r} is no collision domain", 'write pc1[0]="A"'
             )
         self.links.join(machine, number, f"{self.name}-{found[1]}", path, value, (found[2] or "").lower())
-
-    def _command(self, path: str, value: Value) -> list[str]:
-        if has_placeholder(value.data):
-            self._account.leave(path, value, "our templates would fill what stands in {{…}}")
-            return []
-        return [apart(value.data)]
 
     # --- files ----------------------------------------------------------------------------------------
 

@@ -10,10 +10,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from multios.errors import InvalidInput
+from multios.supervisor import flags
+from multios.supervisor.syscalls import kernel
 from multios.template_format.overlay import DEEPEST, LARGEST, MOST_FILES
 from multios_template_converters.values import LARGEST_DOCUMENT, Account, clean, shown
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_BELOW = flags.RESOLVE_BENEATH | flags.RESOLVE_NO_SYMLINKS
 _CHUNK = 1 << 20
 
 
@@ -21,7 +24,8 @@ class SourceFolder:
     """Links are followed only where they end below the folder. All that is copied shares one template's bounds.
 
     ``target`` is where the copies go: should it be below the folder, it is passed over. Copied links are made last, by
-    :meth:`make_links`, so that nothing is ever written through one.
+    :meth:`make_links`, so that nothing is ever written through one. The folder is open from the beginning to the end of a
+    ``with``, and every file is opened below it by openat2(2): who exchanges names meanwhile has nothing else read.
     """
 
     def __init__(self, path: Path, target: Path) -> None:
@@ -31,6 +35,16 @@ class SourceFolder:
         self.name = shown(os.path.basename(self._real)) or "root"
         self._files_left, self._bytes_left = MOST_FILES, LARGEST
         self._links: dict[Path, tuple[str, Account]] = {}
+        self._directory = os.open(self._real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __enter__(self) -> SourceFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._directory)
+
+    def _open(self, real: str) -> int:
+        return kernel.openat2(self._directory, os.path.relpath(real, self._real), _READ, _BELOW)
 
     def inside(self, name: str) -> str | None:
         """The real path of ``name``, relative to the folder or absolute; ``None`` if it is not there, or not below it."""
@@ -52,13 +66,13 @@ class SourceFolder:
                 f"{shown(name)}: leads out of its folder, or is not there", "put the file itself there"
             )
         try:
-            with os.fdopen(os.open(real, _READ), "rb") as file:
+            with os.fdopen(self._open(real), "rb") as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise InvalidInput(f"{shown(name)}: is no file", "put a file there")
                 content = file.read(LARGEST_DOCUMENT + 1)
         except OSError as error:
             raise InvalidInput(
-                f"{shown(name)}: {error.strerror}", "it must be a file that you may read"
+                f"{shown(name)}: {os.strerror(error.errno or 0)}", "it must be a file that you may read"
             ) from None
         if len(content) > LARGEST_DOCUMENT:
             raise InvalidInput(f"{shown(name)}: larger than {LARGEST_DOCUMENT >> 10} KiB", "make it shorter")
@@ -95,7 +109,7 @@ class SourceFolder:
                 self._copy_file(real, target, os.lstat(real), name)
         except OSError as error:
             raise InvalidInput(
-                f"{shown(name)}: {error.strerror}", "it must be files that you may read"
+                f"{shown(name)}: {os.strerror(error.errno or 0)}", "it must be files that you may read"
             ) from None
 
     def _copy_entry(
@@ -156,7 +170,7 @@ class SourceFolder:
     def _copy_file(self, source: str, target: Path, status: os.stat_result, name: str) -> None:
         self._count(status.st_size, name)
         _replace(target)
-        with os.fdopen(os.open(source, _READ), "rb") as reading, target.open("xb") as writing:
+        with os.fdopen(self._open(source), "rb") as reading, target.open("xb") as writing:
             if not stat.S_ISREG(os.fstat(reading.fileno()).st_mode):
                 raise InvalidInput(f"{shown(name)}: is no file", "put a file there")
             left = status.st_size

@@ -44,11 +44,12 @@ def variable(draft: Draft, account: Account, key: str, value: Value, name: str, 
     """A variable of the environment; ``None`` is one that has been left out already."""
     if not rules.VARIABLE.fullmatch(name):
         account.leave(key, value, f"{name!r} cannot be a variable's name")
-    elif text is not None and _is_plain(account, key, value, text):
+    elif text is not None:
         draft.environment[name] = text
 
 
-def _is_plain(account: Account, key: str, value: Value, text: str) -> bool:
+def is_plain(account: Account, key: str, value: Value, text: str) -> bool:
+    """Whether our templates would leave the text as it is; if not, that is said."""
     if has_placeholder(text):
         account.leave(key, value, "our templates would fill what stands in {{…}}")
         return False
