@@ -125,7 +125,7 @@ class _Conversion:
             raise self._account.wrong(
                 "image", value, "depends on the host that it was written on", "write its name"
             )
-        return taken.image(self._account, "image", value, text)
+        return text if has_placeholder(text) else taken.image(self._account, "image", value, text)
 
     def _without_image(self) -> InvalidInput:
         for key in ("build", "dockerFile", "dockerComposeFile"):

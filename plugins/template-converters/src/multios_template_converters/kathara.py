@@ -17,7 +17,6 @@ from multios_template_converters.template_folder import (
     MOST_TEMPLATES,
     Draft,
     apart,
-    has_placeholder,
     service,
     template_name,
 )
@@ -43,7 +42,8 @@ _WHY_LEFT_OUT = {
     "entrypoint": "the machine's first process starts what the startup scripts say",
     "args": "the machine's first process starts what the startup scripts say",
 }
-Settings = list[tuple[str, Value]]
+_Settings = list[tuple[str, Value]]
+"""A machine's keys, which may come again, and their values."""
 
 
 def convert(file: Path, target: Path) -> Conversion:
@@ -62,10 +62,10 @@ def convert(file: Path, target: Path) -> Conversion:
     return Conversion(folders, tuple(account.left_out), lab.links.commands(lab.templates))
 
 
-def read(text: str, account: Account) -> tuple[dict[str, str], dict[str, Settings]]:
+def read(text: str, account: Account) -> tuple[dict[str, str], dict[str, _Settings]]:
     """What ``lab.conf`` says of the lab, and each machine's settings in their order."""
     about: dict[str, str] = {}
-    machines: dict[str, Settings] = {}
+    machines: dict[str, _Settings] = {}
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
@@ -102,7 +102,7 @@ class _Lab:
         self.links = Links(account, first=0)
         self._drafts: dict[str, Draft] = {}
 
-    def take(self, machine: str, settings: Settings) -> None:
+    def take(self, machine: str, settings: _Settings) -> None:
         """One machine's settings."""
         about, account = self._about, self._account
         name = template_name(self.templates.values(), self.name, machine)
@@ -134,8 +134,6 @@ class _Lab:
         account, text = self._account, value.data
         if key == "image":
             draft.base = taken.image(account, path, value, text)
-            if has_placeholder(text):
-                raise account.wrong(path, value, f"{text!r} is no image's name", "write debian:12")
         elif key == "mem":
             taken.memory(draft, account, path, value)
         elif key == "cpus":
@@ -183,7 +181,7 @@ class _Lab:
         self._folder.make_links()
         return list(self._drafts.values())
 
-    def leave_files(self, machines: dict[str, Settings]) -> None:
+    def leave_files(self, machines: dict[str, _Settings]) -> None:
         """Say which files of the lab have no place."""
         for path in sorted(self._folder.path.iterdir(), key=lambda path: path.name):
             name, _, kind = path.name.rpartition(".")

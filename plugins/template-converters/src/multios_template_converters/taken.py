@@ -20,8 +20,7 @@ _PORT = re.compile(
 
 def image(account: Account, key: str, value: Value, text: str) -> str:
     """An image's reference."""
-    if not has_placeholder(text):
-        account.checked(key, value, lambda: reference.parse(text))
+    account.checked(key, value, lambda: reference.parse(text))
     return text
 
 
