@@ -150,7 +150,12 @@ topology:
 
 
 def test_the_guide_shows_what_an_import_says(own: PrivateEngine, tmp_path: Path) -> None:
-    page = (ROOT / "docs/how-to/templates.md").read_text().partition("## Bring what others wrote")[2]
+    page = (
+        (ROOT / "docs/how-to/templates.md")
+        .read_text()
+        .partition("## Bring what others wrote")[2]
+        .partition("\n## ")[0]
+    )
     (lab,) = re.findall(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     shown = re.findall(r"^```console\n\$ (.*?)\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     folder = write(tmp_path / "my-lab", {"lab.conf": lab})

@@ -108,6 +108,7 @@ class System:
                 name: bundle.summary for name, bundle in sorted(settings.security_profiles.items())
             },
             "default_resources": to_json(engine.containers.default_resources()),
+            "template_indexes": list(settings.templates.indexes),
             "rootless": roots.own() is not None,
             "ids": id_map.size(),
         }

@@ -6,6 +6,7 @@ the background.
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ class Resets:
                     f"container {container.name!r} is removed when it ends, so it cannot be put back",
                     "create it without --rm",
                 )
-            with Steps() as steps:
+            with self._left_mounted(container), Steps() as steps:
                 if runs:
                     steps.do("end run", lambda: self._end_run(container), lambda: self._run_again(container))
                 with self._registry.lock(container.id):
@@ -81,6 +82,24 @@ class Resets:
         finally:
             with self._lock:
                 self._under_way.discard(container.id)
+
+    @staticmethod
+    @contextmanager
+    def _left_mounted(container: Container) -> Iterator[None]:
+        """Keep the run's root filesystem mounted until the block has ended and somebody else has time for it.
+
+        The last unmount of an overlay writes to the disk whatever its filesystem has in memory (``ovl_sync_fs`` in
+        the kernel), here files that nobody will see again.
+        """
+        try:
+            root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:  # it does not run
+            yield
+            return
+        try:
+            yield
+        finally:
+            threading.Thread(target=os.close, args=(root,), name="unmount", daemon=True).start()
 
     def _source(self, container: Container, to: str, keep_home: bool) -> Callable[[], object]:
         """What makes the layer that the container gets."""
