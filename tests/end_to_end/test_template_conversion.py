@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -204,12 +206,17 @@ def test_what_is_of_no_format_or_of_two_or_wrong_is_said_in_two_lines(
     own.run("template", "rm", "both-pc1")
 
 
-def test_a_source_is_read_with_the_rights_of_who_brings_it(own: PrivateEngine, tmp_path: Path) -> None:
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that every user reaches: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory(prefix="multios-test-public-") as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
+
+
+def test_a_source_is_read_with_the_rights_of_who_brings_it(own: PrivateEngine, public: Path) -> None:
     alice = User(own, "games")
-    lab = write(tmp_path / "theirs", {"lab.conf": "pc1[image]=small:1\n", "pc1.startup": "date\n"})
-    for parent in (lab, *lab.parents):
-        if parent.stat().st_uid == 0 and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    lab = write(public / "theirs", {"lab.conf": "pc1[image]=small:1\n", "pc1.startup": "date\n"})
     (lab / "pc1.startup").chmod(0o600)
     assert "pc1.startup: Permission denied" in alice.run("template", "import", str(lab), status=125).stderr
     (lab / "pc1.startup").chmod(0o644)
