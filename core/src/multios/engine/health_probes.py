@@ -26,6 +26,7 @@ from multios.engine.registry import RUNNING, Registry
 from multios.engine.timers import Timer, Timers
 from multios.errors import CommandNotExecutable, CommandNotFound, Conflict, MultiosError, StepFailed
 from multios.model.container import Container, HealthProbe, HealthState, ProbeResult, Status
+from multios.model.quantities import format_duration
 from multios.supervisor.client import Supervisor
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ class HealthProbes:
         container = self._registry.get(probe.run.container_id)
         if container is not None and container.status in RUNNING:
             self._work(self._kill, container, probe.process.exec_id, probe.process.pid)
-        said = f"killed: it took longer than {probe.run.probe.timeout:g} seconds"
+        said = f"killed: it took longer than {format_duration(probe.run.probe.timeout)}"
         self._finish(probe, KILLED, said)
 
     def _ended(self, probe: _Probe, exit_code: int | None) -> None:

@@ -103,7 +103,7 @@ def parse_duration(value: str | float, field: str, least: float, most: float) ->
     elif isinstance(value, str):
         text = value.strip()
         seconds = float(text) if _PLAIN_SECONDS.fullmatch(text) else seconds_of(text)
-    if seconds is None or math.isnan(seconds):
+    if seconds is None:
         raise InvalidInput(f"{field}: {value!r} is not a duration", "write it as 30s, 1m30s or 500ms")
     if not least <= seconds <= most:
         raise InvalidInput(
