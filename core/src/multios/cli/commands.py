@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 GROUPS = {
     "image": "Manage images",
     "builder": "Manage the build cache",
+    "healthcheck": "Ask containers whether they work",
     "template": "See, write, test and build educational templates",
     "network": "Manage networks",
     "volume": "Manage volumes",
@@ -64,9 +65,13 @@ COMMANDS = {
     "update": ("lifecycle", "Change a container's limits"),
     "validate": ("creation", "Check a JSON configuration, or how well a driver isolates"),
     "version": ("system", "Show the versions of client and daemon"),
-    "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
+    "wait": (
+        "lifecycle",
+        "Wait for containers to exit, or for another condition, and print their exit codes",
+    ),
     "why": ("why", "Say what was refused inside a container, and what would allow it"),
     "builder prune": ("build", "Empty the build cache"),
+    "healthcheck run": ("lifecycle", "Probe a container now; exit status 0: healthy, 1: not"),
     "image build": ("build", "Build an image from a Dockerfile"),
     "image commit": ("changes", "Make an image of a container"),
     "image diff": ("changes", "Show what an image's last step changed"),
