@@ -52,7 +52,7 @@ def alias(field: Field, text: str = "") -> str:
     """A name by which others find a container."""
     name = text or field.text()
     labels = name.split(".")
-    if len(name) > _LONGEST_HOSTNAME or not all(
+    if name[:1] == "_" or len(name) > _LONGEST_HOSTNAME or not all(
         0 < len(label) <= _LONGEST_LABEL and _LETTERS.issuperset(label) and label[0] != "-"
         for label in labels
     ):
