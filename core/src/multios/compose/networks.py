@@ -52,9 +52,13 @@ def alias(field: Field, text: str = "") -> str:
     """A name by which others find a container."""
     name = text or field.text()
     labels = name.split(".")
-    if name[:1] == "_" or len(name) > _LONGEST_HOSTNAME or not all(
-        0 < len(label) <= _LONGEST_LABEL and _LETTERS.issuperset(label) and label[0] != "-"
-        for label in labels
+    if (
+        name[:1] == "_"
+        or len(name) > _LONGEST_HOSTNAME
+        or not all(
+            0 < len(label) <= _LONGEST_LABEL and _LETTERS.issuperset(label) and label[0] != "-"
+            for label in labels
+        )
     ):
         raise field.expected(f"a host name of at most {_LONGEST_HOSTNAME} letters, digits, '-' and '_'")
     return name
