@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from compose_box import at, checked, project, service_text
 
-from multios.compose import limits
+from multios.compose import capabilities, limits
 from multios.compose.keys import IGNORED, KEYS, PARTLY, REFUSED, YES
 from multios.errors import InvalidInput
 from multios.model import container_document
@@ -542,3 +542,4 @@ def test_keys_that_begin_with_x_are_anyones(tmp_path: Path, section: str) -> Non
 def test_bounds_are_those_of_the_container_document() -> None:
     assert limits.RLIMITS == container_document.RLIMITS
     assert limits.SMALLEST_MEMORY == container_document.MEMORY_FLOOR
+    assert capabilities.NAMES == container_document.CAPABILITIES

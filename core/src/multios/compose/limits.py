@@ -35,10 +35,10 @@ def resources(service: dict[str, Field], limits: dict[str, Field]) -> dict[str, 
         found["memory_swap"] = _memory(service["memswap_limit"])
         if found["memory_swap"] and "memory_limit" not in found:
             raise service["memswap_limit"].error("memory itself is not limited", "give mem_limit too")
-    if "cpu_shares" in service:
-        found["cpu_shares"] = service["cpu_shares"].whole(0, 262144)
+    if "cpu_shares" in service and (shares := service["cpu_shares"].whole(0, 262144)):
+        found["cpu_shares"] = max(shares, 2)  # the kernel's least, as docker has it
     if "cpuset" in service:
-        found["cpuset"] = service["cpuset"].text()
+        found["cpuset"] = _processors(service["cpuset"])
     if "storage_opt" in service:
         for name, field in service["storage_opt"].entries().items():
             if name != "size":
@@ -72,6 +72,14 @@ def _memory(field: Field) -> int | None:
 
 def _pids(field: Field) -> int | None:
     return field.whole(-1, _MOST_PIDS) or None
+
+
+def _processors(field: Field) -> str:
+    text = field.text()
+    ends = [end for part in text.split(",") for end in part.split("-", 1)]
+    if text and not all(end.isascii() and end.isdecimal() and len(end) <= 6 for end in ends):
+        raise field.expected("processors such as 0-3 or 0,2")
+    return text
 
 
 def _quota(found: dict[str, Any], service: dict[str, Field]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from multios.compose import quantities
+from multios.compose.addresses import checked_name
 from multios.compose.field import Field
-from multios.compose.networks import checked_name, external_name
+from multios.compose.networks import external_name
 from multios.compose.paths import is_path
 from multios.compose.tree import Table
 

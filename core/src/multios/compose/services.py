@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from multios.compose import environment, limits, mounts, networks, ports, quantities
+from multios.compose import capabilities, environment, limits, mounts, networks, ports, quantities
+from multios.compose.addresses import alias, checked_name, hostname
 from multios.compose.builds import build
 from multios.compose.deployment import Deployment
 from multios.compose.health import healthcheck
 from multios.compose.mounts import Mounts
-from multios.compose.networks import Places, alias, checked_name
+from multios.compose.networks import Places
 from multios.compose.sources import read_text
 from multios.compose.tree import Items, Table
 from multios.errors import nearest
@@ -263,12 +264,12 @@ class Service:
         if keys.get("group_add"):
             found["groups"] = [item.text() for item in keys["group_add"].items()]
         if "hostname" in keys:
-            found["hostname"] = networks.hostname(keys["hostname"])
+            found["hostname"] = hostname(keys["hostname"])
         for key, name in (("tty", "terminal"), ("stdin_open", "open_stdin"), ("init", "init")):
             if key in keys and keys[key].flag():
                 found[name] = True
         if "stop_signal" in keys:
-            found["stop_signal"] = keys["stop_signal"].text()
+            found["stop_signal"] = _signal(keys["stop_signal"])
         if "stop_grace_period" in keys:
             period = quantities.seconds(keys["stop_grace_period"])
             found["stop_timeout"] = min(int(period) + (period % 1 > 0), _LARGEST_STOP)
@@ -281,7 +282,7 @@ class Service:
         found: dict[str, Any] = {}
         for key, name in (("cap_add", "capabilities"), ("cap_drop", "drop_capabilities")):
             if keys.get(key):
-                found[name] = [item.text() for item in keys[key].items()]
+                found[name] = [capabilities.checked(item) for item in keys[key].items()]
         if "privileged" in keys and keys["privileged"].flag():
             found["privileged"] = True
         if "read_only" in keys and keys["read_only"].flag():
@@ -344,6 +345,18 @@ def _dependency(keys: dict[str, Field], is_required: bool) -> dict[str, Any]:
     if not is_required:
         found["required"] = False
     return found
+
+
+def _signal(field: Field) -> str:
+    import signal  # deferred: few services have one
+
+    text = field.text()
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) in set(signal.Signals):
+        return signal.Signals(int(text)).name
+    name = "SIG" + text.upper().removeprefix("SIG")
+    if name not in signal.Signals.__members__:
+        raise field.error(f"there is no signal {text[:40]!r}", "use a name such as SIGTERM: see signal(7)")
+    return name
 
 
 def _security_option(item: Field) -> dict[str, Any]:
