@@ -117,7 +117,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "runtime": (REFUSED, "use `isolation`"),
         "scale": (YES, "as `deploy.replicas`"),
         "secrets": (YES, "short, or see below"),
-        "security_opt": (PARTLY, "`no-new-privileges`, `seccomp=FILE` or a profile's name, `apparmor=`; no SELinux labels"),
+        "security_opt": (PARTLY, "`no-new-privileges`, which is the default, `seccomp=FILE` or a profile's name, `apparmor=`; no SELinux labels"),
         "shm_size": (YES, ""),
         "stdin_open": (YES, ""),
         "stop_grace_period": (YES, "in whole seconds, rounded up"),

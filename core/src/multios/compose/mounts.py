@@ -16,20 +16,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 _SHARED_MEMORY = "/dev/shm"
-_NO_MEANING = (
-    "rw",
-    "cached",
-    "delegated",
-    "consistent",
-    "nocopy",
-    "rprivate",
-    "private",
-    "exec",
-    "nosuid",
-    "nodev",
-    "noexec",
-)
-"""Of the short form: what is so anyway, or means nothing on Linux."""
+_NO_MEANING = ("rw", "cached", "delegated", "consistent", "nocopy", "rprivate", "private")
+"""Options of a mount that are so anyway, or mean nothing on Linux."""
+_OF_MEMORY = ("rw", "exec", "nosuid", "nodev", "mode=1777", "mode=01777")
+"""Options of a tmpfs that are so anyway."""
 
 
 class Volumes:
@@ -148,7 +138,7 @@ class Mounts:
                 name, _, value = option.partition("=")
                 if name == "size" and value:
                     size = value
-                elif not (name in _NO_MEANING or (name == "mode" and value.lstrip("0") == "1777")):
+                elif option not in _OF_MEMORY:
                     raise item.error(
                         f"the option {option[:40]!r} is not supported", "the only one is size=SIZE"
                     )

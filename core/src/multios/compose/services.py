@@ -174,9 +174,10 @@ class Service:
 
     def _dependencies(self, services: dict[str, Service], disabled: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for link in self._keys["links"].items() if "links" in self._keys else []:
-            other = self._other(link.text().partition(":")[0], services, disabled, link)
-            found[other.name] = {"condition": "started"}
+        for key in ("links", "volumes_from"):
+            for item in self._keys[key].items() if key in self._keys else []:
+                other = self._other(item.text().partition(":")[0], services, disabled, item)
+                found[other.name] = {"condition": "started"}
         field = self._keys.get("depends_on")
         if field is None:
             return found
@@ -208,9 +209,9 @@ class Service:
     def _share_mounts(self, field: Field, services: dict[str, Service]) -> None:
         for item in field.items():
             name, _, mode = item.text().partition(":")
-            if name == "container" or mode not in ("", "ro", "rw"):
-                raise item.error("only services of this app are known here", "write SERVICE or SERVICE:ro")
-            self.mounts.add_from(self._other(name, services, {}, item).mounts, mode == "ro")
+            if mode not in ("", "ro", "rw"):
+                raise item.expected("SERVICE or SERVICE:ro")
+            self.mounts.add_from(services[name].mounts, mode == "ro")
 
     # --- the container ------------------------------------------------------------------------------------------
 
