@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from multios.cli.grammar import Command
 
 GROUPS = {
+    "app": "Several containers as one, from Compose files",
     "image": "Manage images",
     "builder": "Manage the build cache",
     "template": "See, write, test and build educational templates",
@@ -26,7 +27,7 @@ COMMANDS = {
     "delete": ("lifecycle", "Delete containers"),
     "doctor": ("system", "Check whether this host is fit, and say what to do"),
     "diff": ("changes", "Show what a container changed"),
-    "events": ("system", "Watch what happens"),
+    "events": ("events", "Watch what happens"),
     "exec": ("execution", "Run a command in a running container"),
     "explain": ("explain", "Show what a container is made of, and where one can see it"),
     "export": ("files", "Write a container's file system as a tar archive"),
@@ -66,6 +67,28 @@ COMMANDS = {
     "version": ("system", "Show the versions of client and daemon"),
     "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
     "why": ("why", "Say what was refused inside a container, and what would allow it"),
+    "app build": ("apps", "Build the images of an app"),
+    "app config": ("apps", "Print Compose files as they are understood"),
+    "app cp": ("apps", "Copy files between a service's container and the host"),
+    "app create": ("apps", "Make an app's containers and start none"),
+    "app down": ("apps", "Remove an app"),
+    "app events": ("apps", "Watch what happens to an app"),
+    "app exec": ("apps", "Run a command in a service's container"),
+    "app logs": ("apps", "Show what an app's containers have written"),
+    "app ls": ("apps", "List apps"),
+    "app port": ("apps", "Show which of the host's ports leads to a service"),
+    "app ps": ("apps", "List an app's containers"),
+    "app pull": ("apps", "Fetch the images of an app"),
+    "app reset": ("apps", "Put an app back to its beginning, or to a snapshot"),
+    "app snapshot": ("apps", "Keep the state of an app's files"),
+    "app restart": ("apps", "Stop and start an app's containers"),
+    "app run": ("apps", "Run a command in a container made as a service's are"),
+    "app scale": ("apps", "Change how many containers a service has"),
+    "app start": ("apps", "Start an app's containers"),
+    "app stop": ("apps", "Stop an app's containers"),
+    "app top": ("apps", "Show the processes of an app"),
+    "app up": ("apps", "Make an app what its files say"),
+    "app validate": ("apps", "Check Compose files"),
     "builder prune": ("build", "Empty the build cache"),
     "image build": ("build", "Build an image from a Dockerfile"),
     "image commit": ("changes", "Make an image of a container"),
@@ -99,14 +122,16 @@ COMMANDS = {
     "template create": ("templates", "Write the folder of a new template"),
     "template import": (
         "templates",
-        "Make a folder, an archive or a registry's artifact a template of yours",
+        "Make a folder, an archive, a registry's or an index's template yours",
     ),
+    "template index": ("templates", "List the templates of a directory for others to import by name"),
     "template inspect": ("templates", "Show a template's plan, options and checks"),
     "template list": ("templates", "List the templates"),
     "template lock": ("templates", "Write down exactly what a template is built of"),
     "template package": ("templates", "Write a template's folder as an archive"),
     "template publish": ("templates", "Store a template at a registry"),
     "template rm": ("templates", "Remove imported templates"),
+    "template search": ("templates", "List what indexes of templates have"),
     "template show": ("templates", "Show a template's lesson"),
     "template test": ("templates", "Run a template's checks in a container of it"),
     "template validate": ("templates", "Check a template's folder or archive"),
@@ -126,6 +151,38 @@ ALIASES = {
     "template ls": "template list",
     "volume ls": "volume list",
 }
+
+
+LEADING = {
+    "app": {
+        "-f": "--file",
+        "-p": "--project-name",
+        "--env-file": "--project-env-file",
+        **{
+            name: name
+            for name in (
+                "--file", "--project-name", "--project-directory", "--profile", "--orchestrator",
+                "--orchestrator-opt",
+            )
+        },
+    }
+}  # fmt: skip
+"""Of a group: options that may stand before its command, with what they are called behind it. Each takes a value."""
+
+
+def in_order(words: list[str]) -> list[str]:
+    """``app up --file F`` for ``app -f F up``: what stands before a group's command is its own."""
+    names = LEADING.get(words[0], {}) if words else {}
+    position, moved = 1, []
+    while position < len(words) and words[position][:1] == "-":
+        name, separator, value = words[position].partition("=")
+        if name not in names or (not separator and position + 1 >= len(words)):
+            return words
+        moved += [names[name], value if separator else words[position + 1]]
+        position += 1 if separator else 2
+    if not moved or position >= len(words):
+        return words
+    return [words[0], words[position], *moved, *words[position + 1 :]]
 
 
 def resolve(words: list[str]) -> tuple[str, list[str]] | None:

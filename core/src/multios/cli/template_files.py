@@ -26,20 +26,38 @@ def validate(values: Values, context: Context) -> int:
 
 
 def bring(values: Values, context: Context) -> int:
-    """Import a folder, an archive, or what a registry has."""
-    source = values["source"]
+    """Import folders, archives, what registries have, or what indexes list."""
+    sources = values["sources"]
+    named = [source for source in sources if values["index"] or _is_name(source)]
+    status = context.each(
+        [source for source in sources if source not in named],
+        lambda source: _bring_one(source, values["shared"], context),
+    )
+    if named:
+        from multios.cli import template_indexes  # deferred: it reads indexes, which few do
+
+        status = template_indexes.bring(named, values["index"], values["shared"], context) or status
+    return status
+
+
+def _bring_one(source: str, shared: bool, context: Context) -> None:
     if os.path.exists(source) or _is_path(source):
-        facts = _with_archive(source, context, "templates.import", {"shared": values["shared"]})
+        facts = _with_archive(source, context, "templates.import", {"shared": shared})
     else:
         descriptors = credentials.handed_over(credentials.find(credentials.registry_of(source)))
         try:
-            params = {"reference": source, "where": source, "shared": values["shared"]}
+            params = {"reference": source, "where": source, "shared": shared}
             facts = context.call("templates.import", params, descriptors)
         finally:
-            _close(descriptors)
-        _tell_left_out(facts)
+            close(descriptors)
+        tell_left_out(facts)
     sys.stdout.write(f"{facts['name']}\n")
-    return 0
+    sys.stdout.flush()
+
+
+def _is_name(source: str) -> bool:
+    """Whether it is to be looked up in indexes: neither a path nor, without a slash, a registry's reference."""
+    return "/" not in source and not _is_path(source) and not os.path.exists(source)
 
 
 def _is_path(source: str) -> bool:
@@ -55,16 +73,22 @@ def package(values: Values, context: Context) -> int:
             raise InvalidInput("an archive does not belong on a terminal", "use --output FILE.tar.gz")
         _with_archive(values["path"], context, "templates.package", {}, [1])
         return 0
+    facts = write_package(values["path"], target, context)
+    sys.stdout.write(f"sha256:{facts['digest']}\n")
+    return 0
+
+
+def write_package(path: str, target: str, context: Context) -> dict[str, Any]:
+    """Write a folder as the archive ``target``; what it is."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        facts = _with_archive(values["path"], context, "templates.package", {}, [descriptor])
+        facts: dict[str, Any] = _with_archive(path, context, "templates.package", {}, [descriptor])
     except BaseException:
         os.unlink(target)
         raise
     finally:
         os.close(descriptor)
-    sys.stdout.write(f"sha256:{facts['digest']}\n")
-    return 0
+    return facts
 
 
 def publish(values: Values, context: Context) -> int:
@@ -76,7 +100,7 @@ def publish(values: Values, context: Context) -> int:
             values["path"], context, "templates.publish", {"reference": reference}, descriptors
         )
     finally:
-        _close(descriptors)
+        close(descriptors)
     sys.stdout.write(f"{facts['digest']}\n")
     return 0
 
@@ -122,11 +146,12 @@ def _with_archive(
         facts = context.call(method, {**params, "where": path.rstrip("/") or "/"}, [descriptor, *(fds or [])])
     finally:
         os.close(descriptor)
-    _tell_left_out(facts)
+    tell_left_out(facts)
     return facts
 
 
-def _tell_left_out(facts: dict[str, Any]) -> None:
+def tell_left_out(facts: dict[str, Any]) -> None:
+    """Say what was in an archive that is not a template's."""
     if facts["left_out"]:
         from multios.cli.tables import harmless
 
@@ -158,7 +183,8 @@ def _packed(folder: str) -> int:
         return os.dup(file.fileno())
 
 
-def _close(descriptors: list[int]) -> None:
+def close(descriptors: list[int]) -> None:
+    """Close what a request was sent with."""
     for descriptor in descriptors:
         os.close(descriptor)
 
