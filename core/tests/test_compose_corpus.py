@@ -131,7 +131,7 @@ def test_profiles_anchors_fragments_and_an_override() -> None:
         "replicas" not in worker and "log" not in worker["container"] and worker["container"]["init"] is True
     )
     assert at(database, "container/networking/attachments/profiles_default/aliases") == ["postgres_db"]
-    assert database["container"]["tmpfs"] == [{"container": "/dev/shm", "size": 128 << 20}]
+    assert database["container"]["shm_size"] == 128 << 20
     assert database["container"]["stop_timeout"] == 60
     here = DATA / "profiles"
     assert project.directories == [str(here / "src"), str(here / "init.d")]

@@ -131,6 +131,8 @@ SERVICES: list[tuple[str, str]] = [
     ("pull_policy: often", ".pull_policy: expected one of always, never, missing"),
     ("attach: maybe", ".attach: expected true or false"),
     ("expose: [x]", ".expose[0]: expected a port such as"),
+    ("sysctls: {vm.swappiness: 1}", ".sysctls.vm.swappiness: 'vm.swappiness' is the whole host's"),
+    ("{network_mode: host, sysctls: [net.core.somaxconn=1]}", ".sysctls[0]: 'net.core.somaxconn' would be the host's"),
     ("ipc: host", ".ipc: 'host' is not supported"),
     ("labels: {a: {b: c}}", ".labels.a: expected text, got a mapping"),
 ]  # fmt: skip

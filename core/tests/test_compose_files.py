@@ -241,7 +241,7 @@ def test_a_service_that_is_not_enabled_cannot_be_depended_on_unless_it_need_not_
 def test_what_a_disabled_service_has_is_not_looked_at_beyond_its_profiles(tmp_path: Path) -> None:
     project(
         tmp_path,
-        "services: {web: {image: w}, x: {profiles: [p], image: i, env_file: absent, sysctls: {a: 1}}}",
+        "services: {web: {image: w}, x: {profiles: [p], image: i, env_file: absent, runtime: x}}",
     )
 
 

@@ -94,12 +94,14 @@ SERVICE: list[Case] = [
         "container/security": {"no_new_privileges": True, "seccomp_profile": "unconfined", "apparmor_profile": "x"}}),
     ("service", "security_opt", "security_opt: [no-new-privileges=false]", {
         "container/security": {"no_new_privileges": False}}),
-    ("service", "shm_size", "shm_size: 256m", {"container/tmpfs": [{"container": "/dev/shm", "size": 256 << 20}]}),
+    ("service", "shm_size", "shm_size: 256m", {"container/shm_size": 256 << 20}),
     ("service", "stdin_open", "stdin_open: true", {"container/open_stdin": True}),
     ("service", "stop_grace_period", "stop_grace_period: 1m30s", {"container/stop_timeout": 90}),
     ("service", "stop_grace_period", "stop_grace_period: 1500ms", {"container/stop_timeout": 2}),
     ("service", "stop_signal", "stop_signal: SIGUSR1", {"container/stop_signal": "SIGUSR1"}),
     ("service", "storage_opt", "storage_opt: {size: 1G}", {"container/resources/disk_limit": 1 << 30}),
+    ("service", "sysctls", "sysctls: {net.core.somaxconn: 1024}", {"container/sysctls": {"net.core.somaxconn": "1024"}}),
+    ("service", "sysctls", "sysctls: [kernel.shmmax=1]", {"container/sysctls": {"kernel.shmmax": "1"}}),
     ("service", "template", "template: python-learning", {
         "container/template": "python-learning", "container/image": None}),
     ("service", "tmpfs", "tmpfs: /run", {"container/tmpfs": [{"container": "/run"}]}),

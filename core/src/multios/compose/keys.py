@@ -123,7 +123,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "stop_grace_period": (YES, "in whole seconds, rounded up"),
         "stop_signal": (YES, ""),
         "storage_opt": (PARTLY, "`size`"),
-        "sysctls": (REFUSED, "the engine sets no kernel parameters"),
+        "sysctls": (YES, "those of the container's own namespaces: `net.*`, `fs.mqueue.*`, and shared memory's"),
         "template": (YES, "ours: a template instead of an image; its name, or see below"),
         "tmpfs": (PARTLY, "`PATH[:size=SIZE]`"),
         "tty": (YES, ""),

@@ -18,6 +18,8 @@ RLIMITS = (
     "rttime", "sigpending", "stack",
 )  # fmt: skip
 """What may be limited: setrlimit(2)."""
+_OWN_PARAMETERS = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+"""How names of kernel parameters begin that containers have of their own."""
 _MOST_CORES, _FEWEST_CORES = 65536, 0.01
 _MOST_PIDS = 4194304
 _LARGEST = 2**63 - 1
@@ -122,4 +124,18 @@ def rlimits(field: Field) -> dict[str, Any]:
         if hard != -1 and (soft == -1 or soft > hard):
             raise keys["soft"].error("it is above the hard limit", "make it smaller")
         found[name] = [soft, hard]
+    return found
+
+
+def sysctls(field: Field, is_on_host: bool) -> dict[str, str]:
+    """Kernel parameters of the container's own namespaces; those of networks are the host's in the host's network."""
+    found = {}
+    for name, item in field.pairs().items():
+        if not name.startswith(_OWN_PARAMETERS):
+            raise item.error(
+                f"{name[:80]!r} is the whole host's", f"a container has its own {', '.join(_OWN_PARAMETERS)}"
+            )
+        if is_on_host and name.startswith("net."):
+            raise item.error(f"{name[:80]!r} would be the host's", "leave it out, or use another network")
+        found[name] = item.scalar()
     return found

@@ -15,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_SHARED_MEMORY = "/dev/shm"
 _NO_MEANING = ("rw", "cached", "delegated", "consistent", "nocopy", "rprivate", "private")
 """Options of a mount that are so anyway, or mean nothing on Linux."""
 _OF_MEMORY = ("rw", "exec", "nosuid", "nodev", "mode=1777", "mode=01777")
@@ -143,10 +142,6 @@ class Mounts:
                         f"the option {option[:40]!r} is not supported", "the only one is size=SIZE"
                     )
             self._add_memory(item, target, size)
-
-    def add_shared_memory(self, field: Field) -> None:
-        """``shm_size``"""
-        self._memory[_SHARED_MEMORY] = {"container": _SHARED_MEMORY, "size": quantities.size(field, 4096)}
 
     def _add(self, field: Field, target: str, source: dict[str, str], is_read_only: bool) -> None:
         target = self._target(field, target)

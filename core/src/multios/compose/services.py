@@ -94,8 +94,6 @@ class Service:
             self.mounts.add_volumes(self._keys["volumes"])
         if "tmpfs" in self._keys:
             self.mounts.add_tmpfs(self._keys["tmpfs"])
-        if "shm_size" in self._keys:
-            self.mounts.add_shared_memory(self._keys["shm_size"])
 
     # --- beside the container -------------------------------------------------------------------------------
 
@@ -232,6 +230,7 @@ class Service:
             "environment": environment.environment(keys, self._shared.variables),
             "labels": environment.labels(keys, self._shared.variables),
             "resources": limits.resources(keys, self._deployment.limits),
+            "sysctls": limits.sysctls(keys["sysctls"], self._is_on_host()) if "sysctls" in keys else {},
             "rlimits": limits.rlimits(keys["ulimits"]) if "ulimits" in keys else {},
             "security": self._security(),
             "log": self._log(),
@@ -274,6 +273,8 @@ class Service:
         if "stop_grace_period" in keys:
             period = quantities.seconds(keys["stop_grace_period"])
             found["stop_timeout"] = min(int(period) + (period % 1 > 0), _LARGEST_STOP)
+        if "shm_size" in keys:
+            found["shm_size"] = quantities.size(keys["shm_size"], 4096)
         if "isolation" in keys and keys["isolation"].text() not in ("default", ""):
             found["drivers"] = {"isolation": keys["isolation"].text()}
         return found
@@ -302,6 +303,9 @@ class Service:
         for item in keys["security_opt"].items() if "security_opt" in keys else []:
             found |= _security_option(item)
         return found
+
+    def _is_on_host(self) -> bool:
+        return "host" in self._networking["networks"]
 
     def _log(self) -> dict[str, Any]:
         if "logging" not in self._keys:
