@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
-from multios.model.container import RestartPolicy, Volume
+from multios.model.container import HealthRequest, RestartPolicy, Volume
 from multios.model.container_document import check_name, page_name, parse, parse_resources, signal_name
 from multios.model.network import PortMapping
 
@@ -78,6 +78,27 @@ def test_the_documented_configuration_is_read_whole() -> None:
         ({"volumes": [{"host": "/a", "container": "/../b"}]}, "volumes[0].container"),
         ({"volumes": [{"host": "/a", "container": "/"}]}, "volumes[0].container"),
         ({"restart_policy": "sometimes"}, "restart_policy"),
+        ({"healthcheck": "true"}, "healthcheck"),
+        ({"healthcheck": {"test": []}}, "healthcheck.test"),
+        ({"healthcheck": {"test": " "}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["true"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD", ""]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD", 1]}}, "healthcheck.test[1]"),
+        ({"healthcheck": {"test": ["CMD", "a\0b"]}}, "healthcheck.test[1]"),
+        ({"healthcheck": {"test": ["CMD-SHELL", "a", "b"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["NONE", "a"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["NONE"], "retries": 2}}, "healthcheck"),
+        ({"healthcheck": {"test": "x" * 70000}}, "healthcheck.test"),
+        ({"healthcheck": {"interval": "0.5ms"}}, "healthcheck.interval"),
+        ({"healthcheck": {"interval": -1}}, "healthcheck.interval"),
+        ({"healthcheck": {"timeout": "25h"}}, "healthcheck.timeout"),
+        ({"healthcheck": {"retries": 0}}, "healthcheck.retries"),
+        ({"healthcheck": {"retries": 1001}}, "healthcheck.retries"),
+        ({"healthcheck": {"retries": "3"}}, "healthcheck.retries"),
+        ({"healthcheck": {"start_period": "-1s"}}, "healthcheck.start_period"),
+        ({"healthcheck": {"start_interval": "0s"}}, "healthcheck.start_interval"),
+        ({"healthcheck": {"intervall": "1s"}}, "healthcheck.intervall"),
         ({"restart_policy": "always:3"}, "restart_policy"),
         ({"name": "../../x"}, "../../x"),
         ({"hostname": "-a"}, "hostname"),
@@ -185,3 +206,18 @@ def test_sizes_are_read_as_people_write_them(text: str) -> None:
 @pytest.mark.parametrize(("size", "name"), [(64 << 10, "64KB"), (2 << 20, "2MB"), (16 << 30, "16GB")])
 def test_page_sizes_have_the_kernels_names(size: int, name: str) -> None:
     assert page_name(size) == name
+
+
+def test_a_health_check_is_read_with_its_durations() -> None:
+    check = {
+        "test": "curl -f http://localhost",
+        "interval": "1m30s",
+        "timeout": 5,
+        "start_period": "0s",
+        "retries": 2,
+    }
+    assert parse({"image": "x", "healthcheck": check}).healthcheck == HealthRequest(
+        ("CMD-SHELL", "curl -f http://localhost"), 90.0, 5.0, 2, 0.0
+    )
+    assert parse({"image": "x", "healthcheck": {"test": ["NONE"]}}).healthcheck == HealthRequest(("NONE",))
+    assert parse({"image": "x"}).healthcheck is None

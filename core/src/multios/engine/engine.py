@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from multios.engine.containers import Containers, Parts
 from multios.engine.drivers import Drivers
 from multios.engine.events import Events
 from multios.engine.exits import Exits
+from multios.engine.health_probes import WORKERS, HealthProbes
 from multios.engine.id_ranges import SIZE, IdRanges, SharedIds
 from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
@@ -36,6 +38,7 @@ from multios.engine.sandbox import ContainerSandbox
 from multios.engine.template_exchange import TemplateExchange
 from multios.engine.template_tests import TemplateTests
 from multios.engine.templates import Templates
+from multios.engine.timers import Timers
 from multios.engine.volumes import Volumes
 from multios.engine.watch import Watch
 from multios.errors import MultiosError, PluginError, Refused
@@ -123,6 +126,15 @@ class Engine:
         self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
+        self.health_probes = HealthProbes(
+            self.registry,
+            self.containers,
+            self.drivers,
+            self.exits,
+            self.events,
+            Timers(),
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="health"),
+        )
         self.template_tests = TemplateTests(self.templates, self.containers, self.drivers, self.exits)
         sandbox.connect(self.containers, self.registry, self.drivers)
 
@@ -171,6 +183,7 @@ class Engine:
         self.containers.attachments.tell_names()
         self.exits.listen()
         self.exits.start_again()
+        self.health_probes.begin(self.supervisor)
         self.watch.begin()
 
     def _warm(self) -> None:
@@ -209,7 +222,9 @@ class Engine:
         """Let go of everything; containers and supervisor go on."""
         self.events.close()
         self.watch.close()
+        self.health_probes.close()
         self.exits.close()
+        self.registry.close()
         self.supervisor.close()
         self.names.close()
         self.builds.close()
