@@ -156,6 +156,7 @@ def test_stats_top_doctor_features_info_version_and_events_print(daemon: Any, cl
         request.send(
             {
                 "item": {
+                    "sequence": 1,
                     "type": "container",
                     "action": "start",
                     "id": "0123",

@@ -52,6 +52,10 @@ def connect(socket: str | None = None, start: bool = True) -> Client:
     return client
 
 
+class NobodyAnswers(Unavailable):
+    """No daemon is there, and none was to be started."""
+
+
 class Client:
     """One connection to the daemon; requests go one after another. For one thread at a time.
 
@@ -222,7 +226,7 @@ def _connect(path: str, start: bool) -> _socket.socket:
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror or error}", "check MULTIOS_SOCKET or --socket") from None
     if not start:
-        raise Unavailable(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
+        raise NobodyAnswers(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
     if os.geteuid() != 0 and not _is_own(os.path.dirname(path)):
         raise Unavailable(
             f"no daemon answers at {path}",
@@ -255,4 +259,4 @@ def try_connect(path: str) -> _socket.socket:
     return sock
 
 
-__all__ = ["Answers", "Client", "PeerGone", "connect", "socket_path"]
+__all__ = ["Answers", "Client", "NobodyAnswers", "PeerGone", "connect", "socket_path"]

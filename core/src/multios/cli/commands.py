@@ -28,7 +28,7 @@ COMMANDS = {
     "delete": ("lifecycle", "Delete containers"),
     "doctor": ("system", "Check whether this host is fit, and say what to do"),
     "diff": ("changes", "Show what a container changed"),
-    "events": ("system", "Watch what happens"),
+    "events": ("events", "Watch what happens"),
     "exec": ("execution", "Run a command in a running container"),
     "explain": ("explain", "Show what a container is made of, and where one can see it"),
     "export": ("files", "Write a container's file system as a tar archive"),
