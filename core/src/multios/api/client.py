@@ -104,9 +104,10 @@ class Client:
         sock = self.open()
         try:
             send_frame(sock, message, fds)
-        except MultiosError:
+        except MultiosError as error:
+            refusal = _last_word(sock) if isinstance(error, PeerGone) else None
             self.close()
-            raise
+            raise refusal or error from None
         return sock
 
     def call(
@@ -146,6 +147,16 @@ class Client:
         from multios.api.capture import execute
 
         return execute(self, {**params, "ref": ref, "command": list(command)}, input)
+
+
+def _last_word(sock: _socket.socket) -> MultiosError | None:
+    """Why the daemon has closed the connection, if it said so: it does not read a request that is too large."""
+    try:
+        message, fds = receive_frame(sock)
+    except MultiosError:
+        return None
+    close_all(fds)
+    return from_wire(message["error"]) if "error" in message else None
 
 
 class Answers:

@@ -22,6 +22,7 @@ from multios.drivers.isolation import Bundle, IsolationDriver, Launched
 from multios.engine import (
     bundle,
     disk_limits,
+    given_files,
     health_states,
     limit_changes,
     security_profiles,
@@ -142,7 +143,7 @@ class Containers:
             id=secrets.token_hex(32),
             name=config.name,
             owner=caller.uid,
-            config=config,
+            config=given_files.recorded(config),
             image_id=image_id,
             drivers=identities,
             created=time.time(),
@@ -159,6 +160,7 @@ class Containers:
                     lambda: self._parts.id_ranges.free(container.id),
                 )
                 container = replace(container, id_map=id_map)
+            given_files.check_mapped(config.files, container.id_map)
             steps.do(
                 "prepare rootfs",
                 lambda: self._hooks.prepare_rootfs(driver=storage, container=container, parent=parent),
@@ -170,6 +172,8 @@ class Containers:
                 lambda: directory.mkdir(mode=0o700),
                 lambda: shutil.rmtree(directory, ignore_errors=True),
             )
+            if config.files:
+                steps.do("write given files", lambda: given_files.write(config.files, directory))
             steps.do(
                 "record",
                 lambda: self._registry.add(container),
