@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import time
@@ -36,7 +37,7 @@ def document(app: App, service: Service, number: int) -> dict[str, Any]:
         container["files"] = [
             {
                 "path": use.target,
-                "content": files[use.source].content,
+                "content": base64.b64encode(files[use.source].content).decode(),
                 "secret": files[use.source].secret,
                 "mode": use.mode,
                 "uid": use.uid,
