@@ -83,6 +83,8 @@ COMMANDS = {
     "app port": ("apps", "Show which of the host's ports leads to a service"),
     "app ps": ("apps", "List an app's containers"),
     "app pull": ("apps", "Fetch the images of an app"),
+    "app reset": ("apps", "Put an app back to its beginning, or to a snapshot"),
+    "app snapshot": ("apps", "Keep the state of an app's files"),
     "app restart": ("apps", "Stop and start an app's containers"),
     "app run": ("apps", "Run a command in a container made as a service's are"),
     "app scale": ("apps", "Change how many containers a service has"),

@@ -47,6 +47,10 @@ class Capability(enum.StrEnum):
     EXCHANGE = "exchange"
     PUSH = "push"
     LANDLOCK = "landlock"
+    RESET = "reset"
+    LOGS = "logs"
+    COPY = "copy"
+    FORWARD = "forward"
 
 
 class Calls(Protocol):
