@@ -15,15 +15,18 @@ THREE = """
       web:
         image: small:1
         command: sleep 1000
+        stop_grace_period: 0s
         depends_on: [api]
       api:
         image: small:1
         command: sleep 1000
+        stop_grace_period: 0s
         environment: {LEVEL: "1"}
         depends_on: [db]
       db:
         image: small:1
         command: sleep 1000
+        stop_grace_period: 0s
         volumes: [data:/data]
     volumes:
       data:

@@ -81,5 +81,5 @@ class AppDirectory:
         return self.out("logs", "--no-log-prefix", service).splitlines()
 
     def says(self, service: str, text: str) -> None:
-        """Wait until a service has written a line."""
-        eventually(lambda: text in self.log_of(service), f"{service} says {text!r}")
+        """Wait until a service has written a line with this text."""
+        eventually(lambda: any(text in line for line in self.log_of(service)), f"{service} says {text!r}")
