@@ -312,7 +312,12 @@ class ContainerMethods:
         gone = self._registry.ended(ref, call.caller)
         container_id = gone.id if gone else self._registry.find(ref, call.caller).id
         reached = waiting.wait(self._registry, container_id, conditions, call.alive)
-        return {"exit_code": reached.exit_code, "error": reached.error, "status": str(reached.status)}
+        return {
+            "exit_code": reached.exit_code,
+            "error": reached.error,
+            "status": str(reached.status),
+            "health": str(reached.health.status) if reached.health else None,
+        }
 
     # --- inside ---------------------------------------------------------------------------------------
 
