@@ -238,11 +238,13 @@ def test_a_service_that_is_not_enabled_cannot_be_depended_on_unless_it_need_not_
     checked(made)
 
 
-def test_what_a_disabled_service_has_is_not_looked_at_beyond_its_profiles(tmp_path: Path) -> None:
+def test_a_disabled_service_may_have_what_is_not_supported_but_no_unknown_key(tmp_path: Path) -> None:
     project(
         tmp_path,
         "services: {web: {image: w}, x: {profiles: [p], image: i, env_file: absent, runtime: x}}",
     )
+    with pytest.raises(InvalidInput, match="services.x.imgae: there is no key"):
+        project(tmp_path, "services: {web: {image: w}, x: {profiles: [p], imgae: i}}")
 
 
 def test_a_target_that_is_no_service_is_told_the_nearest(tmp_path: Path) -> None:
@@ -379,6 +381,22 @@ def test_what_cannot_be_extended_is_an_error(tmp_path: Path, services: str, caus
     assert caught.value.cause.startswith("compose.yaml:1: ") and cause in caught.value.cause.replace(
         f"{tmp_path}/", ""
     )
+
+
+def test_services_that_override_all_others_are_extended_too(tmp_path: Path) -> None:
+    write(
+        tmp_path, {"a.yaml": WEB, "b.yaml": "services: !override {b: {image: b}, c: !override {extends: b}}"}
+    )
+    assert images(read(Request(["a.yaml", "b.yaml"], {}, str(tmp_path)))) == {"b": "b", "c": "b"}
+
+
+def test_how_often_files_include_and_services_extend_is_bounded(tmp_path: Path) -> None:
+    files = {f"f{n}.yaml": f"include: [f{n + 1}.yaml, f{n + 1}.yaml]" for n in range(30)}
+    with pytest.raises(InvalidInput, match="there are more than 200 includes"):
+        project(tmp_path, "include: [f0.yaml]", {**files, "f30.yaml": WEB})
+    chain = "\n".join(f"  s{n}: {{extends: s{n + 1}}}" for n in range(100))
+    with pytest.raises(InvalidInput, match="more than 50 services extend each other"):
+        project(tmp_path, f"services:\n{chain}\n  s100: {{image: i}}")
 
 
 def test_a_service_may_extend_one_of_an_earlier_file(tmp_path: Path) -> None:

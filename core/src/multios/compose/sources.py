@@ -50,10 +50,11 @@ class Request:
 
 
 class Sources:
-    """``files`` as their user names them; ``variables`` are the environment's, and below them those of ``.env``."""
+    """``files`` as their user names them; ``directory`` is the project's, ``current`` the user's; ``variables`` are the environment's, and below them those of ``.env``."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self.current = request.directory
         self.variables = dict(request.environment)
         env_files = request.env_files or _listed(self.variables.get("COMPOSE_ENV_FILES", ""), ",")
         if not env_files and not request.files:
