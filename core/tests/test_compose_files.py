@@ -52,6 +52,16 @@ def test_without_a_file_the_error_says_where_it_was_looked_for(tmp_path: Path) -
     assert caught.value.cause == f"there is no compose.yaml in {tmp_path}, nor in a directory above it"
 
 
+def test_a_current_directory_that_is_gone_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(NotFound, match="the current directory is not there any more"):
+        Request()
+
+
 def test_several_files_are_merged_in_their_order_and_paths_begin_at_the_first(tmp_path: Path) -> None:
     write(tmp_path, {"one/a.yaml": "services: {web: {image: a, volumes: ['./x:/x']}}",
                      "two/b.yaml": "services: {web: {image: b, volumes: ['./y:/y']}}"})  # fmt: skip
