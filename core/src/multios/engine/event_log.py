@@ -169,7 +169,7 @@ class Reader:
 def _event(line: bytes) -> dict[str, Any] | None:
     """The event in a line, ``None`` for a torn one."""
     try:
-        event = json.loads(str(line, "ascii"))
+        event: dict[str, Any] = json.loads(str(line, "ascii"))
     except ValueError:
         return None
     match event:
