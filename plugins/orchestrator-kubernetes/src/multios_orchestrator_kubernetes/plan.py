@@ -1,0 +1,138 @@
+"""What has to be done: the objects that are wanted against those that there are, by their fingerprints. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from multios.drivers.orchestrator import Action, PlanOptions
+from multios.errors import Conflict, unknown
+from multios.model.app import App, changed_fields
+from multios_orchestrator_kubernetes import names, render
+from multios_orchestrator_kubernetes.kinds import JOB, NAMESPACE, VOLUME_CLAIM, Manifest
+from multios_orchestrator_kubernetes.pods import Rendering, read_container
+from multios_orchestrator_kubernetes.render import Wanted
+from multios_orchestrator_kubernetes.settings import KubernetesSettings
+from multios_orchestrator_kubernetes.state import ClusterState, Found, Key
+
+_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterAction(Action):
+    """An action and the object that it is about. ``replaces``: what is there has to go first, because it cannot be changed."""
+
+    manifest: Manifest = field(default_factory=dict)
+    replaces: bool = False
+
+
+def make(
+    app: App, state: ClusterState, options: PlanOptions, settings: KubernetesSettings
+) -> tuple[Action, ...]:
+    """The plan. Raises ``MultiosError`` where the app cannot be as it is asked for."""
+    chosen = chosen_services(app, options)
+    rendering = Rendering(app, settings, state.namespace, state.version)
+    wanted = render.objects(rendering, state.namespace_is != "given", options.scale, options.start)
+    _check_volumes(app, state)
+    actions = [_step(item, state, options) for item in wanted if not item.users or item.users & chosen]
+    return (*actions, *_rest(app, state, chosen, {item.key for item in wanted}, options))
+
+
+def chosen_services(app: App, options: PlanOptions) -> frozenset[str]:
+    """The services that are asked for and, unless told otherwise, what they depend on."""
+    known = {service.name: service for service in app.services}
+    for name in (*options.services, *options.scale):
+        if name not in known:
+            raise unknown("service", name, list(known))
+    if not options.services:
+        return frozenset(known)
+    chosen: set[str] = set()
+    following = list(options.services)
+    while following:
+        name = following.pop()
+        if name in chosen or name not in known:
+            continue
+        chosen.add(name)
+        if not options.no_dependencies:
+            following += [item.service for item in known[name].depends_on]
+    return frozenset(chosen)
+
+
+def _check_volumes(app: App, state: ClusterState) -> None:
+    """What is external has to be there already."""
+    used = {
+        item.source
+        for service in app.services
+        for item in read_container(service).volumes
+        if item.kind == "volume"
+    }
+    for volume in app.volumes:
+        if (
+            volume.external
+            and volume.name in used
+            and (VOLUME_CLAIM.name, volume.name) not in state.elsewhere
+        ):
+            raise Conflict(
+                f"volumes.{volume.key}: namespace {state.namespace!r} has no PersistentVolumeClaim {volume.name!r}",
+                "make it, or leave external out",
+            )
+
+
+def _step(item: Wanted, state: ClusterState, options: PlanOptions) -> ClusterAction:
+    kind, name = item.key
+    found = state.objects.get(item.key)
+    if found is None:
+        if item.key in state.elsewhere:
+            raise Conflict(
+                f"the {kind} {name!r} in namespace {state.namespace!r} is not the app's",
+                "call the service otherwise, remove it, or use a namespace of its own",
+            )
+        return _action("create", item, "there is none")
+    if found.is_being_removed:
+        return _action("create", item, "the old one is being removed", replaces=True)
+    changed = changed_fields(found.fingerprint, _fingerprint(item.manifest))
+    is_workload = bool(item.service) and "template" in item.manifest.get("spec", {})
+    if not changed and not (options.force_recreate and is_workload):
+        return _action("keep", item, "it is as it should be")
+    if options.no_recreate:
+        return _action("keep", item, "it is there, and nothing is to be replaced", changed)
+    shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
+    reason = f"changed: {shown}" if changed else "asked for"
+    return _action("recreate", item, reason, changed, replaces=kind == JOB.name)
+
+
+def _action(
+    verb: str, item: Wanted, reason: str, changed: tuple[str, ...] = (), replaces: bool = False
+) -> ClusterAction:
+    kind, name = item.key
+    return ClusterAction(
+        verb, kind, name, reason, item.service, changed=changed, manifest=item.manifest, replaces=replaces
+    )
+
+
+def _fingerprint(manifest: Manifest) -> dict[str, str]:
+    text = manifest["metadata"]["annotations"][names.FINGERPRINT_ANNOTATION]
+    return {str(key): str(value) for key, value in json.loads(text).items()}
+
+
+def _rest(
+    app: App, state: ClusterState, chosen: frozenset[str], wanted: set[Key], options: PlanOptions
+) -> Iterator[Action]:
+    """What there is and is not wanted: data is kept, and services that left the file unless orphans are to go."""
+    known = {service.name for service in app.services}
+    for (kind, name), found in state.objects.items():
+        if (kind, name) in wanted or kind == NAMESPACE.name or found.is_being_removed:
+            continue
+        if kind == VOLUME_CLAIM.name:
+            yield Action("keep", kind, name, "not used any more; it holds data", found.service)
+        elif found.service and found.service not in known:
+            yield _orphan(kind, name, found, options)
+        elif not found.service or found.service in chosen:
+            yield Action("remove", kind, name, "not asked for any more", found.service)
+
+
+def _orphan(kind: str, name: str, found: Found, options: PlanOptions) -> Action:
+    if options.remove_orphans:
+        return Action("remove", kind, name, "an orphan: its service left the file", found.service)
+    return Action("keep", kind, name, "an orphan: remove_orphans removes it", found.service)

@@ -1,0 +1,113 @@
+"""When a workload is as far as somebody waits for, and why it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from multios.errors import MultiosError, StepFailed
+from multios.model.app import COMPLETED, SERVICE_LABEL, STARTED
+from multios_orchestrator_kubernetes import names
+from multios_orchestrator_kubernetes.cluster import Cluster
+from multios_orchestrator_kubernetes.faults import one_line
+from multios_orchestrator_kubernetes.kinds import DEPLOYMENT, JOB, POD, Kind
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0
+
+
+def wait(
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    name: str,
+    condition: str,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Until the Deployment or Job ``name`` is ``started``, ``healthy`` or ``completed``.
+
+    Raises ``StepFailed``, with the cluster's reason, when it fails or the time is over.
+    """
+    end, pause = clock() + seconds, _SHORTEST_PAUSE
+    while True:
+        found = cluster.get(kind, namespace, name)
+        if found is None:
+            raise StepFailed(name, "it was removed while it was waited for", "apply again")
+        if _is_reached(cluster, kind, namespace, name, condition, found):
+            return
+        if reason := _failure(kind, found):
+            raise StepFailed(name, reason, f"look at it: kubectl -n {namespace} describe pods")
+        if clock() >= end:
+            reason = _pod_reason(cluster, namespace, found) or "its pods are not ready"
+            raise StepFailed(
+                name, f"not {condition} after {seconds:.0f} s: {reason}", "correct it, or raise the timeout"
+            )
+        sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _is_reached(
+    cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str, found: Mapping[str, Any]
+) -> bool:
+    status = found.get("status") or {}
+    if kind is JOB and (condition == COMPLETED or _condition(found, "Complete")):
+        return _condition(found, "Complete") is not None
+    if condition == STARTED:
+        return any(
+            (pod.get("status") or {}).get("phase") in ("Running", "Succeeded")
+            for pod in cluster.each(POD, namespace, _pods_of(found))
+        )
+    if kind is JOB:
+        return int(status.get("ready") or 0) > 0
+    wanted = int((found.get("spec") or {}).get("replicas", 1))
+    return (
+        int(status.get("observedGeneration") or 0) >= int(found["metadata"].get("generation") or 0)
+        and int(status.get("updatedReplicas") or 0) >= wanted
+        and int(status.get("availableReplicas") or 0) >= wanted
+    )
+
+
+def _failure(kind: Kind, found: Mapping[str, Any]) -> str:
+    """Why it will not get there, or an empty text."""
+    if kind is JOB:
+        failed = _condition(found, "Failed")
+    else:
+        failed = _condition(found, "ReplicaFailure") or _condition(found, "Progressing", "False")
+    return one_line(str(failed.get("message") or failed.get("reason") or "it failed")) if failed else ""
+
+
+def _condition(found: Mapping[str, Any], kind: str, status: str = "True") -> Mapping[str, Any] | None:
+    conditions = (found.get("status") or {}).get("conditions") or ()
+    return next(
+        (item for item in conditions if item.get("type") == kind and item.get("status") == status), None
+    )
+
+
+def _pods_of(found: Mapping[str, Any]) -> str:
+    labels = found["metadata"].get("labels") or {}
+    service = labels.get(SERVICE_LABEL, "")
+    return ",".join(
+        f"{key}={value}" for key, value in labels.items() if key in _OWN_LABELS and (value or service)
+    )
+
+
+def _pod_reason(cluster: Cluster, namespace: str, found: Mapping[str, Any]) -> str:
+    """What the first pod that waits says, such as that its image cannot be pulled."""
+    try:
+        pods = list(cluster.each(POD, namespace, _pods_of(found)))
+    except MultiosError:
+        return ""
+    for pod in pods:
+        status = pod.get("status") or {}
+        for container in status.get("containerStatuses") or ():
+            if waiting := (container.get("state") or {}).get("waiting"):
+                return one_line(f"{waiting.get('reason', '')}: {waiting.get('message', '')}".strip(": "))
+        if unscheduled := _condition(pod, "PodScheduled", "False"):
+            return one_line(str(unscheduled.get("message", "")))
+    return ""
+
+
+_OWN_LABELS = (*names.app_labels("x"), SERVICE_LABEL)
+WORKLOADS = {DEPLOYMENT.name: DEPLOYMENT, JOB.name: JOB}
