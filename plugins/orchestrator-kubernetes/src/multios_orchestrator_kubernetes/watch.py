@@ -22,7 +22,7 @@ def pods(
     """Events as ``multios_event`` has them, from now on, without end. What is missed between two lists is told after it."""
     selector = names.selector(app)
     items, version = cluster.listed(POD, namespace, selector)
-    known = {item["metadata"]["name"]: item for item in items}
+    known: dict[str, Mapping[str, Any]] = {item["metadata"]["name"]: item for item in items}
     while True:
         try:
             for event in cluster.events(POD, namespace, selector, version):
