@@ -10,7 +10,7 @@ from typing import Any
 from multios.errors import Refused
 from multios.model.app import APP_LABEL, SERVICE_LABEL, App, AppState, Instance
 from multios_orchestrator_kubernetes import names
-from multios_orchestrator_kubernetes.cluster import Cluster
+from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 from multios_orchestrator_kubernetes.kinds import NAMESPACE, OF_APPS, POD
 
 Key = tuple[str, str]
@@ -46,6 +46,9 @@ def read(cluster: Cluster, app: App, namespace: str) -> ClusterState:
     if found is None:
         return ClusterState(namespace=namespace, version=cluster.version())
     ours = _labels(found).get(APP_LABEL) == app.name
+    if ours and _found(found).is_being_removed:  # and so is all that is in it
+        gone = {(NAMESPACE.name, namespace): _found(found)}
+        return ClusterState(objects=gone, namespace=namespace, namespace_is="ours", version=cluster.version())
     objects = {
         (kind.name, item["metadata"]["name"]): _found(item)
         for kind in OF_APPS
@@ -68,8 +71,10 @@ def _namespace(cluster: Cluster, name: str) -> Mapping[str, Any] | None:
     """The namespace; an empty one where it may not be read: who has rights in one alone may not, and then it is there."""
     try:
         return cluster.get(NAMESPACE, "", name)
-    except Refused:
-        return {}
+    except Refused as refused:
+        if isinstance(refused.__cause__, Failed) and refused.__cause__.fault.status == 403:
+            return {}
+        raise
 
 
 def _elsewhere(cluster: Cluster, app: App, namespace: str) -> frozenset[Key]:
