@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from multios.errors import MultiosError, StepFailed
-from multios.model.app import COMPLETED, SERVICE_LABEL, STARTED
-from multios_orchestrator_kubernetes import names
+from multios.model.app import APP_LABEL, COMPLETED, SERVICE_LABEL, STARTED
 from multios_orchestrator_kubernetes.cluster import Cluster
 from multios_orchestrator_kubernetes.faults import one_line
-from multios_orchestrator_kubernetes.kinds import DEPLOYMENT, JOB, POD, Kind
+from multios_orchestrator_kubernetes.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, Kind
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0
 
@@ -61,9 +60,14 @@ def _is_reached(
         )
     if kind is JOB:
         return int(status.get("ready") or 0) > 0
+    is_seen = int(status.get("observedGeneration") or 0) >= int(found["metadata"].get("generation") or 0)
+    if kind is DAEMON_SET:
+        return is_seen and int(status.get("numberReady") or 0) >= int(
+            status.get("desiredNumberScheduled") or 0
+        )
     wanted = int((found.get("spec") or {}).get("replicas", 1))
     return (
-        int(status.get("observedGeneration") or 0) >= int(found["metadata"].get("generation") or 0)
+        is_seen
         and int(status.get("updatedReplicas") or 0) >= wanted
         and int(status.get("availableReplicas") or 0) >= wanted
     )
@@ -86,11 +90,10 @@ def _condition(found: Mapping[str, Any], kind: str, status: str = "True") -> Map
 
 
 def _pods_of(found: Mapping[str, Any]) -> str:
-    labels = found["metadata"].get("labels") or {}
-    service = labels.get(SERVICE_LABEL, "")
-    return ",".join(
-        f"{key}={value}" for key, value in labels.items() if key in _OWN_LABELS and (value or service)
-    )
+    """The selector of the workload's pods."""
+    chosen = ((found.get("spec") or {}).get("selector") or {}).get("matchLabels")
+    labels = chosen or {key: found["metadata"]["labels"][key] for key in (APP_LABEL, SERVICE_LABEL)}
+    return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
 def _pod_reason(cluster: Cluster, namespace: str, found: Mapping[str, Any]) -> str:
@@ -109,5 +112,4 @@ def _pod_reason(cluster: Cluster, namespace: str, found: Mapping[str, Any]) -> s
     return ""
 
 
-_OWN_LABELS = (*names.app_labels("x"), SERVICE_LABEL)
 WORKLOADS = {DEPLOYMENT.name: DEPLOYMENT, JOB.name: JOB}
