@@ -148,7 +148,7 @@ class DriverDefaults:
     security: str = field(default="", metadata={"parse": _chain})
     """A chain, as :mod:`multios.model.security_chain` has it. Empty: the built-in one, as far as it is installed."""
     image_source: str = field(default="", metadata={"parse": _name})
-    orchestrator: str = field(default="", metadata={"parse": _name})
+    orchestrator: str = field(default="local", metadata={"parse": _name})
 
 
 @dataclass(frozen=True, slots=True)

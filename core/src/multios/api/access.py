@@ -44,6 +44,12 @@ def _change(about: str = "ref", reach: Reach = Reach.OWN) -> Access:
 
 
 METHODS: dict[str, Access] = {
+    "apps.apply": _change("app", Reach.NEW),
+    "apps.destroy": _change("name", Reach.LISTED),
+    "apps.list": _look(Reach.LISTED),
+    "apps.plan": _look(Reach.NEW),
+    "apps.validate": _look(Reach.EVERYONE),
+    "apps.watch": _look(Reach.LISTED),
     "attestations.verify": _look(Reach.EVERYONE),
     "audit.list": _look(Reach.ADMINISTRATOR),
     "builds.build": _change("references", Reach.ADMINISTRATOR),
@@ -83,6 +89,7 @@ METHODS: dict[str, Access] = {
     "containers.validate": _look(Reach.NEW),
     "containers.wait": _look(),
     "containers.withdraw": _change(),
+    "images.find": _look(Reach.EVERYONE),
     "images.diff": _look(Reach.EVERYONE),
     "images.history": _look(Reach.EVERYONE),
     "images.import": _change("reference", Reach.ADMINISTRATOR),

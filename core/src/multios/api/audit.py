@@ -120,6 +120,8 @@ def _object(about: str, params: Mapping[str, Any]) -> str:
         value = [word for word in words if isinstance(word, str) and word]
         if isinstance(owner := params.get("owner"), str) and owner:
             value.append(f"for {owner}")
+    if about == "app":
+        value = value.get("name", "") if isinstance(value, dict) else ""
     if isinstance(value, list):
         value = " ".join(str(word)[:LONGEST_WORD] for word in value[:10])
     text = str(value)[:LONGEST_WORD]

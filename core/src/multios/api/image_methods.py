@@ -35,6 +35,11 @@ class Images:
             for image in select(self._images.list(), call.mapping("filters"), LIST_FILTERS, self._images)
         ]
 
+    def find(self, call: Call) -> Any:
+        """The id of each image that is here, by what it was called."""
+        found = {reference: self._images.find(reference) for reference in call.words("references")}
+        return {reference: image.id for reference, image in found.items() if image is not None}
+
     def inspect(self, call: Call) -> Any:
         return self._images.inspect(call.text("ref"))
 

@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from multios import features
+from multios.api.app_methods import Apps
 from multios.api.attestation_methods import Attestations, ContainerAttestations
 from multios.api.audit_methods import Audit
 from multios.api.build_methods import Builds
@@ -64,6 +65,7 @@ def table(engine: Engine) -> dict[str, Handler]:
         Networks,
         Ports,
         Volumes,
+        Apps,
         Builds,
         Quotas,
         Audit,
@@ -363,6 +365,8 @@ class ContainerMethods:
 
     def list(self, call: Call) -> Any:
         filters = call.mapping("filters")
+        if filters.get("owner") == "me":
+            filters = {**filters, "owner": str(call.caller.uid)}
         limit = call.number("limit") or 0
         wants_all = call.flag("all") or limit > 0 or "status" in filters
         chosen = [

@@ -36,6 +36,11 @@ def no_audit(caller: Caller, method: str, params: Mapping[str, Any], result: str
     """Nobody is told."""
 
 
+def unanswered(call: Call) -> Any:
+    """There is no server behind it."""
+    raise Unavailable(f"{call.method}: nobody answers", "")
+
+
 class Call:
     """One request on one connection: its parameters, its caller, and the ways to answer before the result."""
 
@@ -46,6 +51,8 @@ class Call:
         self._told: dict[str, float] = {}
         self.caller, self.method, self.params, self.fds = caller, method, params, fds
         self.audit: Audit = no_audit
+        self.answered: Handler = unanswered
+        """How a request of the same caller is answered that this one makes: see :mod:`multios.api.own_calls`."""
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text parameter; one that is missing and has no default raises ``InvalidInput``."""
@@ -257,7 +264,7 @@ class Server:
                 raise InvalidInput("a request needs a method and params", "see docs/architecture.md")
             call = Call(connection, caller, method, params, fds)
             try:
-                self._dispatch(call)
+                self._give(call, self._answered(call))
             except MultiosError as error:
                 if isinstance(error, PeerGone):
                     raise
@@ -273,7 +280,9 @@ class Server:
         finally:
             close_all(fds)
 
-    def _dispatch(self, call: Call) -> None:
+    def _answered(self, call: Call) -> Any:
+        """What the method answers, after the checks that every request passes."""
+        call.answered = self._answered
         handler = self._methods.get(call.method)
         if handler is None:
             guess = nearest(call.method, list(self._methods))
@@ -284,7 +293,10 @@ class Server:
         if reason is not None:
             self._audit(call.caller, call.method, call.params, Refused.code, reason)
             raise Refused(reason, "ask the administrator")
-        answer = self._audited(handler, call)
+        return self._audited(handler, call)
+
+    @staticmethod
+    def _give(call: Call, answer: Any) -> None:
         if isinstance(answer, WithDescriptors):
             try:
                 call.result(answer.value, answer.descriptors)

@@ -23,7 +23,8 @@ _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 _CLOSE = os.O_RDONLY | os.O_CLOEXEC
 
 
-def _build(values: Values, context: Context) -> int:
+def build(values: Values, context: Context) -> int:
+    """Build an image as the values of a command line say."""
     params: dict[str, Any] = {
         "references": values["tags"],
         "target": values["target"] or "",
@@ -315,7 +316,7 @@ _DETAILS = (
 
 
 def _command(*examples: str) -> Command:
-    return Command(_build, _OPTIONS, (Argument("context", "CONTEXT", completes="files"),), _DETAILS, examples)
+    return Command(build, _OPTIONS, (Argument("context", "CONTEXT", completes="files"),), _DETAILS, examples)
 
 
 COMMANDS = {

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from multios.cli.grammar import Command
 
 GROUPS = {
+    "app": "Several containers as one, from Compose files",
     "image": "Manage images",
     "builder": "Manage the build cache",
     "template": "See, write, test and build educational templates",
@@ -66,6 +67,26 @@ COMMANDS = {
     "version": ("system", "Show the versions of client and daemon"),
     "wait": ("lifecycle", "Wait for containers to exit and print their exit codes"),
     "why": ("why", "Say what was refused inside a container, and what would allow it"),
+    "app build": ("apps", "Build the images of an app"),
+    "app config": ("apps", "Print Compose files as they are understood"),
+    "app cp": ("apps", "Copy files between a service's container and the host"),
+    "app create": ("apps", "Make an app's containers and start none"),
+    "app down": ("apps", "Remove an app"),
+    "app events": ("apps", "Watch what happens to an app"),
+    "app exec": ("apps", "Run a command in a service's container"),
+    "app logs": ("apps", "Show what an app's containers have written"),
+    "app ls": ("apps", "List apps"),
+    "app port": ("apps", "Show which of the host's ports leads to a service"),
+    "app ps": ("apps", "List an app's containers"),
+    "app pull": ("apps", "Fetch the images of an app"),
+    "app restart": ("apps", "Stop and start an app's containers"),
+    "app run": ("apps", "Run a command in a container made as a service's are"),
+    "app scale": ("apps", "Change how many containers a service has"),
+    "app start": ("apps", "Start an app's containers"),
+    "app stop": ("apps", "Stop an app's containers"),
+    "app top": ("apps", "Show the processes of an app"),
+    "app up": ("apps", "Make an app what its files say"),
+    "app validate": ("apps", "Check Compose files"),
     "builder prune": ("build", "Empty the build cache"),
     "image build": ("build", "Build an image from a Dockerfile"),
     "image commit": ("changes", "Make an image of a container"),
@@ -126,6 +147,38 @@ ALIASES = {
     "template ls": "template list",
     "volume ls": "volume list",
 }
+
+
+LEADING = {
+    "app": {
+        "-f": "--file",
+        "-p": "--project-name",
+        "--env-file": "--project-env-file",
+        **{
+            name: name
+            for name in (
+                "--file", "--project-name", "--project-directory", "--profile", "--orchestrator",
+                "--orchestrator-opt",
+            )
+        },
+    }
+}  # fmt: skip
+"""Of a group: options that may stand before its command, with what they are called behind it. Each takes a value."""
+
+
+def in_order(words: list[str]) -> list[str]:
+    """``app up --file F`` for ``app -f F up``: what stands before a group's command is its own."""
+    names = LEADING.get(words[0], {}) if words else {}
+    position, moved = 1, []
+    while position < len(words) and words[position][:1] == "-":
+        name, separator, value = words[position].partition("=")
+        if name not in names or (not separator and position + 1 >= len(words)):
+            return words
+        moved += [names[name], value if separator else words[position + 1]]
+        position += 1 if separator else 2
+    if not moved or position >= len(words):
+        return words
+    return [words[0], words[position], *moved, *words[position + 1 :]]
 
 
 def resolve(words: list[str]) -> tuple[str, list[str]] | None:

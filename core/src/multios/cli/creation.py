@@ -58,8 +58,12 @@ def _create(values: Values, context: Context) -> int:
 
 
 def _run(values: Values, context: Context) -> int:
-    config = document(values)
-    if values["detach"]:
+    return run(document(values), values["detach"], context)
+
+
+def run(config: dict[str, Any], detach: bool, context: Context) -> int:
+    """Make and start the container of a document; attached the exit status is its own, detached its id is printed."""
+    if detach:
         params = {"config": config, "attach": False}
         started = _with_login(lambda: context.call("containers.run", params), config, context)
         sys.stdout.write(f"{started['id']}\n")

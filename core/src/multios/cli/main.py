@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from multios.cli.commands import load, resolve
+from multios.cli.commands import in_order, load, resolve
 from multios.cli.context import Context
 from multios.cli.grammar import parse
 from multios.errors import MultiosError
@@ -70,7 +70,10 @@ def _dispatch(words: list[str], context: Context) -> int:
             from multios.cli.completion import complete
 
             return complete(rest[1:], context)
-        found = resolve(rest)
+        ordered = in_order(rest)
+        if ordered is not rest:
+            words = [*words[: len(words) - len(rest)], *ordered]
+        found = resolve(ordered)
         if found is not None:
             name, arguments = found
             command = load(name)

@@ -24,7 +24,7 @@ def _pull(values: Values, context: Context) -> int:
         params = {"ref": ref}
         if values["platform"]:
             params["platform"] = values["platform"]
-        answer = _transfer(context, "images.pull", params, ref, values["quiet"])
+        answer = transfer(context, "images.pull", params, ref, values["quiet"])
         sys.stdout.write(f"{answer['id']}\n")
 
     return context.each(values["refs"], pull)
@@ -35,12 +35,12 @@ def _push(values: Values, context: Context) -> int:
     if values["destination"]:
         params["destination"] = values["destination"]
     name = values["destination"] or values["ref"]
-    answer = _transfer(context, "images.push", params, name, values["quiet"])
+    answer = transfer(context, "images.push", params, name, values["quiet"])
     sys.stdout.write(f"{answer['digest']}\n")
     return 0
 
 
-def _transfer(context: Context, method: str, params: dict[str, str], name: str, quiet: bool) -> Any:
+def transfer(context: Context, method: str, params: dict[str, str], name: str, quiet: bool) -> Any:
     """Call ``method`` with the caller's credentials for the registry of the image ``name``."""
     descriptors = credentials.handed_over(credentials.find(credentials.registry_of(name)))
     try:
@@ -54,7 +54,7 @@ def pull_with_login(image: str, context: Context) -> bool:
     """Pull an image as the caller; false if the caller has no login at its registry."""
     if not credentials.find(credentials.registry_of(image)):
         return False
-    _transfer(context, "images.pull", {"ref": image}, image, quiet=False)
+    transfer(context, "images.pull", {"ref": image}, image, quiet=False)
     return True
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -50,10 +50,15 @@ class Capability(enum.StrEnum):
 
 
 class Calls(Protocol):
-    """The engine's API with the rights of one user: a client of the daemon is one, and inside the daemon the engine itself."""
+    """The engine's API with the rights of one user, whose number is ``uid``."""
+
+    uid: int
 
     def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
         """The result of ``method``: see the table in ``docs/architecture.md``. Raises ``MultiosError``."""
+
+    def stream(self, method: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
+        """The items of ``method`` as they come."""
 
 
 @dataclass(frozen=True, slots=True)

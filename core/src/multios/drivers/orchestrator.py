@@ -47,9 +47,10 @@ class ApplyOptions:
     """How it is done. ``rate`` is how many actions begin a second (0: no limit), ``burst`` how many may at once.
 
     ``stop_timeout`` in seconds is for containers that are replaced or removed (``None``: each one's own). ``wait`` seconds for
-    every service to run, or be healthy where it has a probe (0: do not).
+    every service to run, or be healthy where it has a probe (0: do not). Without ``start`` containers are only made.
     """
 
+    start: bool = True
     rate: float = 0.0
     burst: int = 10
     stop_timeout: int | None = None
@@ -71,11 +72,13 @@ Told = Callable[[Action, str], None]
 class OrchestratorDriver(Driver):
     """Contract. A driver is made for each request; ``context.engine`` is the engine with the rights of who asks.
 
-    Everything that it makes carries the app's name as a label, :data:`multios.model.app.APP_LABEL`, so that it is found
+    Everything that it makes carries the app's name as a label, :data:`multios.app_labels.APP_LABEL`, so that it is found
     again without any memory of its own.
     """
 
     kind: ClassVar[str] = "orchestrator"
+    needs_engine: ClassVar[bool] = True
+    """Whether it works through ``context.engine``, in the daemon. Else it is made in the client, with its user's files."""
 
     @abstractmethod
     def existing(self, app: App) -> AppState:

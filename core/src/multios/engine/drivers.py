@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from multios.drivers.base import Driver, DriverContext
+from multios.drivers.base import Calls, Driver, DriverContext
 from multios.drivers.image_source import ImageSourceDriver
 from multios.drivers.isolation import IsolationDriver
 from multios.drivers.network import NetworkDriver
+from multios.drivers.orchestrator import OrchestratorDriver
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import StorageDriver
 from multios.model import security_chain
@@ -95,6 +97,13 @@ class Drivers:
     def network(self, name: str) -> NetworkDriver:
         """A network driver by name."""
         return cast(NetworkDriver, self._driver("network", name, {}))
+
+    def orchestrator(self, name: str, engine: Calls) -> OrchestratorDriver:
+        """An orchestrator, the default one without a name, made for one request, with whose rights it uses the ``engine``."""
+        name = name or self._defaults.orchestrator
+        values = self._settings.driver_values("orchestrator", name)
+        context = replace(self._context("orchestrator", name), engine=engine)
+        return cast(OrchestratorDriver, self._catalog.create("orchestrator", name, values, context))
 
     def of(self, container: Container) -> None:
         """Make every driver of a container, so that what it needs is there."""

@@ -14,6 +14,7 @@ import multios
 from multios import doctor, features
 from multios.cgroups import Cgroups
 from multios.drivers.isolation import IsolationDriver
+from multios.engine.apps import Apps
 from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
@@ -118,6 +119,7 @@ class Engine:
         parts = self._parts(data)
         self.containers = Containers(parts)
         self.resets = Resets(parts, self.containers)
+        self.apps = Apps(self.registry)
         self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)

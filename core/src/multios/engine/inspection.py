@@ -28,6 +28,7 @@ def row(container: Container, command: tuple[str, ...]) -> dict[str, Any]:
         "id": container.id,
         "name": container.name,
         "image": config.template or config.image,
+        "image_id": container.image_id,
         "command": list(command),
         "created": container.created,
         "started": container.started,

@@ -8,15 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-APP_LABEL = "org.multios.app"
-SERVICE_LABEL = "org.multios.app.service"
-NUMBER_LABEL = "org.multios.app.number"
-FINGERPRINT_LABEL = "org.multios.app.fingerprint"
-"""What is asked for, as :func:`fingerprint` has it, so that a later plan can say what changed."""
-VOLUME_LABEL = "org.multios.app.volume"
-"""On a volume, the name it has in the app's file; ``NETWORK_LABEL`` likewise on a network."""
-NETWORK_LABEL = "org.multios.app.network"
-
 STARTED, HEALTHY, COMPLETED = "started", "healthy", "completed"
 
 
@@ -122,6 +113,25 @@ class App:
     def service(self, name: str) -> Service | None:
         """The service of that name."""
         return next((item for item in self.services if item.name == name), None)
+
+    def in_order(self) -> tuple[Service, ...]:
+        """The services, each after those that it depends on, otherwise as they stand."""
+        by_name = {service.name: service for service in self.services}
+        ordered: dict[str, Service] = {}
+        for service in self.services:
+            stack = [] if service.name in ordered else [service]
+            while stack:
+                missing = [
+                    by_name[item.service]
+                    for item in stack[-1].depends_on
+                    if item.service in by_name and item.service not in ordered
+                ]
+                if missing:
+                    stack.append(missing[0])
+                else:
+                    done = stack.pop()
+                    ordered[done.name] = done
+        return tuple(ordered.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -260,6 +260,13 @@ def _hostname(path: str, value: Any) -> str:
     return text
 
 
+def _alias(path: str, value: Any) -> str:
+    """A host name in which ``_`` is allowed too, as containers' own names have it."""
+    text = _text(path, value)
+    _hostname(path, text.replace("_", "-"))
+    return text
+
+
 def _address(path: str, value: Any) -> str:
     try:
         address = ipaddress.ip_address(_text(path, value))
@@ -524,14 +531,14 @@ _ATTACHMENT: dict[str, Reader] = {
     "address": _address_of(4),
     "address6": _address_of(6),
     "mac": _mac,
-    "aliases": _list(_hostname),
+    "aliases": _list(_alias),
 }
 _OF_A_NETWORK = ("ports", "address", "address6", "mac", "egress_allow", "bandwidth_in", "bandwidth_out")
 _NETWORKING: dict[str, Reader] = {
     "network": _network_name,
     "networks": _list(_network_name),
     "attachments": _mapping(_attachment),
-    "aliases": _list(_hostname),
+    "aliases": _list(_alias),
     "address": _address_of(4),
     "address6": _address_of(6),
     "mac": _mac,

@@ -12,7 +12,7 @@ import json
 import shutil
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,11 +21,19 @@ from multios.drivers.base import Capability, Driver, DriverContext
 from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState, Stdio
 from multios.drivers.network import NetworkDriver
-from multios.drivers.orchestrator import Action, OrchestratorDriver
+from multios.drivers.orchestrator import (
+    Action,
+    ApplyOptions,
+    DestroyOptions,
+    OrchestratorDriver,
+    PlanOptions,
+    Told,
+)
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import Snapshot, StorageDriver, Usage
 from multios.drivers.template import TemplateDriver
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unsupported, unknown
+from multios.model.app import App, AppState, Instance, changed_fields, fingerprint
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.model.image import Descriptor, ResolvedImage
 from multios.model.mount import Mount
@@ -369,40 +377,59 @@ def _json(descriptor: Descriptor) -> dict[str, Any]:
 
 
 class FakeOrchestrator(_Noting, OrchestratorDriver):
-    """Apps of ``{"name": …, "services": {name: definition}}`` that are only records."""
+    """Apps that are only records: of each service, what it was made of."""
 
     name = "fake"
     summary = "for tests: apps that are only records"
 
     def __init__(self, settings: FakeSettings, context: DriverContext) -> None:
         super().__init__(settings, context)
-        self.apps: dict[str, dict[str, Any]] = {}
+        self.apps: dict[str, dict[str, dict[str, str]]] = {}
 
-    def plan(self, app: Mapping[str, Any], existing: Mapping[str, Any]) -> tuple[Action, ...]:
-        wanted, present = app["services"], existing.get("services", {})
-        actions = [
-            Action("create", name, "new")
-            if name not in present
-            else Action("keep", name, "unchanged")
-            if present[name] == wanted[name]
-            else Action("recreate", name, "its definition changed")
-            for name in sorted(wanted)
-        ]
-        actions += [
-            Action("remove", name, "not in the app any more") for name in sorted(set(present) - set(wanted))
-        ]
-        return tuple(actions)
+    def existing(self, app: App) -> AppState:
+        noted = self.apps.get(app.name, {})
+        return AppState(
+            tuple(Instance(name, name, name, 1, "running", "", made_of) for name, made_of in noted.items())
+        )
 
-    def apply(self, app: Mapping[str, Any], plan: tuple[Action, ...]) -> None:
-        self._note("apply", app["name"])
-        self.apps[app["name"]] = dict(app["services"])
+    def plan(self, app: App, existing: AppState, options: PlanOptions) -> tuple[Action, ...]:
+        there = {instance.service: instance.fingerprint for instance in existing.instances}
+        actions = []
+        for service in app.in_order():
+            if options.services and service.name not in options.services:
+                continue
+            changed = changed_fields(there.get(service.name, {}), fingerprint(service.container))
+            verb = "create" if service.name not in there else "recreate" if changed else "keep"
+            actions.append(self._action(verb, service.name, changed))
+        unknown_services = [name for name in options.services if app.service(name) is None]
+        if unknown_services:
+            raise unknown("service", unknown_services[0], [service.name for service in app.services])
+        gone = [name for name in there if app.service(name) is None and options.remove_orphans]
+        return (*actions, *(self._action("remove", name) for name in gone))
+
+    @staticmethod
+    def _action(verb: str, service: str, changed: tuple[str, ...] = ()) -> Action:
+        return Action(verb, "container", service, f"{verb}, as it is planned", service, 1, changed)
+
+    def apply(self, app: App, plan: Sequence[Action], told: Told, options: ApplyOptions) -> None:
+        self._note("apply", app.name)
+        noted = self.apps.setdefault(app.name, {})
+        for action in plan:
+            told(action, "begun")
+            service = app.service(action.service)
+            if service is None:
+                noted.pop(action.service, None)
+            else:
+                noted[action.service] = fingerprint(service.container)
+            told(action, "done")
 
     def watch(self, app: str) -> Iterator[Mapping[str, Any]]:
         self._note("watch", app)
-        if app not in self.apps:
-            raise unknown("app", app, list(self.apps))
-        return iter([{"app": app, "service": name, "action": "start"} for name in self.apps[app]])
+        return iter(
+            [{"type": "container", "action": "start", "name": name} for name in self.apps.get(app, {})]
+        )
 
-    def destroy(self, app: str) -> None:
+    def destroy(self, app: str, told: Told, options: DestroyOptions) -> None:
         self._note("destroy", app)
-        self.apps.pop(app, None)
+        for name in self.apps.pop(app, {}):
+            told(self._action("remove", name), "done")

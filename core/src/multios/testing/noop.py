@@ -6,17 +6,25 @@ For an engine that should go without a subsystem, and as the shortest example of
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched, ProcessState
 from multios.drivers.network import NetworkDriver
-from multios.drivers.orchestrator import Action, OrchestratorDriver
+from multios.drivers.orchestrator import (
+    Action,
+    ApplyOptions,
+    DestroyOptions,
+    OrchestratorDriver,
+    PlanOptions,
+    Told,
+)
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import Snapshot, StorageDriver, Usage
 from multios.drivers.template import TemplateDriver
 from multios.errors import InvalidInput, NotFound
+from multios.model.app import App, AppState
 from multios.model.image import Descriptor, ResolvedImage
 from multios.model.mount import Mount
 from multios.model.network import Endpoint, Network, PortMapping
@@ -159,14 +167,17 @@ class NoopOrchestrator(OrchestratorDriver):
     name = "noop"
     summary = "plans nothing, does nothing"
 
-    def plan(self, app: Mapping[str, Any], existing: Mapping[str, Any]) -> tuple[Action, ...]:
+    def existing(self, app: App) -> AppState:
+        return AppState()
+
+    def plan(self, app: App, existing: AppState, options: PlanOptions) -> tuple[Action, ...]:
         return ()
 
-    def apply(self, app: Mapping[str, Any], plan: tuple[Action, ...]) -> None:
+    def apply(self, app: App, plan: Sequence[Action], told: Told, options: ApplyOptions) -> None:
         """Nothing to do."""
 
     def watch(self, app: str) -> Iterator[Mapping[str, Any]]:
         return iter(())
 
-    def destroy(self, app: str) -> None:
+    def destroy(self, app: str, told: Told, options: DestroyOptions) -> None:
         """Nothing to remove."""

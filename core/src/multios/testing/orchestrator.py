@@ -1,85 +1,171 @@
 """The conformance suite of orchestrators.
 
-An orchestrator's tests subclass :class:`OrchestratorDriverSuite`, name the driver class and override ``app``,
-``changed_app`` and ``existing`` where its documents look otherwise.
+An orchestrator's tests subclass :class:`OrchestratorDriverSuite` and name the driver class; where its services need something
+else than the image ``debian:12``, they override ``container``.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 
-from multios.drivers.orchestrator import Action, OrchestratorDriver
+from multios.drivers.orchestrator import (
+    VERBS,
+    Action,
+    ApplyOptions,
+    DestroyOptions,
+    OrchestratorDriver,
+    PlanOptions,
+)
+from multios.errors import MultiosError
+from multios.model.app import App, AppState, Dependency, Service
 from multios.testing.base import DriverSuite
 
-VERBS = ("create", "recreate", "remove", "keep")
+ANYHOW = PlanOptions()
+CLEAN = PlanOptions(remove_orphans=True)
 
 
 class OrchestratorDriverSuite(DriverSuite):
     """What every orchestrator must do."""
 
-    @pytest.fixture
-    def app(self) -> dict[str, Any]:
-        """An app of two services."""
-        return {"name": "suite", "services": {"web": {"image": "debian:12"}, "db": {"image": "debian:12"}}}
+    unit: ClassVar[str] = "container"
+    """The kind of the actions that a service comes to."""
 
     @pytest.fixture
-    def changed_app(self) -> dict[str, Any]:
+    def container(self) -> Mapping[str, Any]:
+        """A container document that runs on."""
+        return {"image": "debian:12", "command": ["sleep", "1000"]}
+
+    @pytest.fixture
+    def app(self, container: Mapping[str, Any]) -> App:
+        """An app of two services; ``web`` depends on ``db``."""
+        return App(
+            "suite", (Service("web", container, depends_on=(Dependency("db"),)), Service("db", container))
+        )
+
+    @pytest.fixture
+    def changed_app(self, app: App, container: Mapping[str, Any]) -> App:
         """The same with ``web`` changed, ``db`` gone and ``cache`` new."""
-        return {"name": "suite", "services": {"web": {"image": "debian:13"}, "cache": {"image": "debian:12"}}}
+        other = {**container, "environment": {"CHANGED": "yes"}}
+        return replace(app, services=(Service("web", other), Service("cache", container)))
 
-    @pytest.fixture
-    def existing(self, app: dict[str, Any]) -> dict[str, Any]:
-        """What there is when ``app`` runs as it was asked for."""
-        return app
+    def test_planning_is_pure(self, driver: OrchestratorDriver, app: App) -> None:
+        before = copy.deepcopy(app)
+        existing = driver.existing(app)
+        assert driver.plan(app, existing, ANYHOW) == driver.plan(app, existing, ANYHOW)
+        assert app == before
 
-    def test_planning_is_pure(
-        self, driver: OrchestratorDriver, app: dict[str, Any], existing: dict[str, Any]
-    ) -> None:
-        before = copy.deepcopy((app, existing))
-        assert driver.plan(app, existing) == driver.plan(app, existing)
-        assert (app, existing) == before
+    def test_a_new_app_is_created(self, driver: OrchestratorDriver, app: App) -> None:
+        assert self._verbs(driver.plan(app, AppState(), ANYHOW)) == {"web": "create", "db": "create"}
 
-    def test_a_new_app_is_created(self, driver: OrchestratorDriver, app: dict[str, Any]) -> None:
-        assert self._verbs(driver.plan(app, {})) == {"web": "create", "db": "create"}
+    def test_what_is_depended_on_comes_first(self, driver: OrchestratorDriver, app: App) -> None:
+        plan = driver.plan(app, AppState(), ANYHOW)
+        order = [action.service for action in plan if action.kind == self.unit]
+        assert order == ["db", "web"]
 
-    def test_an_app_as_it_should_be_is_kept(
-        self, driver: OrchestratorDriver, app: dict[str, Any], existing: dict[str, Any]
-    ) -> None:
-        assert set(self._verbs(driver.plan(app, existing)).values()) <= {"keep"}
+    def test_an_app_as_it_should_be_is_kept(self, driver: OrchestratorDriver, app: App) -> None:
+        self._up(driver, app)
+        try:
+            verbs = {action.verb for action in driver.plan(app, driver.existing(app), ANYHOW)}
+            assert verbs == {"keep"}
+        finally:
+            self._down(driver, app)
 
     def test_a_change_touches_what_changed(
-        self, driver: OrchestratorDriver, changed_app: dict[str, Any], existing: dict[str, Any]
+        self, driver: OrchestratorDriver, app: App, changed_app: App
     ) -> None:
-        verbs = self._verbs(driver.plan(changed_app, existing))
-        assert verbs == {"web": "recreate", "db": "remove", "cache": "create"}
+        self._up(driver, app)
+        try:
+            plan = driver.plan(changed_app, driver.existing(changed_app), CLEAN)
+            assert self._verbs(plan) == {"web": "recreate", "db": "remove", "cache": "create"}
+            changed = next(action.changed for action in plan if action.verb == "recreate")
+            assert any("CHANGED" in path for path in changed)
+            self._up(driver, changed_app, CLEAN)
+            assert {item.service for item in driver.existing(changed_app).instances} == {"web", "cache"}
+        finally:
+            self._down(driver, app)
 
-    def test_every_action_gives_its_reason(
-        self, driver: OrchestratorDriver, changed_app: dict[str, Any], existing: dict[str, Any]
+    def test_what_is_not_in_the_file_is_left_unless_asked_for(
+        self, driver: OrchestratorDriver, app: App
     ) -> None:
-        for action in driver.plan(changed_app, existing):
+        self._up(driver, app)
+        try:
+            smaller = replace(app, services=(app.services[1],))
+            plan = driver.plan(smaller, driver.existing(smaller), ANYHOW)
+            assert "remove" not in {action.verb for action in plan}
+        finally:
+            self._down(driver, app)
+
+    def test_only_the_services_asked_for_are_planned(self, driver: OrchestratorDriver, app: App) -> None:
+        plan = driver.plan(app, AppState(), PlanOptions(services=("db",)))
+        assert set(self._verbs(plan)) == {"db"}
+
+    def test_an_unknown_service_is_refused_by_name(self, driver: OrchestratorDriver, app: App) -> None:
+        with pytest.raises(MultiosError, match="wbe"):
+            driver.plan(app, AppState(), PlanOptions(services=("wbe",)))
+
+    def test_every_action_gives_its_reason(self, driver: OrchestratorDriver, app: App) -> None:
+        for action in driver.plan(app, AppState(), ANYHOW):
             assert action.verb in VERBS
-            assert action.reason
+            assert action.kind and action.subject and action.reason
 
-    def test_applying_twice_is_as_applying_once(
-        self, driver: OrchestratorDriver, app: dict[str, Any]
-    ) -> None:
-        plan = driver.plan(app, {})
-        driver.apply(app, plan)
-        driver.apply(app, plan)
-        driver.destroy(app["name"])
+    def test_every_action_is_told_before_and_after(self, driver: OrchestratorDriver, app: App) -> None:
+        told: list[tuple[str, str]] = []
+        plan = driver.plan(app, driver.existing(app), ANYHOW)
+        try:
+            driver.apply(app, plan, lambda action, what: told.append((action.subject, what)), ApplyOptions())
+            for action in plan:
+                assert (action.subject, "done") in told
+        finally:
+            self._down(driver, app)
 
-    def test_destroying_what_is_not_there_is_no_error(
-        self, driver: OrchestratorDriver, app: dict[str, Any]
-    ) -> None:
-        driver.destroy(app["name"])
-        driver.apply(app, driver.plan(app, {}))
-        driver.destroy(app["name"])
-        driver.destroy(app["name"])
+    def test_an_apply_that_was_ended_is_gone_on_with(self, driver: OrchestratorDriver, app: App) -> None:
+        class Ended(MultiosError):
+            """Somebody has had enough."""
+
+        def told(action: Action, what: str) -> None:
+            if action.service == "db" and what == "done":
+                raise Ended("enough")
+
+        try:
+            with pytest.raises(Ended):
+                driver.apply(app, driver.plan(app, driver.existing(app), ANYHOW), told, ApplyOptions())
+            self._up(driver, app)
+            assert {item.service for item in driver.existing(app).instances} == {"web", "db"}
+        finally:
+            self._down(driver, app)
+
+    def test_applying_twice_is_as_applying_once(self, driver: OrchestratorDriver, app: App) -> None:
+        try:
+            self._up(driver, app)
+            first = driver.existing(app).instances
+            self._up(driver, app)
+            assert driver.existing(app).instances == first
+        finally:
+            self._down(driver, app)
+
+    def test_nothing_is_left_of_a_destroyed_app(self, driver: OrchestratorDriver, app: App) -> None:
+        self._up(driver, app)
+        self._down(driver, app)
+        existing = driver.existing(app)
+        assert not existing.instances and not existing.networks and not existing.volumes
+
+    def test_destroying_what_is_not_there_is_no_error(self, driver: OrchestratorDriver, app: App) -> None:
+        self._down(driver, app)
+        self._down(driver, app)
 
     @staticmethod
-    def _verbs(plan: tuple[Action, ...]) -> Mapping[str, str]:
-        return {action.subject: action.verb for action in plan}
+    def _up(driver: OrchestratorDriver, app: App, options: PlanOptions = ANYHOW) -> None:
+        plan = driver.plan(app, driver.existing(app), options)
+        driver.apply(app, plan, lambda action, what: None, ApplyOptions(stop_timeout=0))
+
+    @staticmethod
+    def _down(driver: OrchestratorDriver, app: App) -> None:
+        driver.destroy(app.name, lambda action, what: None, DestroyOptions(volumes=True, stop_timeout=0))
+
+    def _verbs(self, plan: tuple[Action, ...]) -> Mapping[str, str]:
+        return {action.service: action.verb for action in plan if action.kind == self.unit}

@@ -1,0 +1,96 @@
+"""Requests that the daemon makes for a caller while it answers one of his: same handlers, same checks, same audit log."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import SimpleQueue
+from typing import Any
+
+from multios.api.protocol import PeerGone, close_all
+from multios.api.server import Call, WithDescriptors
+from multios.errors import MultiosError, Unsupported
+
+
+class OwnCalls:
+    """The engine's API with the rights of who made ``outer``; ``alive`` says whether anybody still wants the answers."""
+
+    def __init__(self, outer: Call, alive: Callable[[], bool]) -> None:
+        self._outer, self._alive = outer, alive
+        self.uid = outer.caller.uid
+
+    def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
+        """The result of ``method``. Raises ``MultiosError``."""
+        return self._answer(method, params, lambda item: None)
+
+    def stream(self, method: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
+        """The items of ``method`` as they come, until it ends or nobody reads on."""
+        items: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        closed = threading.Event()
+
+        def give(item: Any) -> None:
+            if closed.is_set():
+                raise PeerGone()
+            items.put(("item", item))
+
+        def run() -> None:
+            try:
+                self._answer(method, params, give, lambda: not closed.is_set())
+                items.put(("end", None))
+            except MultiosError as error:
+                items.put(("error", error))
+
+        threading.Thread(target=run, name="own-stream", daemon=True).start()
+        try:
+            while True:
+                kind, value = items.get()
+                if kind == "error":
+                    raise value
+                if kind == "end":
+                    return
+                yield value
+        finally:
+            closed.set()
+
+    def _answer(
+        self,
+        method: str,
+        params: dict[str, Any] | None,
+        item: Callable[[Any], None],
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Any:
+        answer = self._outer.answered(
+            _OwnCall(self._outer, method, params or {}, item, lambda: wanted() and self._alive())
+        )
+        if isinstance(answer, WithDescriptors):
+            close_all(answer.descriptors)
+            raise Unsupported(f"{method} answers with descriptors", "call it through the socket")
+        return answer
+
+
+class _OwnCall(Call):
+    """A request without a connection: nobody is told of progress."""
+
+    def __init__(
+        self,
+        outer: Call,
+        method: str,
+        params: dict[str, Any],
+        item: Callable[[Any], None],
+        alive: Callable[[], bool],
+    ) -> None:
+        super().__init__(outer._connection, outer.caller, method, params, [])
+        self._item, self._wanted = item, alive
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Nobody is told."""
+
+    def item(self, value: Any) -> None:
+        self._item(value)
+
+    def alive(self) -> bool:
+        return self._wanted()
+
+    def attached(self, facts: dict[str, Any], descriptors: list[int]) -> None:
+        close_all(descriptors)
+        raise Unsupported(f"{self.method} hands over streams", "call it through the socket")

@@ -1,0 +1,156 @@
+"""The logs of several containers as one, each line with whose it is."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from multios.app_labels import ONCE_LABEL
+from multios.cli import app_project
+from multios.cli.context import colour
+from multios.cli.log_lines import LogFile, Wanted, last_lines
+from multios.cli.moments import nanoseconds, stamp
+from multios.cli.streams import write_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any
+
+    from multios.cli.context import Context
+    from multios.cli.grammar import Values
+
+_COLOURS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+POLL_SECONDS = 0.05
+LOOK_SECONDS = 1.0
+"""Between two looks for containers that have come or ended."""
+
+
+def logs(values: Values, context: Context) -> int:
+    """Show what the services have written, oldest first, and with ``follow`` what they write."""
+    app = app_project.name(values)
+    rows = app_project.rows(context, app, values["services"])
+    start, end = (nanoseconds(values[key], f"--{key}") if values[key] else 0 for key in ("since", "until"))
+    wanted = (stamp(start) if start else "", stamp(end) if end else "", values["timestamps"])
+    sources = _sources(context, rows, values["no_log_prefix"], wanted)
+    past = [
+        (line, source)
+        for source in sources
+        for line in last_lines(source.files, source.wanted, values["tail"])
+    ]
+    for line, source in sorted(past, key=lambda pair: pair[0].partition(b" ")[0]):
+        source.show([line])
+    if values["follow"]:
+        _go_on(context, app, values["services"], sources, values["no_log_prefix"], wanted)
+    return 0
+
+
+def follow(context: Context, rows: Sequence[dict[str, Any]], ends_with_all: bool) -> None:
+    """Show what these containers write from their beginning, until all of them have ended."""
+    sources = _sources(context, rows, False, ("", "", False))
+    while True:
+        alive = _running(context, [source.id for source in sources])
+        deadline = time.monotonic() + LOOK_SECONDS
+        while True:
+            for source in sources:
+                source.read_on(context)
+            if not alive or time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_SECONDS)
+        if ends_with_all and not alive:
+            return
+
+
+def _go_on(
+    context: Context,
+    app: str,
+    services: Sequence[str],
+    sources: list[_Source],
+    plain: bool,
+    wanted: tuple[str, str, bool],
+) -> None:
+    """Until nothing of the app runs any more; containers that come are followed too."""
+    while True:
+        rows = app_project.rows(context, app)
+        rows = [row for row in rows if not services or app_project.service_of(row) in services]
+        known = {source.id for source in sources}
+        sources += _sources(context, [row for row in rows if row["id"] not in known], plain, wanted)
+        alive = any(row["status"] in ("running", "paused") for row in rows)
+        deadline = time.monotonic() + LOOK_SECONDS
+        while True:
+            for source in sources:
+                source.read_on(context)
+            if not alive:
+                return
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(POLL_SECONDS)
+
+
+def _running(context: Context, ids: Sequence[str]) -> bool:
+    rows = context.call("containers.list", {"all": True, "filters": {"id": list(ids)}}) if ids else []
+    return any(row["status"] in ("running", "paused") for row in rows)
+
+
+def _sources(
+    context: Context, rows: Sequence[dict[str, Any]], plain: bool, wanted: tuple[str, str, bool]
+) -> list[_Source]:
+    names = [_shown(row) for row in rows]
+    width = max(map(len, names), default=0)
+    return [
+        _Source(context, row["id"], "" if plain else name.ljust(width), number, Wanted(*wanted))
+        for number, (row, name) in enumerate(zip(rows, names, strict=True))
+    ]
+
+
+def _shown(row: dict[str, Any]) -> str:
+    """``web-1``; what ``app run`` made goes by its own name."""
+    if ONCE_LABEL in row["labels"]:
+        return str(row["name"])
+    return f"{app_project.service_of(row)}-{app_project.number_of(row)}"
+
+
+class _Source:
+    """One container's log and how far it is shown."""
+
+    def __init__(self, context: Context, ref: str, prefix: str, number: int, wanted: Wanted) -> None:
+        self.id, self.wanted = ref, wanted
+        self.files = _open(context, ref)
+        paint = prefix and colour(sys.stdout)
+        code = _COLOURS[number % len(_COLOURS)]
+        text = f"\x1b[{code}m{prefix} |\x1b[0m " if paint else f"{prefix} | " if prefix else ""
+        self._prefix, self._begun = text.encode(), False
+
+    def show(self, lines: Iterable[bytes]) -> None:
+        """Write log lines with whose they are; one that was written in parts has that once."""
+        for line in lines:
+            descriptor, data = self.wanted.show(line)
+            write_all(descriptor, data if self._begun else self._prefix + data)
+            self._begun = not data.endswith(b"\n")
+
+    def read_on(self, context: Context) -> None:
+        """Show what was written since; the file that follows a rotated one is opened."""
+        if not self.files:
+            self.files = _open(context, self.id)
+        for file in self.files:
+            rotated = file.rotated  # before reading: what was written until then is read
+            self.show(line for line in file.lines() if self.wanted.has(line))
+            if rotated and file is self.files[-1]:
+                self._turn(context, file)
+                return
+
+    def _turn(self, context: Context, file: LogFile) -> None:
+        newer = _open(context, self.id)
+        known = [position for position, other in enumerate(newer) if other.identity == file.identity]
+        first = known[-1] + 1 if known else 0
+        for other in (*newer[:first], *self.files):
+            other.close()
+        self.files = newer[first:]
+
+
+def _open(context: Context, ref: str) -> list[LogFile]:
+    """The log's files, oldest first."""
+    answers = context.client.request("containers.logs", {"ref": ref})
+    for _ in answers:
+        pass
+    return [LogFile(descriptor) for descriptor in answers.fds]

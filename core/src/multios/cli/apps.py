@@ -1,0 +1,274 @@
+"""``app …``: several containers from Compose files. What the commands do is imported when one runs."""
+
+from __future__ import annotations
+
+from multios.cli.container_options import PROCESS
+from multios.cli.grammar import FLAG, INTEGER, LIST, PAIRS, TEXT, Argument, Command, Option
+from multios.cli.output import FORMAT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multios.cli.context import Context
+    from multios.cli.grammar import Handler, Values
+
+
+def _by(module: str, function: str) -> Handler:
+    """What a module does, which is imported when it is asked for."""
+
+    def run(values: Values, context: Context) -> int | None:
+        status: int | None = getattr(__import__(f"multios.cli.{module}", fromlist=[function]), function)(
+            values, context
+        )
+        return status
+
+    return run
+
+
+_PROJECT = (
+    Option(
+        "--file", "files", LIST, "A Compose file; a later one is merged over it", "FILE", completes="files"
+    ),
+    Option("--project-name", "project_name", TEXT, "The app's name", "NAME"),
+    Option(
+        "--project-directory", "project_directory", TEXT, "What relative paths begin at", "DIRECTORY", completes="files"
+    ),
+    Option("--profile", "profiles", LIST, "Enable the services of this profile", "NAME"),
+    Option("--env-file --project-env-file", "env_files", LIST, "Variables for the files, instead of .env", "FILE", completes="files"),
+)  # fmt: skip
+_EXEC_PROJECT = (
+    *_PROJECT[:-1],
+    Option(
+        "--project-env-file",
+        "env_files",
+        LIST,
+        "Variables for the files, instead of .env",
+        "FILE",
+        completes="files",
+    ),
+)
+"""Where --env-file is the process's; before the command it is still the files'."""
+_WHERE = (
+    Option("--orchestrator", "orchestrator", TEXT, "What runs it: local, or an installed one", "NAME"),
+    Option("--orchestrator-opt", "orchestrator_options", PAIRS, "A setting of the orchestrator", "KEY=VALUE"),
+)
+_SERVICES = Argument("services", "[SERVICE]", 0, 0)
+_SERVICE = Argument("service", "SERVICE")
+_TIMEOUT = Option(
+    "--timeout -t", "timeout", INTEGER, "Seconds before a container is killed that does not end", "SECONDS"
+)
+_INDEX = Option("--index", "index", INTEGER, "Which of the service's containers", "N")
+_SCALE = Option("--scale", "scale", PAIRS, "So many containers of a service", "SERVICE=N")
+_NO_DEPENDENCIES = Option("--no-deps", "no_deps", FLAG, "Leave alone what it depends on")
+_BUILDING = (
+    Option("--build", "build", FLAG, "Build images first, though they are there"),
+    Option("--no-build", "no_build", FLAG, "Build none"),
+    Option("--pull", "pull", TEXT, "Which images to pull", "always|missing|never", ("always", "missing", "never")),
+)  # fmt: skip
+_RECREATING = (
+    Option("--force-recreate", "force_recreate", FLAG, "Replace containers that are as they should be"),
+    Option("--no-recreate", "no_recreate", FLAG, "Replace none"),
+    Option("--remove-orphans", "remove_orphans", FLAG, "Remove containers of services that the files lack"),
+    _SCALE,
+    _TIMEOUT,
+    Option("--rate", "rate", INTEGER, "At most so many things a second", "N"),
+    Option("--dry-run", "dry_run", FLAG, "Only show what would be done"),
+)
+_FILES = "Files are compose.yaml, compose.yml or docker-compose.yml here or in a directory above, unless -f names others."
+
+COMMANDS = {
+    "app up": Command(
+        _by("app_changes", "up"),
+        (
+            Option("--detach -d", "detach", FLAG, "Leave it running"),
+            *_BUILDING,
+            *_RECREATING,
+            _NO_DEPENDENCIES,
+            Option("--no-start", "no_start", FLAG, "Make containers and start none"),
+            Option("--wait", "wait", FLAG, "Until all run, and are healthy; implies --detach"),
+            Option("--wait-timeout", "wait_timeout", INTEGER, "At most so long", "SECONDS"),
+            *_PROJECT,
+            *_WHERE,
+        ),
+        (_SERVICES,),
+        f"{_FILES} What is as the files say is left alone. Without --detach the logs are shown until ctrl-c, which stops the app.",
+        ("app up -d", "app -f compose.yaml -f production.yaml up -d --scale web=3", "app up --dry-run"),
+    ),
+    "app create": Command(
+        _by("app_changes", "create"),
+        (*_BUILDING, *_RECREATING, *_PROJECT, *_WHERE),
+        (_SERVICES,),
+        _FILES,
+        ("app create",),
+    ),
+    "app down": Command(
+        _by("app_changes", "down"),
+        (
+            Option("--volumes -v", "volumes", FLAG, "Its volumes too, with what is in them"),
+            _TIMEOUT,
+            *_PROJECT,
+            *_WHERE,
+        ),
+        (),
+        "Containers and networks go, also those that the files do not name any more. Nothing of the app is left.",
+        ("app down", "app -p shop down --volumes"),
+    ),
+    "app scale": Command(
+        _by("app_changes", "scale"),
+        (_NO_DEPENDENCIES, *_PROJECT, *_WHERE),
+        (Argument("words", "SERVICE=N", 1, 0),),
+        "",
+        ("app scale web=5",),
+    ),
+    "app start": Command(
+        _by("app_changes", "start"), _PROJECT, (_SERVICES,), "What others depend on is first.", ("app start",)
+    ),
+    "app stop": Command(
+        _by("app_changes", "stop"),
+        (_TIMEOUT, *_PROJECT),
+        (_SERVICES,),
+        "Dependents are first.",
+        ("app stop web",),
+    ),
+    "app restart": Command(
+        _by("app_changes", "restart"), (_TIMEOUT, *_PROJECT), (_SERVICES,), "", ("app restart web",)
+    ),
+    "app pull": Command(_by("app_changes", "pull"), _PROJECT, (_SERVICES,), _FILES, ("app pull",)),
+    "app build": Command(
+        _by("app_changes", "build"),
+        (
+            Option("--no-cache", "no_cache", FLAG, "Make every step anew"),
+            Option("--pull", "pull", FLAG, "Ask for newer base images"),
+            *_PROJECT,
+        ),
+        (_SERVICES,),
+        _FILES,
+        ("app build", "app build --no-cache web"),
+    ),
+    "app ps": Command(
+        _by("app_views", "ps"),
+        (
+            Option("--all -a", "all", FLAG, "Stopped ones too"),
+            Option("--quiet -q", "quiet", FLAG, "Ids only"),
+            Option("--services", "names", FLAG, "Names of services only"),
+            FORMAT,
+            *_PROJECT,
+        ),
+        (_SERVICES,),
+        "",
+        ("app ps --all",),
+    ),
+    "app ls": Command(
+        _by("app_views", "ls"),
+        (
+            Option("--all -a", "all", FLAG, "Those too of which nothing runs"),
+            Option("--quiet -q", "quiet", FLAG, "Names only"),
+            FORMAT,
+        ),
+        (),
+        "",
+        ("app ls",),
+    ),
+    "app logs": Command(
+        _by("app_logs", "logs"),
+        (
+            Option("--follow -f", "follow", FLAG, "Go on until all have ended"),
+            Option("--tail -n", "tail", INTEGER, "Only the last N lines of each", "N"),
+            Option("--since", "since", TEXT, "Only what came after a time or a duration ago", "TIME"),
+            Option("--until", "until", TEXT, "Only what came before a time or a duration ago", "TIME"),
+            Option("--timestamps -t", "timestamps", FLAG, "Show when each line was written"),
+            Option("--no-log-prefix", "no_log_prefix", FLAG, "Do not say whose a line is"),
+            *_PROJECT,
+        ),
+        (_SERVICES,),
+        "",
+        ("app logs --tail 20", "app logs -f web"),
+    ),
+    "app top": Command(_by("app_views", "top"), _PROJECT, (_SERVICES,), "", ("app top",)),
+    "app port": Command(
+        _by("app_views", "port"),
+        (
+            _INDEX,
+            Option("--protocol", "protocol", TEXT, "tcp or udp", "NAME", ("tcp", "udp", "sctp")),
+            *_PROJECT,
+        ),
+        (_SERVICE, Argument("port", "PORT[/PROTOCOL]")),
+        "",
+        ("app port web 80",),
+    ),
+    "app events": Command(
+        _by("app_views", "events"),
+        (
+            Option("--json", "json", FLAG, "A JSON object a line"),
+            Option(
+                "--since", "since", TEXT, "Begin with what happened since a time or a duration ago", "TIME"
+            ),
+            Option("--until", "until", TEXT, "End with what happened before a time", "TIME"),
+            FORMAT,
+            *_PROJECT,
+        ),
+        (),
+        "",
+        ("app events --json",),
+    ),
+    "app config": Command(
+        _by("app_views", "config"),
+        (
+            Option("--format", "format", TEXT, "yaml or json", "FORMAT", ("yaml", "json")),
+            Option("--services", "services_only", FLAG, "Names of services only"),
+            Option("--images", "images_only", FLAG, "Names of images only"),
+            Option("--volumes", "volumes_only", FLAG, "Names of volumes only"),
+            Option("--quiet -q", "quiet", FLAG, "Only say what is wrong"),
+            *_PROJECT,
+        ),
+        (),
+        _FILES,
+        ("app config", "app config --services"),
+    ),
+    "app validate": Command(
+        _by("app_views", "validate"), _PROJECT, (), _FILES, ("app validate", "app -f compose.yaml validate")
+    ),
+    "app exec": Command(
+        _by("app_inside", "execute"),
+        (
+            Option("--interactive -i", "interactive", FLAG, "Give it stdin"),
+            Option("--tty -t", "tty", FLAG, "Give it a terminal"),
+            Option("--no-tty -T", "no_tty", FLAG, "Give it none"),
+            Option("--detach -d", "detach", FLAG, "Run it in the background"),
+            Option("--privileged", "privileged", FLAG, "With all capabilities (administrators only)"),
+            _INDEX,
+            *PROCESS,
+            *_EXEC_PROJECT,
+        ),
+        (_SERVICE, Argument("command", "COMMAND", 1, 0)),
+        "",
+        ("app exec web sh", "app exec --index 2 -T web env"),
+        interspersed=False,
+    ),
+    "app run": Command(
+        _by("app_inside", "run"),
+        (
+            Option("--rm", "rm", FLAG, "Remove it when it ends"),
+            Option("--detach -d", "detach", FLAG, "Leave it running"),
+            Option("--no-tty -T", "no_tty", FLAG, "Give it no terminal"),
+            Option("--name", "name", TEXT, "Its name", "NAME"),
+            Option("--entrypoint", "entrypoint", TEXT, "Instead of the service's", "COMMAND"),
+            Option("--service-ports -P", "service_ports", FLAG, "Publish the service's ports"),
+            _NO_DEPENDENCIES,
+            *_BUILDING,
+            *PROCESS,
+            *_EXEC_PROJECT,
+            *_WHERE,
+        ),
+        (_SERVICE, Argument("command", "[COMMAND]", 0, 0)),
+        "A container of its own is made, as the service's are. What the service depends on is brought up first.",
+        ("app run --rm web sh", "app run --rm -e DEBUG=1 web python3 manage.py migrate"),
+        interspersed=False,
+    ),
+    "app cp": Command(
+        _by("app_inside", "copy"),
+        (_INDEX, *_PROJECT),
+        (Argument("source", "SOURCE", completes="paths"), Argument("target", "TARGET", completes="paths")),
+        "One side is SERVICE:PATH, the other a path on this host or - for a tar stream.",
+        ("app cp ./page.html web:/srv/", "app cp web:/var/log/nginx ."),
+    ),
+}

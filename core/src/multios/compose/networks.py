@@ -1,0 +1,263 @@
+"""The app's networks, and the places of services on them."""
+
+from __future__ import annotations
+
+from multios.compose.tree import Items, Table
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from multios.compose.field import Field
+
+DEFAULT = "default"
+_BUILT_IN = ("host", "none")
+_MTU, _AMONG_EACH_OTHER = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+_LONGEST_HOSTNAME, _LONGEST_LABEL, _LONGEST_NAME = 64, 63, 128
+
+
+def external_name(field: Field, keys: dict[str, Field]) -> str:
+    """The name of what is ``external``; empty for what is the app's own."""
+    external = keys.get("external")
+    if external is None:
+        return ""
+    if isinstance(external.value, Table):
+        named = external.entries().get("name")  # the form of before 2018
+        return named.text() if named else field.path.partition(".")[2]
+    if not external.flag():
+        return ""
+    return keys["name"].text() if "name" in keys else field.path.partition(".")[2]
+
+
+def checked_name(field: Field, name: str) -> str:
+    """``name`` if the engine takes it for a network, volume or container."""
+    if not 0 < len(name) <= _LONGEST_NAME or not name[0].isalnum() or not (_LETTERS | {"."}).issuperset(name):
+        raise field.error(
+            f"{name[:80]!r} is not allowed as a name",
+            f"use at most {_LONGEST_NAME} letters, digits, '_', '.' and '-', a letter or digit first",
+        )
+    return name
+
+
+def hostname(field: Field, text: str = "") -> str:
+    """A host's name, in which ``_`` is allowed for aliases only: see :func:`alias`."""
+    name = alias(field, text)
+    if "_" in name:
+        raise field.expected("a host name of letters, digits and '-'")
+    return name
+
+
+def alias(field: Field, text: str = "") -> str:
+    """A name by which others find a container."""
+    name = text or field.text()
+    labels = name.split(".")
+    if len(name) > _LONGEST_HOSTNAME or not all(
+        0 < len(label) <= _LONGEST_LABEL and _LETTERS.issuperset(label) and label[0] != "-"
+        for label in labels
+    ):
+        raise field.expected(f"a host name of at most {_LONGEST_HOSTNAME} letters, digits, '-' and '_'")
+    return name
+
+
+class Networks:
+    """The networks of the file; those that a service uses are made."""
+
+    def __init__(self, field: Field | None, app: str) -> None:
+        self._fields, self._app = field.named() if field else {}, app
+        self._used: dict[str, dict[str, Any]] = {}
+
+    def document(self) -> dict[str, Any]:
+        """``networks`` of the app document."""
+        return {key: value for key, value in self._used.items() if value["name"] not in _BUILT_IN}
+
+    def use(self, key: str, asker: Field) -> str:
+        """The name that the engine knows network ``key`` by."""
+        if key not in self._used:
+            if key not in self._fields and key != DEFAULT:
+                raise asker.error(
+                    f"there is no network {key[:80]!r}",
+                    f"define it: networks: {{{key[:80]}: {{}}}}, or correct the name",
+                )
+            self._used[key] = self._read(key)
+        return str(self._used[key]["name"])
+
+    def _read(self, key: str) -> dict[str, Any]:
+        field = self._fields.get(key)
+        if field is None:
+            return {"name": f"{self._app}_{key}"}
+        keys = field.table("networks")
+        if external := external_name(field, keys):
+            for other in keys.keys() - {"external", "name"}:
+                raise keys[other].error("an external network is not the app's to define", "leave it out")
+            return {"name": checked_name(field, external), "external": True}
+        name = keys["name"].text() if "name" in keys else f"{self._app}_{key}"
+        if name in _BUILT_IN:
+            raise field.error(f"{name!r} is the engine's own", "give it external: true, or use network_mode")
+        document: dict[str, Any] = {"name": checked_name(keys.get("name", field), name)}
+        if request := _request(keys):
+            document["request"] = request
+        return document
+
+
+def _request(keys: dict[str, Field]) -> dict[str, Any]:
+    """Parameters of ``networks.create``."""
+    request: dict[str, Any] = {}
+    if "driver" in keys and keys["driver"].text() != "default":
+        request["driver"] = keys["driver"].text()
+        if request["driver"] == "overlay":
+            raise keys["driver"].error("networks do not reach over several hosts", "use bridge")
+    if "enable_ipv4" in keys and not keys["enable_ipv4"].flag():
+        raise keys["enable_ipv4"].error("every network has IPv4", "leave it out")
+    for key, name in (("enable_ipv6", "ipv6"), ("internal", "internal")):
+        if key in keys and keys[key].flag():
+            request[name] = True
+    if "attachable" in keys:
+        keys["attachable"].flag()
+    if "driver_opts" in keys:
+        _options(keys["driver_opts"], request)
+    if "ipam" in keys:
+        _addresses(keys["ipam"].table("networks, ipam"), request)
+    if "labels" in keys and (labels := keys["labels"].texts()):
+        request["labels"] = labels
+    return request
+
+
+def _options(field: Field, request: dict[str, Any]) -> None:
+    options = {}
+    for name, option in field.entries().items():
+        if name == _AMONG_EACH_OTHER:
+            request |= {} if option.flag() else {"isolate": True}
+        elif name == _MTU:
+            options["mtu"] = option.text()
+        elif name.startswith("com.docker."):
+            raise option.error(
+                "an option of docker's that has no counterpart", f"there are {_MTU} and {_AMONG_EACH_OTHER}"
+            )
+        else:
+            options[name] = option.scalar()
+    if options:
+        request["options"] = options
+
+
+def _addresses(ipam: dict[str, Field], request: dict[str, Any]) -> None:
+    if "driver" in ipam and ipam["driver"].text() not in ("default", ""):
+        raise ipam["driver"].error("there is one way to choose addresses", "leave it out")
+    families: set[bool] = set()
+    for field in ipam["config"].items() if "config" in ipam else []:
+        keys = field.table("networks, ipam, config")
+        for key, name in (("subnet", "subnets"), ("gateway", "gateways")):
+            if key in keys:
+                request.setdefault(name, []).append(keys[key].text())
+        if "ip_range" in keys:
+            if "ip_range" in request or ":" in keys["ip_range"].text():
+                raise keys["ip_range"].error("a network has one range, of IPv4", "leave it out")
+            request["ip_range"] = keys["ip_range"].text()
+        family = any(":" in item.text() for item in keys.values())
+        if family in families:
+            raise field.error(
+                "a network has one subnet of each family", "leave one out, or make two networks"
+            )
+        families.add(family)
+
+
+class Places:
+    """``networking`` of one service: which networks, by which names and addresses."""
+
+    def __init__(self, name: str, service: dict[str, Field], networks: Networks, whole: Field) -> None:
+        self._name, self._service, self._networks, self._whole = name, service, networks, whole
+        self._attachments: dict[str, dict[str, Any]] = {}
+        self.keys: list[str] = []
+        """The networks by their names in the file, the first one first; empty for ``none``, ``host`` and ``bridge``."""
+
+    def document(self, replicas: int) -> dict[str, Any]:
+        """What the container document has of networks."""
+        if mode := self._mode():
+            return {"networks": [mode]}
+        fields = self._ordered()
+        self.keys = [key for key, _, _ in fields]
+        for key, asker, keys in fields:
+            name = self._networks.use(key, asker)
+            if name in self._attachments:
+                raise asker.error(f"network {name!r} is named twice", "name it once")
+            self._attachments[name] = self._place(keys, replicas)
+        names = list(self._attachments)
+        if set(names) & set(_BUILT_IN):
+            if len(names) > 1:
+                raise self._service["networks"].error("'host' and 'none' stand alone", "leave the others out")
+            return {"networks": names}
+        if "mac_address" in self._service:
+            self._attachments[names[0]]["mac"] = _single(self._service["mac_address"], replicas)
+        return {"networks": names, "attachments": self._attachments}
+
+    def _mode(self) -> str:
+        if "network_mode" not in self._service:
+            return ""
+        field = self._service["network_mode"]
+        if self._service.get("networks"):
+            raise field.error("networks are given too", "leave one of them out")
+        mode = field.text()
+        if mode in (*_BUILT_IN, "bridge", "default"):
+            return mode if mode in _BUILT_IN else "default"
+        if mode.partition(":")[0] in ("service", "container"):
+            raise field.error(
+                "containers do not share a network place",
+                "let both join one network, and use the service's name",
+            )
+        raise field.error(f"mode {mode[:80]!r} is not known", "use none, host or bridge, or networks")
+
+    def _ordered(self) -> list[tuple[str, Field, dict[str, Field]]]:
+        """Key, the field that names it, and what is said of it, the highest priority first."""
+        field = self._service.get("networks")
+        if not field:
+            return [(DEFAULT, field or self._whole, {})]
+        if isinstance(field.value, Items):
+            return [(item.text(), item, {}) for item in field.items()]
+        found = []
+        for key, item in field.entries().items():
+            keys = item.table("networks of a service")
+            ranks = [
+                keys[name].number(-1e9, 1e9) if name in keys else 0.0 for name in ("gw_priority", "priority")
+            ]
+            found.append((ranks, key, item, keys))
+        found.sort(key=lambda entry: entry[0], reverse=True)
+        return [(key, item, keys) for _, key, item, keys in found]
+
+    def _place(self, keys: dict[str, Field], replicas: int) -> dict[str, Any]:
+        place: dict[str, Any] = {"aliases": [alias(self._whole, self._name)]}
+        for item in keys["aliases"].items() if "aliases" in keys else []:
+            if alias(item) not in place["aliases"]:
+                place["aliases"].append(item.text())
+        for key, name in (("ipv4_address", "address"), ("ipv6_address", "address6"), ("mac_address", "mac")):
+            if key in keys:
+                place[name] = _single(keys[key], replicas)
+        return place
+
+
+def _single(field: Field, replicas: int) -> str:
+    if replicas > 1:
+        raise field.error(f"{replicas} containers cannot have one address", "leave it out")
+    return field.text()
+
+
+def naming(service: dict[str, Field]) -> dict[str, Any]:
+    """``dns``, ``dns_search`` and ``extra_hosts`` of the container document."""
+    found: dict[str, Any] = {}
+    for key in ("dns", "dns_search"):
+        if service.get(key):
+            found[key] = [item.text() if key == "dns" else hostname(item) for item in service[key].some()]
+    hosts: dict[str, str] = {}
+    for name, field in service["extra_hosts"].pairs("=:").items() if "extra_hosts" in service else []:
+        addresses = [item.text() for item in field.some()]
+        if len(addresses) != 1 or hosts.get(name, addresses[0]) != addresses[0]:
+            raise field.error("a name has one address here", "leave the others out")
+        address = addresses[0].removeprefix("[").removesuffix("]")
+        if address == "host-gateway":
+            raise field.error(
+                "host-gateway is not known",
+                "give the network a gateway with ipam, and write its address here",
+            )
+        hosts[hostname(field, name)] = address
+    if hosts:
+        found["extra_hosts"] = hosts
+    return found

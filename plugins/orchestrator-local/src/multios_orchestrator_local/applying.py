@@ -1,0 +1,249 @@
+"""A plan is done: networks and volumes, then the services, side by side as far as they do not depend on each other."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+
+from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NETWORK_LABEL, VOLUME_LABEL
+from multios.drivers.base import Calls
+from multios.drivers.orchestrator import Action, ApplyOptions, Told
+from multios.errors import Conflict, MultiosError, NotFound
+from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
+from multios.pace import Pace
+from multios_orchestrator_local import existing
+from multios_orchestrator_local.replacing import Replacing
+
+MOST_AT_ONCE = 16
+"""Services that are worked on at once, and containers of one."""
+
+
+class Applying:
+    """One apply of one app."""
+
+    def __init__(self, engine: Calls, app: App, told: Told, options: ApplyOptions) -> None:
+        self._engine, self._app, self._options = engine, app, options
+        self._told, self._telling = told, threading.Lock()
+        self._pace = Pace(options.rate, options.burst)
+
+    def run(self, plan: Sequence[Action]) -> None:
+        """Do it. The first failure is raised, when what does not depend on it is done."""
+        self._instances = {item.name: item for item in existing.instances(self._engine, self._app.name)}
+        self._by_place = {(item.service, item.number): item for item in self._instances.values()}
+        for action in plan:
+            if action.kind == "network":
+                self._do(action, partial(self._network, action))
+            elif action.kind == "volume":
+                self._do(action, partial(self._volume, action))
+        services = dict.fromkeys(action.service for action in plan if action.kind == "container")
+        self._side_by_side({name: [item for item in plan if item.service == name] for name in services})
+        if self._options.wait:
+            self._await_all(plan)
+
+    # --- order --------------------------------------------------------------------------------------
+
+    def _side_by_side(self, work: dict[str, list[Action]]) -> None:
+        """Each service as soon as those are done that it depends on; what depends on a failed one is left."""
+        waiting = {name: self._awaited(name, work) for name in work}
+        failed: dict[str, MultiosError] = {}
+        running: dict[Future[None], str] = {}
+        with ThreadPoolExecutor(MOST_AT_ONCE, "app") as pool:
+            while waiting or running:
+                for name in [name for name, before in waiting.items() if not before]:
+                    del waiting[name]
+                    running[pool.submit(self._work_on, name, work[name])] = name
+                if not running:
+                    break  # the rest depends on what failed
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    name = running.pop(done)
+                    error = done.exception()
+                    if error is None:
+                        for before in waiting.values():
+                            before.discard(name)
+                    elif isinstance(error, MultiosError):
+                        failed[name] = error
+                        self._let_go(name, waiting)
+                    else:
+                        raise error
+        if failed:
+            raise next(iter(failed.values()))
+
+    def _awaited(self, name: str, work: dict[str, list[Action]]) -> set[str]:
+        service = self._app.service(name)
+        return {item.service for item in service.depends_on if item.service in work} if service else set()
+
+    def _let_go(self, name: str, waiting: dict[str, set[str]]) -> None:
+        """Those that could do without the failed one need not wait for it."""
+        for other, before in waiting.items():
+            service = self._app.service(other)
+            if service and any(item.service == name and not item.required for item in service.depends_on):
+                before.discard(name)
+
+    def _work_on(self, name: str, actions: Sequence[Action]) -> None:
+        service = self._app.service(name)
+        if service is not None and any(action.verb != "keep" for action in actions):
+            for dependency in service.depends_on:
+                self._await_dependency(service, dependency)
+        removals = [action for action in actions if action.verb == "remove"]
+        self._each(removals, lambda action: self._do(action, lambda: self._remove(action)))
+        rest = [action for action in actions if action.verb != "remove"]
+        if service is None:
+            return
+        replaced = [action for action in rest if action.verb == "recreate"]
+        others = [action for action in rest if action.verb != "recreate"]
+        self._each(others, lambda action: self._do(action, lambda: self._simple(service, action)))
+        if replaced:
+            self._replace(service, replaced)
+
+    def _each(self, actions: Sequence[Action], do: Callable[[Action], None]) -> None:
+        """All of one service, side by side."""
+        if len(actions) <= 1:
+            for action in actions:
+                do(action)
+            return
+        with ThreadPoolExecutor(min(MOST_AT_ONCE, len(actions)), "replica") as pool:
+            for done in [pool.submit(do, action) for action in actions]:
+                done.result()
+
+    # --- one action ---------------------------------------------------------------------------------
+
+    def _do(self, action: Action, how: Callable[[], object]) -> None:
+        if action.verb == "keep":
+            self._tell(action, "done")
+            return
+        self._pace.wait()
+        self._tell(action, "begun")
+        try:
+            how()
+        except MultiosError as error:
+            self._tell(action, f"failed: {error.cause}")
+            raise
+        self._tell(action, "done")
+
+    def _tell(self, action: Action, what: str) -> None:
+        with self._telling:
+            self._told(action, what)
+
+    def _network(self, action: Action) -> None:
+        network = next(item for item in self._app.networks if item.name == action.subject)
+        labels = {
+            **network.request.get("labels", {}),
+            APP_LABEL: self._app.name,
+            NETWORK_LABEL: network.key,
+            FINGERPRINT_LABEL: json.dumps(fingerprint(network.request), sort_keys=True),
+        }
+        self._engine.call("networks.create", {**network.request, "name": network.name, "labels": labels})
+
+    def _volume(self, action: Action) -> None:
+        volume = next(item for item in self._app.volumes if item.name == action.subject)
+        labels = {**volume.labels, APP_LABEL: self._app.name, VOLUME_LABEL: volume.key}
+        self._engine.call("volumes.create", {"name": volume.name, "labels": labels})
+
+    def _remove(self, action: Action) -> None:
+        instance = self._instances[action.subject]
+        stop(self._engine, instance, self._options.stop_timeout)
+        self._engine.call("containers.delete", {"ref": instance.id, "force": True})
+
+    def _simple(self, service: Service, action: Action) -> None:
+        if action.verb == "create":
+            Replacing(self._engine, self._app, service, self._options).create(action.number, self._starts)
+        elif action.verb == "start":
+            self._engine.call("containers.start", {"ref": action.subject})
+        elif action.verb == "restart":
+            timeout = self._options.stop_timeout
+            self._engine.call("containers.restart", {"ref": action.subject, "timeout": timeout})
+
+    @property
+    def _starts(self) -> bool:
+        return self._options.start
+
+    def _replace(self, service: Service, actions: Sequence[Action]) -> None:
+        """All at once without a policy, else some at a time."""
+        policy, replacing = service.update, Replacing(self._engine, self._app, service, self._options)
+        together = (policy.parallelism if policy else 0) or len(actions)
+        failure: MultiosError | None = None
+
+        def one(action: Action) -> None:
+            old = self._by_place[action.service, action.number]
+            self._do(action, lambda: replacing.replace(old, action.number, policy, self._starts))
+
+        for position in range(0, len(actions), together):
+            if position and policy is not None:
+                time.sleep(policy.delay)
+            try:
+                self._each(actions[position : position + together], one)
+            except MultiosError as error:
+                failure = failure or error
+                if policy is not None and policy.failure_action == "rollback":
+                    replacing.roll_back()
+                if policy is None or policy.failure_action != "continue":
+                    break
+        replacing.finish()
+        if failure is not None:
+            raise failure
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    def _await_dependency(self, service: Service, dependency: Dependency) -> None:
+        try:
+            for instance in existing.instances(self._engine, self._app.name):
+                if instance.service == dependency.service:
+                    self._await(instance, dependency.condition)
+        except MultiosError as error:
+            if dependency.required:
+                raise Conflict(
+                    f"service {service.name!r} waits for {dependency.service!r}: {error.cause}", error.remedy
+                ) from error
+
+    def _await(self, instance: Instance, condition: str) -> None:
+        """Block until a container is healthy, or has completed; raise ``Conflict`` when it never will."""
+        logs = f"see `multios-container logs {instance.name}`"
+        if condition == COMPLETED:
+            code = self._engine.call("containers.wait", {"ref": instance.id})["exit_code"]
+            if code != 0:
+                raise Conflict(f"{instance.name} ended with status {code}", logs)
+        elif condition == HEALTHY:
+            said = self._engine.call(
+                "containers.wait", {"ref": instance.id, "condition": ["healthy", "unhealthy", "exited"]}
+            )
+            if said["condition"] != "healthy":
+                raise Conflict(f"{instance.name} is {said['condition']}", logs)
+
+    def _await_all(self, plan: Sequence[Action]) -> None:
+        """Until every service runs, and is healthy where it has a probe."""
+        names = {action.service for action in plan if action.kind == "container" and action.verb != "remove"}
+        deadline = time.monotonic() + self._options.wait
+        for name in names:
+            service = self._app.service(name)
+            for instance in existing.instances(self._engine, self._app.name):
+                if service is not None and instance.service == name:
+                    self._await_good(instance, deadline)
+
+    def _await_good(self, instance: Instance, deadline: float) -> None:
+        while True:
+            state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
+            health = (state.get("Health") or {}).get("Status", "healthy")
+            if state["Running"] and health == "healthy":
+                return
+            if health == "unhealthy" or not state["Running"]:
+                what = "is unhealthy" if state["Running"] else f"ended with status {state['ExitCode']}"
+                raise Conflict(f"{instance.name} {what}", f"see `multios-container logs {instance.name}`")
+            if time.monotonic() >= deadline:
+                raise Conflict(
+                    f"{instance.name} is not healthy after {self._options.wait:g} s",
+                    "wait longer: --wait-timeout",
+                )
+            time.sleep(0.1)
+
+
+def stop(engine: Calls, instance: Instance, timeout: int | None) -> None:
+    """End a container's run with its stop signal; one that is gone or ended is no error."""
+    if instance.status in ("running", "paused"):
+        try:
+            engine.call("containers.stop", {"ref": instance.id, "timeout": timeout})
+        except (NotFound, Conflict):
+            return
