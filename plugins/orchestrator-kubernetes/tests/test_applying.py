@@ -46,11 +46,11 @@ def parsed(change: Callable[[dict[str, Any]], None] = lambda document: None) -> 
 def up(
     driver: KubernetesOrchestrator, app: App, options: ApplyOptions | None = None, **planning: Any
 ) -> list[tuple[Action, str]]:
-    """Plan and apply; what was told."""
+    """Plan and apply; what was told of changes."""
     told: list[tuple[Action, str]] = []
     plan = driver.plan(app, driver.existing(app), PlanOptions(**planning))
     driver.apply(app, plan, lambda action, what: told.append((action, what)), options or ApplyOptions())
-    return told
+    return [(action, what) for action, what in told if action.verb != "keep"]
 
 
 def down(driver: KubernetesOrchestrator, volumes: bool = True) -> list[str]:

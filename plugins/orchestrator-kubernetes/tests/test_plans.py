@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from multios.app_labels import SERVICE_LABEL
 from multios.drivers.orchestrator import Action, PlanOptions
 from multios.errors import Conflict, NotFound
 from multios.model import app_document
-from multios.model.app import SERVICE_LABEL, App
+from multios.model.app import App
+from multios.model.json import to_json
 from multios_orchestrator_kubernetes import names, plan
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 from multios_orchestrator_kubernetes.state import ClusterState, Found
@@ -133,6 +135,23 @@ def test_scale_and_start_change_the_replicas() -> None:
 
     assert replicas(scale={"web": 4}) == 4
     assert replicas(start=False) == 0
+
+
+def test_scaling_is_done_where_nothing_is_to_be_replaced() -> None:
+    scaled = verbs(made(parsed(), state_after(parsed()), no_recreate=True, scale={"web": 4}))
+    assert scaled == {("Deployment", "web"): "recreate"}
+
+
+def test_a_plan_can_be_shown_without_what_is_secret() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["services"]["web"]["files"] = [{"source": "key", "target": "/key"}]
+        document["files"] = {"key": {"content": "aHVudGVyMg==", "secret": True}}
+
+    actions = made(parsed(change))
+    shown = json.dumps(to_json(actions)) + repr(actions)
+    assert "Secret" in shown
+    assert "aHVudGVyMg" not in shown
+    assert "hunter2" not in shown
 
 
 def test_what_is_not_the_apps_stands_in_the_way() -> None:

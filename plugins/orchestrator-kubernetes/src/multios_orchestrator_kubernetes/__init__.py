@@ -25,6 +25,7 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
     name: ClassVar[str] = "kubernetes"
     summary: ClassVar[str] = "apps on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    needs_engine: ClassVar[bool] = False
     Settings: ClassVar[type] = KubernetesSettings
 
     def existing(self, app: App) -> AppState:
@@ -66,8 +67,8 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
     def cluster(self, options: ApplyOptions | None = None) -> Cluster:
         """A connection, with the kubeconfig as it is now; the rate of ``options`` goes before the settings'."""
+        from multios.pace import Pace
         from multios_orchestrator_kubernetes.cluster import Cluster
-        from multios_orchestrator_kubernetes.pace import Pace
 
         settings = self.settings
         pace = Pace(settings.rate, settings.burst)

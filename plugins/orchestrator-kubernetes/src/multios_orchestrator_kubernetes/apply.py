@@ -35,6 +35,9 @@ class Applying:
 
     def run(self, plan: Sequence[Action]) -> None:
         """All of ``plan``; what failed is raised at the end, the first of them."""
+        for action in plan:
+            if action.verb == "keep":
+                self.told(action, DONE)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for stage in self._stages(plan):
                 self._do_stage(pool, stage)

@@ -19,9 +19,9 @@ from kubernetes import client as library
 from kubernetes import config as kubeconfig
 
 from multios.errors import InvalidInput, MultiosError, Unavailable
+from multios.pace import Pace
 from multios_orchestrator_kubernetes import faults
 from multios_orchestrator_kubernetes.kinds import BY_NAME, Kind, Manifest
-from multios_orchestrator_kubernetes.pace import Pace
 
 PAGE = 500
 """Objects a page of a list."""
@@ -140,9 +140,18 @@ class Cluster:
         except Failed as failed:
             raise self._told(failed, f"{kind.name} {metadata['name']}") from failed
 
-    def delete(self, kind: Kind, namespace: str, name: str) -> bool:
-        """Ask for its removal, and of what depends on it. ``False``: there is none."""
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+    def delete(self, kind: Kind, namespace: str, name: str, grace: int | None = None) -> bool:
+        """Ask for its removal, and of what depends on it. ``False``: there is none.
+
+        ``grace`` is how many seconds a pod has to end (``None``: its own).
+        """
+        options: dict[str, Any] = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+        }
+        if grace is not None:
+            options["gracePeriodSeconds"] = grace
         try:
             self._json("DELETE", kind.path(namespace, name), body=options)
         except Failed as failed:
@@ -191,7 +200,7 @@ class Cluster:
         headers = {"Accept": accept, "Content-Type": content_type}
         may_log_in = True
         for attempt in itertools.count(1):
-            self.pace.take()
+            self.pace.wait()
             logins = self._logins
             try:
                 response = self._send(method, path, query, headers, body, timeout)

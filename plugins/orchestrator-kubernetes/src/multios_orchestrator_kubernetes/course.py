@@ -85,11 +85,15 @@ class Course:
         return f"course-{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
 class CourseAction(ClusterAction):
     """An action on an object in ``namespace``."""
 
-    namespace: str = ""
+    __slots__ = ("namespace",)
+    namespace: str
+
+    def __init__(self, *fields: str, namespace: str, manifest: Manifest | None = None) -> None:
+        super().__init__(*fields, manifest=manifest or {})
+        object.__setattr__(self, "namespace", namespace)
 
 
 @dataclass(frozen=True, slots=True)

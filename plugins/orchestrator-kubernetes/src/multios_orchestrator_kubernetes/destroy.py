@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from multios.app_labels import SERVICE_LABEL
 from multios.drivers.orchestrator import Action, DestroyOptions, Told
 from multios.errors import Conflict
-from multios.model.app import SERVICE_LABEL
 from multios_orchestrator_kubernetes import names, removal
 from multios_orchestrator_kubernetes.apply import BEGUN, DONE
 from multios_orchestrator_kubernetes.cluster import Cluster
-from multios_orchestrator_kubernetes.kinds import CONFIG_MAP, FOLLOWING, NAMESPACE, OF_APPS, VOLUME_CLAIM
+from multios_orchestrator_kubernetes.kinds import CONFIG_MAP, FOLLOWING, NAMESPACE, OF_APPS, POD, VOLUME_CLAIM
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 _OF_EVERY_NAMESPACE = (CONFIG_MAP.name, "kube-root-ca.crt")
@@ -36,6 +36,9 @@ def app(
             told(action, BEGUN)
             cluster.delete(kind, namespace, metadata["name"])
             told(action, DONE)
+    if options.stop_timeout is not None:
+        for pod in list(cluster.each(POD, namespace, selector, metadata_only=True)):
+            cluster.delete(POD, namespace, pod["metadata"]["name"], options.stop_timeout)
     removal.wait_until_gone(
         lambda: removal.left(cluster, (*kinds, *FOLLOWING), namespace, selector), settings.timeout
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.errors import InvalidInput
-from multios.model.app import APP_LABEL, SERVICE_LABEL
 
 FINGERPRINT_ANNOTATION = "org.multios.app.fingerprint"
 FILES_ANNOTATION = "org.multios.app.files"

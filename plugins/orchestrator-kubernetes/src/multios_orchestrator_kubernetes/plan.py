@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 from multios.drivers.orchestrator import Action, PlanOptions
 from multios.errors import Conflict, unknown
@@ -17,14 +17,24 @@ from multios_orchestrator_kubernetes.settings import KubernetesSettings
 from multios_orchestrator_kubernetes.state import ClusterState, Found, Key
 
 _SHOWN = 6
+_NUMBERS = {"spec.replicas", "spec.completions", "spec.parallelism"}
+"""What changes when a service is scaled: no pod that there is is replaced for it."""
 
 
-@dataclass(frozen=True, slots=True)
 class ClusterAction(Action):
-    """An action and the object that it is about. ``replaces``: what is there has to go first, because it cannot be changed."""
+    """An action and the object that it is about, which is no field of it: it may be a Secret, and actions are shown.
 
-    manifest: Manifest = field(default_factory=dict)
-    replaces: bool = False
+    ``replaces``: what is there has to go first, because it cannot be changed.
+    """
+
+    __slots__ = ("manifest", "replaces")
+    manifest: Manifest
+    replaces: bool
+
+    def __init__(self, *fields: Any, manifest: Manifest, replaces: bool = False, **more: Any) -> None:
+        super().__init__(*fields, **more)
+        object.__setattr__(self, "manifest", manifest)
+        object.__setattr__(self, "replaces", replaces)
 
 
 def make(
@@ -95,7 +105,7 @@ def _step(item: Wanted, state: ClusterState, options: PlanOptions) -> ClusterAct
     is_workload = bool(item.service) and "template" in item.manifest.get("spec", {})
     if not changed and not (options.force_recreate and is_workload):
         return _action("keep", item, "it is as it should be")
-    if options.no_recreate:
+    if options.no_recreate and set(changed) - _NUMBERS:
         return _action("keep", item, "it is there, and nothing is to be replaced", changed)
     shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
     reason = f"changed: {shown}" if changed else "asked for"

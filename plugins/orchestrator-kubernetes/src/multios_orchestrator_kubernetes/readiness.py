@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.errors import MultiosError, StepFailed
-from multios.model.app import APP_LABEL, COMPLETED, SERVICE_LABEL, STARTED
+from multios.model.app import COMPLETED, STARTED
 from multios_orchestrator_kubernetes.cluster import Cluster
 from multios_orchestrator_kubernetes.faults import one_line
 from multios_orchestrator_kubernetes.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, Kind

@@ -68,7 +68,7 @@ def objects(
     waited_for = {
         item.service for service in app.services for item in service.depends_on if item.condition == COMPLETED
     }
-    for service in app.services:
+    for service in app.in_order():
         replicas = scale.get(service.name, service.replicas)
         config = containers[service.name]
         template = pods.template(rendering, service, networks)
@@ -96,7 +96,9 @@ def _viewed(manifest: Manifest) -> dict[str, Any]:
     template = (view.get("spec") or {}).get("template")
     if template:
         pod = dict(template["spec"])
-        (view["container"],) = pod.pop("containers")
+        (container,) = pod.pop("containers")
+        variables = {item["name"]: item["value"] for item in container["env"]}
+        view["container"] = {**container, "env": variables}
         view["pod"] = {**pod, "metadata": template["metadata"]}
         view["spec"] = {key: value for key, value in view["spec"].items() if key != "template"}
     return view

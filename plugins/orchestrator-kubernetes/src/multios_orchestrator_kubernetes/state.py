@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.errors import Refused
-from multios.model.app import APP_LABEL, SERVICE_LABEL, App, AppState, Instance
+from multios.model.app import App, AppState, Instance
 from multios_orchestrator_kubernetes import names
 from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 from multios_orchestrator_kubernetes.kinds import NAMESPACE, OF_APPS, POD

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from multios.model.app import APP_LABEL, SERVICE_LABEL
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios_orchestrator_kubernetes import faults, names
 from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 from multios_orchestrator_kubernetes.kinds import POD
