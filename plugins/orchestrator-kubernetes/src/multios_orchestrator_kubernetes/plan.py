@@ -12,9 +12,9 @@ from multios.model.app import App, changed_fields
 from multios_orchestrator_kubernetes import names, render
 from multios_orchestrator_kubernetes.kinds import JOB, NAMESPACE, VOLUME_CLAIM, Manifest
 from multios_orchestrator_kubernetes.pods import Rendering, read_container
-from multios_orchestrator_kubernetes.render import Wanted
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 from multios_orchestrator_kubernetes.state import ClusterState, Found, Key
+from multios_orchestrator_kubernetes.wanted import Wanted
 
 _SHOWN = 6
 _NUMBERS = {"spec.replicas", "spec.completions", "spec.parallelism"}

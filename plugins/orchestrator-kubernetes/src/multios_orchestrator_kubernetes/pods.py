@@ -12,7 +12,7 @@ from multios.errors import Unsupported
 from multios.model import container_document
 from multios.model.app import App, Service
 from multios.model.container import ContainerConfig, Resources, Security
-from multios_orchestrator_kubernetes import names
+from multios_orchestrator_kubernetes import names, unmapped
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 FILE_KEY = "content"
@@ -43,7 +43,7 @@ def template(rendering: Rendering, service: Service, networks: Mapping[str, str]
     """
     where = f"services.{service.name}"
     config = read_container(service)
-    _refuse_unmapped(f"{where}.container", config)
+    unmapped.refuse(f"{where}.container", config)
     volumes, mounts = _volumes(rendering, service, config)
     container: dict[str, Any] = {
         "name": names.host_label(where, service.name),
@@ -300,45 +300,3 @@ def _files_digest(app: App, service: Service) -> str:
     for file in sorted((file for file in app.files if file.key in used), key=lambda file: file.key):
         digest.update(hashlib.sha256(file.content).digest())
     return digest.hexdigest()[:16]
-
-
-# --- what does not map --------------------------------------------------------------------------------
-
-
-def _refuse_unmapped(where: str, config: ContainerConfig) -> None:
-    for field, is_asked, why, remedy in _unmapped(config):
-        if is_asked:
-            raise Unsupported(f"{where}.{field}: {why}", remedy)
-
-
-def _unmapped(config: ContainerConfig) -> tuple[tuple[str, object, str, str], ...]:
-    """Field, whether it is asked for, why a cluster cannot, and what to do."""
-    resources, networking, security = config.resources, config.networking, config.security
-    default, none = ContainerConfig("default"), "a cluster has no equal of it"
-    leave = "leave it out"
-    return (
-        ("template", config.template or config.template_options, "a cluster runs images", "push the template's image, and name it as image"),
-        ("devices", config.devices, "the devices of a host are not on the cluster's nodes", "leave it out, or use a device plugin of the cluster"),
-        ("rlimits", config.rlimits, none, "set them in the image's entry point"),
-        ("stop_signal", config.stop_signal not in ("", "SIGTERM"), "a cluster stops with SIGTERM", "set STOPSIGNAL in the image"),
-        ("auto_remove", config.auto_remove, "the cluster replaces what ends", leave),
-        ("log", (config.log_max_size, config.log_max_files) != (default.log_max_size, default.log_max_files), "the nodes keep the logs", leave),
-        ("drivers", config.drivers, "the nodes choose them", "leave it out; runtime_class chooses a runtime"),
-        ("driver_options", config.driver_options, "the nodes choose them", leave),
-        ("resources.cpuset", resources.cpuset, none, "use cpu_limit"),
-        ("resources.memory_swap", resources.memory_swap, "the nodes decide on swap", leave),
-        ("resources.pids_limit", resources.pids_limit, "the nodes have one limit for all pods (podPidsLimit)", leave),
-        ("resources.io_limit", resources.io_limit, none, leave),
-        ("resources.io_bytes_limit", resources.io_bytes_limit, none, leave),
-        ("networking.networks", "host" in networking.networks, "pods are not on a node's network", "publish ports"),
-        ("networking.address", networking.address or networking.address6, "the cluster gives addresses", "use names"),
-        ("networking.mac", networking.mac, "the cluster gives addresses", leave),
-        ("networking.attachments", any(item.address or item.address6 or item.mac for item in networking.attachments.values()), "the cluster gives addresses", "use names"),
-        ("networking.bandwidth", networking.bandwidth_in or networking.bandwidth_out, none, leave),
-        ("security.privileged", security.privileged, "privileged pods are not made", "name the capabilities that it needs"),
-        ("security.apparmor_profile", security.apparmor_profile, "the nodes have their own", leave),
-        ("security.profiles", security.profiles, "the nodes have their own", leave),
-        ("security.profile", security.profile, "it is a bundle of the engine's", "say its parts one by one"),
-        ("security.user_namespace", security.user_namespace != "auto", "the cluster chooses the map", "use the setting host_users"),
-        ("security.explain", security.explain == "all", "the nodes record nothing for us", leave),
-    )  # fmt: skip
