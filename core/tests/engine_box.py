@@ -245,9 +245,8 @@ class Box:
     def settle(self) -> None:
         """Wait until the workers have done what they were given."""
         workers = self.engine.exits._workers
-        while not workers._work_queue.empty():
-            time.sleep(0.001)
-        for done in [workers.submit(time.sleep, 0.002) for _ in range(4)]:
+        all_free = threading.Barrier(workers._max_workers)
+        for done in [workers.submit(all_free.wait, 30) for _ in range(workers._max_workers)]:
             done.result()
 
     def eventually(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:

@@ -11,6 +11,7 @@ from engine_box import ALICE, BOB, ROOT, Box
 from multios.api import access
 from multios.api.access import METHODS, Reach
 from multios.api.methods import table
+from multios.engine import containers
 from multios.engine.caller import Caller
 from multios.errors import MultiosError, NotFound, Refused
 
@@ -20,6 +21,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "containers.exec": {"command": ["true"], "detach": True},
     "containers.forward": {"ports": [{"container": 80}]},
     "containers.rename": {"name": "other"},
+    "containers.restart": {"timeout": 0},
+    "containers.stop": {"timeout": 0},
     "containers.update": {"resources": {"pids_limit": 5}},
     "containers.withdraw": {"ports": [{"container": 80}]},
     "networks.connect": {"ref": "hers", "network": "hers"},
@@ -63,7 +66,10 @@ def test_what_is_anothers_does_not_exist(hers: Box) -> None:
 
 
 @pytest.mark.parametrize("method", OWN)
-def test_its_owner_and_administrators_find_it(hers: Box, method: str) -> None:
+def test_its_owner_and_administrators_find_it(
+    hers: Box, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "KILL_SECONDS", 0.1)  # this driver never ends by itself
     if method in ("containers.wait", "containers.attach"):
         pytest.skip("this driver never ends by itself, and is waited for")
     is_last = method.endswith(("rename", "remove", "delete"))

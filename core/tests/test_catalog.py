@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -42,6 +43,24 @@ class Good(FakeSecurity):
     def health_checks(cls):
         return (HealthCheck("good", Health.OK, "fine"),)
 """
+
+
+def test_what_was_installed_editable_meanwhile_can_be_imported_and_no_code_beside_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path / "site-packages")])
+    for folder in ("site-packages", "elsewhere/src"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "elsewhere/src/multios_meanwhile.py").write_text("")
+    lines = ["# a comment", "", "import os; os.environ['MULTIOS_RAN'] = '1'", "../elsewhere/src", "nowhere"]
+    (tmp_path / "site-packages/one.pth").write_text("\n".join(lines))
+    (tmp_path / "site-packages/two.pth").write_bytes(b"\xff\xfe")
+    before = list(sys.path)
+    catalog = Catalog()
+    for _ in range(2):
+        catalog.rescan()
+    assert sys.path[len(before) :] == [str(tmp_path / "elsewhere/src")]
+    assert importlib.util.find_spec("multios_meanwhile") and "MULTIOS_RAN" not in os.environ
 
 
 @pytest.fixture

@@ -258,6 +258,13 @@ RECORDS: list[tuple[str, str, dict[str, Any]]] = [
         "system.events",
         {"since": 100.0, "follow": False, "filters": {"type": "container"}},
     ),
+    ("events --no-follow", "system.events", {"follow": False, "filters": {}}),
+    ("events --stream=false", "system.events", {"follow": False, "filters": {}}),
+    (
+        "events --follow --stream true --since 100 --until 200 --filter label=a=b --filter label=c",
+        "system.events",
+        {"since": 100.0, "until": 200.0, "follow": True, "filters": {"label": ["a=b", "c"]}},
+    ),
 ]
 
 

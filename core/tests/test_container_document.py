@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multios.errors import InvalidInput
-from multios.model.container import RestartPolicy, Volume
+from multios.errors import InvalidInput, Refused
+from multios.model.container import GivenFile, RestartPolicy, Volume
 from multios.model.container_document import check_name, page_name, parse, parse_resources, signal_name
 from multios.model.network import PortMapping
 
@@ -77,6 +78,23 @@ def test_the_documented_configuration_is_read_whole() -> None:
         ({"volumes": [{"host": "relative", "container": "/data"}]}, "volumes[0].host"),
         ({"volumes": [{"host": "/a", "container": "/../b"}]}, "volumes[0].container"),
         ({"volumes": [{"host": "/a", "container": "/"}]}, "volumes[0].container"),
+        ({"files": [{"content": ""}]}, "files[0].path"),
+        ({"files": [{"path": "/a"}]}, "files[0].content"),
+        ({"files": [{"path": "/proc/1/x", "content": ""}]}, "files[0].path"),
+        ({"files": [{"path": "//sys/x", "content": ""}]}, "files[0].path"),
+        ({"files": [{"path": "/./.", "content": ""}]}, "files[0].path"),
+        ({"files": [{"path": "/a", "content": "", "mode": "4755"}]}, "files[0].mode"),
+        ({"files": [{"path": "/a", "content": "", "mode": 0o1777}]}, "files[0].mode"),
+        ({"files": [{"path": "/a", "content": "", "uid": -1}]}, "files[0].uid"),
+        ({"files": [{"path": "/a", "content": "", "secret": 1}]}, "files[0].secret"),
+        ({"files": [{"path": f"/{n}", "content": ""} for n in range(101)]}, "at most 100"),
+        ({"files": [{"path": "/a", "content": ""}, {"path": "/a//.", "content": ""}]}, "mounted twice"),
+        ({"files": [{"path": "/a", "content": ""}], "tmpfs": [{"container": "/a/b"}]}, "below it"),
+        ({"shm_size": 1}, "shm_size"),
+        ({"sysctls": {"net.ipv4.ip_forward": [1]}}, "sysctls.net.ipv4.ip_forward"),
+        ({"sysctls": {"net.ipv4.conf.../x": "1"}}, "sysctls"),
+        ({"sysctls": {"net": "1"}}, "sysctls"),
+        ({"sysctls": {"net.core.somaxconn": ""}}, "sysctls.net.core.somaxconn"),
         ({"restart_policy": "sometimes"}, "restart_policy"),
         ({"restart_policy": "always:3"}, "restart_policy"),
         ({"name": "../../x"}, "../../x"),
@@ -185,3 +203,68 @@ def test_sizes_are_read_as_people_write_them(text: str) -> None:
 @pytest.mark.parametrize(("size", "name"), [(64 << 10, "64KB"), (2 << 20, "2MB"), (16 << 30, "16GB")])
 def test_page_sizes_have_the_kernels_names(size: int, name: str) -> None:
     assert page_name(size) == name
+
+
+def test_a_given_file_has_the_modes_and_the_owner_that_are_usual_for_it() -> None:
+    content = base64.b64encode(b"abc").decode()
+    files = [
+        {"path": "/a//b/./c", "content": content},
+        {"path": "/d", "content": "", "mode": "0600", "gid": 5},
+    ]
+    first, second = parse({"image": "i", "files": files}).files
+    assert first == GivenFile("/a/b/c", 3, 0o444, content=content)
+    assert (second.size, second.mode, second.gid) == (0, 0o600, 5)
+
+
+@pytest.mark.parametrize("content", ["aHVudGVyMg", "hunter2!", 7, ["hunter2"], None, "é", "A" * (4 << 20)])
+def test_what_is_wrong_with_a_content_does_not_show_it(content: Any) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        parse({"image": "i", "files": [{"path": "/a", "content": content}]})
+    assert "files[0].content" in refused.value.cause
+    assert str(content) not in refused.value.cause + refused.value.remedy
+
+
+def test_files_are_bounded_alone_and_together() -> None:
+    def sized(*sizes: int) -> dict[str, Any]:
+        contents = [base64.b64encode(b"x" * size).decode() for size in sizes]
+        files = [{"path": f"/{number}", "content": content} for number, content in enumerate(contents)]
+        return {"image": "i", "files": files}
+
+    assert len(parse(sized(*[1 << 20] * 4)).files) == 4
+    with pytest.raises(InvalidInput, match=r"files\[0\].content"):
+        parse(sized((1 << 20) + 1))
+    with pytest.raises(InvalidInput, match="at most 4194304"):
+        parse(sized(*[1 << 20] * 4, 1))
+
+
+def test_a_content_is_not_in_what_a_record_looks_like() -> None:
+    content = base64.b64encode(b"hunter2").decode()
+    assert content not in repr(parse({"image": "i", "files": [{"path": "/a", "content": content}]}))
+
+
+@given(st.text("/.abdeprocsyv\0", max_size=20))
+def test_a_given_files_path_stays_where_it_may_be(path: str) -> None:
+    try:
+        (file,) = parse({"image": "i", "files": [{"path": path, "content": ""}]}).files
+    except InvalidInput:
+        return
+    parts = file.path.split("/")
+    assert parts[0] == "" and not {"", ".", ".."} & set(parts[1:])
+    assert parts[1] not in ("dev", "proc", "sys")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["kernel.panic", "vm.overcommit_memory", "kernel.shmmaxx", "fs.file-max", "user.max_user_namespaces"],
+)
+def test_a_kernel_parameter_of_the_hosts_is_refused(name: str) -> None:
+    with pytest.raises(Refused, match="whole host"):
+        parse({"image": "i", "sysctls": {name: 1}})
+
+
+def test_net_parameters_need_a_network_namespace() -> None:
+    asked = {"sysctls": {"net.core.somaxconn": 512}}
+    assert parse({"image": "i", **asked}).sysctls == {"net.core.somaxconn": "512"}
+    assert parse({"image": "i", **asked, "networking": {"network": "none"}}).sysctls
+    with pytest.raises(Refused, match="host's network"):
+        parse({"image": "i", **asked, "networking": {"network": "host"}})

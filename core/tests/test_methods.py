@@ -192,7 +192,7 @@ def test_users_hear_of_their_own_containers_even_after_their_end(box: Box) -> No
     container = box.started(ALICE, auto_remove=True)
     box.exits(container)
     box.call("system.events", ALICE)
-    assert [event["action"] for event in box.items] == ["create", "start", "die"]
+    assert [event["action"] for event in box.items] == ["create", "start", "die", "delete"]
     box.call("system.events", BOB)
     assert box.items == []
 

@@ -8,6 +8,7 @@ import socket
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -221,17 +222,28 @@ def test_names_are_known_to_the_same_owner_and_the_administrators_to_all(world: 
     assert world.told(teacher, "bob") == ["127.61.0.3"]
 
 
-def test_several_of_a_name_are_told_in_changing_order(world: World) -> None:
+def test_several_of_a_name_are_told_in_an_order_that_spreads_who_takes_the_first(world: World) -> None:
     asker = world.put(2, "asker")
     for number in range(3, 8):
         world.put(number, f"w{number}", "pool")
-    firsts = set()
-    for _ in range(40):
+    firsts: Counter[str] = Counter()
+    for _ in range(250):
         message = world.ask(asker, "pool")
         found = [item.to_text() for part in message.answer for item in part]
         assert len(found) == 5
-        firsts.add(found[0])
-    assert len(firsts) > 1
+        assert all(part.ttl <= 5 for part in message.answer)
+        firsts[found[0]] += 1
+    assert len(firsts) == 5 and min(firsts.values()) >= 20
+
+
+def test_one_of_several_that_leaves_is_not_told_in_the_next_answer(world: World) -> None:
+    asker = world.put(2, "asker")
+    made = [world.put(number, "pool") for number in (3, 4)]
+    for one, other in ((made[0], made[1]), (made[1], made[0])):
+        world.names.remove(one.endpoint_id)
+        assert world.told(asker, "pool") == list(other.addresses)
+        world.names.put(one)
+        assert len(world.told(asker, "pool")) == 2
 
 
 def test_other_names_go_upstream_unless_there_is_no_way_out(world: World, upstream: Server) -> None:

@@ -72,3 +72,16 @@ def test_a_read_only_root_has_places_to_write_in_memory_unless_that_is_not_wante
 def test_the_hosts_network_shares_only_that() -> None:
     assert "network" not in namespaces(drafted(networking={"network": "host"}))
     assert "network" in namespaces(drafted(networking={"network": "none"}))
+
+
+def test_shared_memory_has_the_size_that_was_asked_for() -> None:
+    def size(**document: Any) -> list[str]:
+        (mount,) = (item for item in drafted(**document)["mounts"] if item["destination"] == "/dev/shm")
+        return [word for word in mount["options"] if word.startswith("size=")]
+
+    assert size() == ["size=67108864"] and size(shm_size="1M") == ["size=1048576"]
+
+
+def test_kernel_parameters_are_in_the_spec_only_when_asked_for() -> None:
+    assert "sysctl" not in drafted()["linux"]
+    assert drafted(sysctls={"kernel.shmmni": 7})["linux"]["sysctl"] == {"kernel.shmmni": "7"}

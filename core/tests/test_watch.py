@@ -37,10 +37,13 @@ def watch(box: Box, clock: Clock) -> Watch:
 
 
 def events(box: Box, *actions: str) -> list[tuple[str, dict[str, Any]]]:
-    found = box.engine.events.follow(0, {}, False, lambda: True)
+    found = box.engine.events.kept()
     wanted = actions or ("oom", "throttled", "pids_limit")
     return [
-        (event["action"], {key: value for key, value in event["attributes"].items() if key != "owner"})
+        (
+            event["action"],
+            {key: value for key, value in event["attributes"].items() if key not in ("owner", "image")},
+        )
         for event in found
         if event["action"] in wanted
     ]

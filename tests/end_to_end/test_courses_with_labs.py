@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,23 +52,65 @@ roster = "students.csv"
 image = "small:1"
 command = ["sleep", "1000"]
 [[labs]]
-path = "first"
+path = "labs/the-first"
 """
 
 
 @pytest.fixture
 def course(engine: PrivateEngine, tmp_path: Path) -> Path:
-    (tmp_path / "first").mkdir()
-    (tmp_path / "first/lab.toml").write_text(LAB)
-    for text in ("", "only"):
-        (tmp_path / "first/text").mkdir(exist_ok=True)
-        (tmp_path / f"first/text/{text or 'only'}.md").write_text(
-            "Write your number into /root/work/answer.\n"
-        )
+    lab = tmp_path / "labs/the-first"
+    (lab / "text").mkdir(parents=True)
+    (lab / "lab.toml").write_text(LAB)
+    (lab / "text/only.md").write_text("Write your number into /root/work/answer.\n")
     (tmp_path / "course.toml").write_text(COURSE)
     (tmp_path / "students.csv").write_text("id;name\ns1;Ada\ns2;=Bob()\ns3;Eve\n")
     engine.environment["XDG_DATA_HOME"] = str(tmp_path / "home")
     return tmp_path
+
+
+@contextmanager
+def command_lines() -> Iterator[set[str]]:
+    """Those of all processes of this host that are met while the block runs, as any user of it reads them."""
+    met: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    met.add(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                except OSError:
+                    continue  # it has ended
+            over.wait(0.005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield met
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_the_seed_stands_on_no_command_line(
+    engine: PrivateEngine, course: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, secret = str(course), "a-seed-that-nobody-guesses"
+    monkeypatch.setitem(engine.environment, "MULTIOS_LAB_SEED", secret)
+    with command_lines() as met:
+        engine.run("course", "start", path, "--lab", "first", timeout=200)
+        engine.run("course", "collect", path, timeout=200)
+        engine.run("course", "grade", path, "-o", str(course / "grades.csv"), timeout=300)
+    try:
+        for words in ("lab start ", "lab submit ", "lab grade "):
+            assert any(words in line for line in met), f"no process of `{words.strip()}` was met"
+        assert not [line for line in met if secret in line]
+        values = engine.inspect("term-first-s1")["Config"]["Labels"]["multios.lab.values"]
+        engine.run("lab", "start", str(course / "labs/the-first"), "--name", "again", "--student", "s1")
+        assert engine.inspect("again")["Config"]["Labels"]["multios.lab.values"] == values
+    finally:
+        engine.run("lab", "rm", "again", status=None)
+        engine.run("course", "wipe", "--yes", path)
 
 
 def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: PrivateEngine, course: Path) -> None:
@@ -84,6 +129,9 @@ def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: Private
     engine.run("exec", "term-first-s1", "sh", "-c", f"echo {number} > /root/work/answer")
     engine.run("exec", "term-first-s2", "sh", "-c", f"echo {number} > /root/work/answer")
     engine.run("lab", "check", "--name", "term-first-s1")
+    assert "3 machines of term stopped" in engine.out("course", "stop", "--time", "1", path)
+    assert engine.out("ps", "--quiet") == ""
+    assert "3 started" in engine.out("course", "start", path, "--lab", "first")
     rows = {row["student"]: row for row in engine.json("course", "status", path)}
     assert rows["s1"]["labs"] == {"first": "1/1"} and rows["s2"]["labs"] == {"first": "0/1"}
     engine.run("delete", "--force", "term-first-s3")
@@ -102,5 +150,12 @@ def test_a_lab_is_given_out_worked_on_collected_graded_and_wiped(engine: Private
     ]
     assert found["s1"]["attested"] == "yes" and found["s2"]["name"] == "'=Bob()"
     assert "the work of student 's1'" in found["s3"]["problem"]
+    (course / "submissions/first/s2.submission").write_text("rubbish")
+    engine.run("course", "grade", path, "-o", str(output), timeout=300)
+    with output.open(newline="") as file:
+        (broken,) = [row for row in csv.DictReader(file) if row["student"] == "s2"]
+    assert broken["state"] == "refused" and broken["problem"].endswith(
+        "an entry is missing, or is no plain file"
+    )
     assert "2 lab machines" in engine.out("course", "wipe", "--yes", path)
     assert engine.json("lab", "status") == []

@@ -194,6 +194,17 @@ def test_volumes_are_there_to_be_read(engine: PrivateEngine, name: str, tmp_path
     engine.run("delete", "--force", "--volumes", name)
 
 
+def test_given_files_and_kernel_parameters_are_there(
+    engine: PrivateEngine, name: str, tmp_path: Path
+) -> None:
+    given = {"path": "/opt/given", "content": "Z2l2ZW4K"}
+    config = json.dumps({"image": IMAGE, "files": [given], "sysctls": {"net.ipv4.ip_default_ttl": "77"}})
+    engine.run("run", "-d", "--name", name, "--config", "-", "sleep", "1000", input=config)
+    words = "cat /opt/given /proc/sys/net/ipv4/ip_default_ttl"
+    text = by_hand(script_of(engine, name, tmp_path), "sh", "-c", words)
+    assert text.split() == engine.out("exec", name, "sh", "-c", words).split() == ["given", "77"]
+
+
 @pytest.mark.parametrize("options", [("--storage", "vfs"), ("--disk-limit", "50M"), ("--init",)])
 def test_another_storage_or_an_init_changes_nothing(compared: Any, options: tuple[str, ...]) -> None:
     real, own = compared(*options)

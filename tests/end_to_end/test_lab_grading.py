@@ -120,6 +120,11 @@ ATTACKS = {
     "reads the tests": program(
         f"cat /grade-*/* /proc/*/fd/* /proc/*/cwd/* 2>/dev/null; grep -r {SECRET[:-1]}[s] /grade* /tmp /root 2>/dev/null && echo sum: 3"
     ),
+    "finds where the tests are mounted": program(
+        "place=$(grep -o '/grade-[0-9a-f]*' /proc/self/mountinfo) || exit 1; "
+        "echo forged > $place/run.sh; chmod 777 $place; rm -r $place; umount $place; "
+        "cat $place/* /proc/1/root$place/* && echo sum: 42 && echo sum: 3"
+    ),
     "loops for ever": program("while :; do :; done"),
     "sleeps for ever behind its closed output": program("exec >&- 2>&- <&-; sleep 1000"),
     "leaves a process behind that holds its output": program("sleep 1000 &"),
@@ -144,6 +149,27 @@ def test_a_hostile_program_gets_no_points_for_what_it_spoils_and_harms_nothing(
     assert time.monotonic() - begun < 60
     assert SECRET not in json.dumps(grade)
     assert_nothing_leaked(classroom.engine, before)
+
+
+LOOKS_AROUND = """#!/bin/sh
+test "$(stat -c '%u %a' "$GRADE")" = "0 700" || { echo "$(stat -c '%u %a' "$GRADE")"; exit 1; }
+grep -q " $GRADE ro," /proc/self/mountinfo || { grep "$GRADE" /proc/self/mountinfo; exit 1; }
+for try in "touch $GRADE/new" "rm $GRADE/run.sh" "chmod 777 $GRADE"; do $try 2>/dev/null && { echo "$try"; exit 1; }; done
+test -x "$GRADE/run.sh"
+"""
+
+
+def test_the_teachers_tests_are_mounted_read_only_for_root_alone_and_left_nowhere(
+    classroom: Classroom,
+) -> None:
+    lab = shutil.copytree(classroom.folder / "lab", classroom.folder / "mounted")
+    (lab / "private/look.sh").write_text(LOOKS_AROUND)
+    (lab / "private/grade.toml").write_text('[[checks]]\nname = "looks around"\ntest = "look.sh"\n')
+    submission = classroom.submit("")
+    words = ("lab", "grade", str(submission), "--lab", str(lab), "--format", "json")
+    (grade,) = json.loads(classroom.engine.out(*words))
+    assert points(grade) == {"looks around": 1}, grade
+    assert not list(Path(classroom.engine.environment["XDG_DATA_HOME"]).glob("multios/labs/grading-*"))
 
 
 OWN_TOOLS = """

@@ -60,6 +60,8 @@ def test_a_submission_is_valid_and_says_what_the_machine_looked_like(
 ) -> None:
     said = engine.out("lab", "verify", str(submitted))
     assert ": valid" in said and "student    ada" in said
+    (row,) = json.loads(engine.out("lab", "verify", "--format", "json", str(submitted)))
+    assert (row["valid"], row["student"], row["owner"]["uid"], row["problems"]) == (True, "ada", 0, [])
     parts = members(submitted)
     manifest, statement = json.loads(parts["manifest.json"]), json.loads(parts["statement.json"])
     assert manifest["history"] == {"/root/.ash_history": "ls\n"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,10 +67,40 @@ def test_a_student_without_rights_hands_in_and_the_teacher_sees_who_it_was(
         )
         (grade,) = json.loads(engine.out(*words))
         assert (grade["user"], grade["attested"], grade["points"]) == ("games", True, 1), grade
+        (grade,) = json.loads(engine.out(*words, "--seed", "another"))
+        assert grade["points"] == 0 and "not those of the seed" in grade["problems"][0], grade
         other = User(engine, "news")
         assert "no such container" in other.run("reset", "mine", status=125).stderr
     finally:
         ada.run("lab", "rm", "mine", status=None)
+
+
+LOOKS_AROUND = """#!/bin/sh
+test "$(stat -c %u:%a "$GRADE")" = 0:700 || { stat -c %u:%a "$GRADE"; exit 1; }
+touch "$GRADE/new" 2>/dev/null && exit 2
+su student -c "ls $GRADE" 2>/dev/null && exit 3
+test -x "$GRADE/look.sh"
+"""
+
+
+def test_a_teacher_without_rights_has_his_tests_mounted_for_root_inside_alone(
+    engine: PrivateEngine, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = User(engine, "news")
+    monkeypatch.setitem(engine.environment, "XDG_DATA_HOME", str(teacher.directory(place / "teacher")))
+    lab = teacher.directory(place / "teacher/lab")
+    shutil.copytree(place / "lab", lab, dirs_exist_ok=True)
+    (lab / "private/look.sh").write_text(LOOKS_AROUND)
+    (lab / "private/grade.toml").write_text('[[checks]]\nname = "mounted"\ntest = "look.sh"\n')
+    subprocess.run(["chown", "--recursive", teacher.name, lab], check=True)
+    teacher.run("lab", "start", str(lab), "--name", "tried")
+    try:
+        handed_in = str(place / "teacher/handed.in")
+        teacher.run("lab", "submit", "--name", "tried", "-o", handed_in)
+        (grade,) = json.loads(teacher.out("lab", "grade", handed_in, "--lab", str(lab), "--format", "json"))
+        assert [(check["points"], check["reason"]) for check in grade["checks"]] == [(1, "")]
+    finally:
+        teacher.run("lab", "rm", "tried", status=None)
 
 
 def test_every_snapshot_counts_to_the_quota_of_the_disk(engine: PrivateEngine) -> None:

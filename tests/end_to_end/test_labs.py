@@ -69,6 +69,9 @@ def test_a_lab_from_its_start_to_its_last_check(engine: PrivateEngine, started: 
     text = engine.out("lab", "show")
     assert mine["codename"] in text and mine["number"] in text and "{{" not in text
     assert mine["codename"] in sh(engine, started, "cat /root/work/README.txt")
+    told = json.loads(engine.run("lab", "check", "--format", "json", status=1).stdout)
+    assert (told["step"], told["passed"], told["next"]) == ("files", False, "")
+    assert told["checks"][0]["problem"] == "exit status 1" and told["checks"][0]["hint"]
     failed = engine.run("lab", "check", status=1)
     assert "failed  there is a file with your code name: exit status 1" in failed.stdout
     assert f"hint: echo {mine['number']} > /root/work/{mine['codename']}" in failed.stdout
@@ -175,7 +178,7 @@ def test_what_is_wrong_with_a_lab_is_said_with_file_key_and_line(
 
 
 def test_bad_requests_are_one_line_of_cause_and_one_of_remedy(
-    engine: PrivateEngine, lab: Path, tmp_path: Path
+    engine: PrivateEngine, lab: Path, started: str, tmp_path: Path
 ) -> None:
     roster = tmp_path / "roster.csv"
     roster.write_text("student,name\nada,A\nbob,B\nada,C\n")
@@ -188,6 +191,8 @@ def test_bad_requests_are_one_line_of_cause_and_one_of_remedy(
         ),
         (("lab", "show", "--name", "nobody"), "no such lab"),
         (("lab", "chekc"), "no such command"),
+        (("lab", "check", "nosuch", "--name", started), "steps: files, program"),
+        (("lab", "reset", "--to", "nosuch", "--name", started), "steps: files, program"),
     ):
         said = engine.run(*words, status=125).stderr
         assert says in said and "Traceback" not in said and said.count("\n") <= 2, said
@@ -252,6 +257,63 @@ def test_a_corrected_lab_keeps_the_students_work(engine: PrivateEngine, lab: Pat
         engine.run("lab", "rm", "upd")
 
 
+def test_a_corrected_lab_has_new_parameters_drawn_from_the_seed_of_the_start(
+    engine: PrivateEngine, lab: Path, started: str
+) -> None:
+    mine = values(engine, started)
+    change(lab, "minimum = 100\nmaximum = 9999", "minimum = 10000\nmaximum = 99999")
+    text = (lab / "lab.toml").read_text() + '\n[parameters.more]\nkind = "password"\n'
+    text = text.replace('expect = "{{number}}"', 'expect = "{{number}} {{more}}"')
+    (lab / "lab.toml").write_text(text)
+    (lab / "files/README.txt").write_text("{{more}} of {{number}}\n")
+    update = ("lab", "update", str(lab), "--seed", "autumn")
+    said = engine.out(*update).splitlines()
+    more = said[1].rpartition(" = ")[2]
+    assert said[0].startswith(
+        f"KEPT      {{{{number}}}} = {mine['number']}: the corrected lab gives no such value"
+    )
+    assert said[1:] == [
+        f"new       {{{{more}}}} = {more}", "updated   /root/work/README.txt", f"{started} is at first-steps 1.0",
+    ]  # fmt: skip
+    assert sh(engine, started, "cat /root/work/README.txt") == f"{more} of {mine['number']}"
+    sh(engine, started, f"echo {mine['number']} {more} > /root/work/{mine['codename']}")
+    assert "Next: A program that adds" in engine.out("lab", "check")
+    assert engine.out(*update).splitlines()[1:] == said[-1:]  # the same again draws nothing
+    # A machine that is started with the corrected lab has the same.
+    engine.run("lab", "start", str(lab), "--name", "fresh", "--student", "ada", "--seed", "autumn")
+    try:
+        assert values(engine, "fresh")["more"] == more
+    finally:
+        engine.run("lab", "rm", "fresh")
+    # What was taken out is gone, and comes back as it was.
+    without = text.replace('\n[parameters.more]\nkind = "password"\n', "").replace(" {{more}}", "")
+    (lab / "lab.toml").write_text(without)
+    (lab / "files/README.txt").write_text("nothing more\n")
+    assert "removed   {{more}}" in engine.out("lab", "update", str(lab), "--name", started)
+    (lab / "lab.toml").write_text(text)
+    assert f"{{{{more}}}} = {more}" in engine.out(*update)
+
+
+def test_work_on_a_corrected_lab_is_judged_with_the_values_that_the_student_was_given(
+    engine: PrivateEngine, lab: Path, started: str, tmp_path: Path
+) -> None:
+    mine = values(engine, started)
+    change(lab, "minimum = 100\nmaximum = 9999", "minimum = 10000\nmaximum = 99999")
+    (lab / "lab.toml").write_text((lab / "lab.toml").read_text() + '\n[parameters.more]\nkind = "word"\n')
+    (lab / "private/grade.toml").write_text(
+        '[[checks]]\nname = "both"\ncommand = "cat answer"\nexpect = "{{number}} {{more}}"\n'
+    )
+    said = engine.out("lab", "update", str(lab), "--seed", "autumn").splitlines()
+    sh(engine, started, f"echo {mine['number']} {said[1].rpartition(' = ')[2]} > /root/work/answer")
+    handed_in = str(tmp_path / "ada.submission")
+    engine.run("lab", "submit", "-o", handed_in)
+    for seed in ((), ("--seed", "autumn")):
+        (grade,) = json.loads(
+            engine.out("lab", "grade", handed_in, "--lab", str(lab), "--format", "json", *seed)
+        )
+        assert grade["points"] == 1, grade
+
+
 def test_what_an_update_cannot_do_is_said_and_nothing_changes(
     engine: PrivateEngine, lab: Path, started: str
 ) -> None:
@@ -259,7 +321,7 @@ def test_what_an_update_cannot_do_is_said_and_nothing_changes(
     (lab / "files/README.txt").write_text("corrected")
     text = (lab / "lab.toml").read_text()
     for new, says in (
-        (text + '\n[parameters.more]\nkind = "word"\n', "has no values of: more"),
+        (text + '\n[parameters.more]\nkind = "word"\n', "new parameters (more) are drawn from the seed"),
         (text.replace('name = "first-steps"', 'name = "other"'), "is of lab 'first-steps', not of 'other'"),
     ):
         (lab / "lab.toml").write_text(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,23 +79,75 @@ def test_names_come_and_go_with_connections_and_renames(
     engine.run("delete", "--force", f"{name}-2")
 
 
-def test_several_with_one_alias_are_all_told(engine: PrivateEngine, name: str, network: str) -> None:
-    for container in (name, f"{name}-2"):
-        engine.run(
-            "run",
-            "-d",
-            "--name",
-            container,
-            "--network-alias",
-            "pool",
-            "--network",
-            network,
-            IMAGE,
-            "sleep",
-            "99",
-        )
-    told = look_up(engine, name, "pool")
-    assert address(engine, name, network) in told and address(engine, f"{name}-2", network) in told
+@pytest.fixture
+def replicas(engine: PrivateEngine, name: str, network: str) -> Iterator[list[str]]:
+    """Three containers with the alias ``web``, each of which serves its own name."""
+    made = [f"{name}-{letter}" for letter in "abc"]
+    for one in made:
+        serve = f"echo {one} > /tmp/who; exec httpd -f -p 80 -h /tmp"
+        engine.run("run", "-d", "--name", one, "--network", network, "--network-alias", "web", IMAGE, "sh", "-c", serve)  # fmt: skip
+    engine.run("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
+    yield made
+    engine.run("delete", "--force", *made, status=None)
+
+
+def fetched(engine: PrivateEngine, name: str, times: int) -> Counter[str]:
+    """Who has answered a client that asks for ``web`` again and again."""
+    ask = f"for i in $(seq {times}); do wget -q -O - http://web/who; done"
+    return Counter(engine.out("exec", name, "sh", "-c", ask).split())
+
+
+def told(engine: PrivateEngine, name: str, asked: str) -> set[str]:
+    """The addresses that a look-up gives."""
+    lines = look_up(engine, name, asked, status=None).splitlines()
+    return {line.removeprefix("Address: ") for line in lines if line.startswith("Address: ")}
+
+
+def test_clients_of_one_alias_are_spread_over_all_who_have_it(
+    engine: PrivateEngine, name: str, replicas: list[str]
+) -> None:
+    answered = fetched(engine, name, 90)  # with 60, one run of 200 would fail by chance
+    assert sorted(answered) == replicas and sum(answered.values()) == 90
+    assert min(answered.values()) >= 10
+
+
+def test_who_is_paused_or_stopped_is_left_out_at_once_and_back_at_once(
+    engine: PrivateEngine, name: str, network: str, replicas: list[str]
+) -> None:
+    places = {one: address(engine, one, network) for one in replicas}
+    assert told(engine, name, "web") == set(places.values())
+    first, second, third = replicas
+    engine.run("pause", first)
+    assert told(engine, name, "web") == {places[second], places[third]}
+    assert told(engine, name, first) == set()
+    engine.run("kill", second)
+    engine.run("wait", second)
+    eventually(lambda: told(engine, name, "web") == {places[third]}, "it has ended")
+    assert fetched(engine, name, 5) == {third: 5}
+    engine.run("resume", first)
+    assert told(engine, name, "web") == {places[first], places[third]}
+    engine.run("start", second)
+    assert len(told(engine, name, "web")) == 3
+    engine.run("pause", first)
+    engine.run("rename", first, f"{first}-renamed")
+    engine.run("network", "repair")
+    assert len(told(engine, name, "web")) == 2, "a paused one stays out"
+    engine.run("rename", f"{first}-renamed", first)
+    engine.run("stop", "-t", "0", first)  # which lets it run once more
+    eventually(lambda: len(told(engine, name, "web")) == 2, "it has ended")
+
+
+def test_a_new_daemon_leaves_the_paused_out_too(make_engine: object) -> None:
+    engine: PrivateEngine = make_engine()  # type: ignore[operator]
+    for one in ("one", "two"):
+        engine.run("run", "-d", "--name", one, "--network-alias", "web", IMAGE, "sleep", "1000")
+    engine.run("pause", "one")
+    os.kill(engine.daemon_pid, signal.SIGKILL)
+    eventually(lambda: engine.run("version", status=None).returncode == 0, "a daemon answers")
+    assert told(engine, "two", "web") == {address(engine, "two", "default")}
+    engine.run("resume", "one")
+    assert len(told(engine, "two", "web")) == 2
+    engine.run("delete", "--force", "one", "two")
 
 
 def test_the_resolver_has_no_rights(engine: PrivateEngine, name: str, network: str) -> None:

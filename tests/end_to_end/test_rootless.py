@@ -86,6 +86,35 @@ def test_with_a_single_id_another_user_is_refused_and_files_of_others_are_roots(
         assert user.out("run", "--rm", "--user", "student", IMAGE, "id", "-un") == "student"
 
 
+def test_given_files_shared_memory_and_kernel_parameters(user: UserEngine) -> None:
+    secret = {"path": "/run/secrets/key", "content": "aHVudGVyMg==", "mode": "0400", "secret": True}
+    document = {
+        "image": IMAGE,
+        "files": [{"path": "/etc/greeting", "content": "Z2l2ZW4K"}, secret],
+        "shm_size": "1M",
+        "sysctls": {"net.ipv4.ip_default_ttl": "77", "kernel.shmmni": "99"},
+        "command": [
+            "sh",
+            "-c",
+            "cat /etc/greeting; stat -c %a:%u /run/secrets/key; cd /proc/sys; cat net/ipv4/ip_default_ttl kernel/shmmni;"
+            "df -k /dev/shm | awk 'END { print $2 }'; cat /run/secrets/key; echo x 2>/dev/null > /etc/greeting",
+        ],
+    }
+    done = user.run("run", "--rm", "--config", "-", input=json.dumps(document).encode(), status=1)
+    assert done.stdout.split() == ["given", "400:0", "77", "99", "1024", "hunter2"], done.stderr
+
+
+def test_a_given_files_owner_is_one_of_the_users_ids(user: UserEngine) -> None:
+    document = {"image": IMAGE, "files": [{"path": "/a", "content": "", "uid": 1000}]}
+    has_many = user.out("info", "--format", "{{.ids}}") != "1"
+    command = ("run", "--rm", "--name", "owned", "--config", "-", "stat", "-c", "%u", "/a")
+    done = user.run(*command, input=json.dumps(document).encode(), status=0 if has_many else 125)
+    if has_many:
+        assert done.stdout == "1000\n"
+    else:
+        assert "no user or group 1000" in done.stderr
+
+
 def test_nothing_of_it_is_open_to_others(user: UserEngine) -> None:
     for directory in (user.exec_root, user.data_root):
         status = directory.stat()

@@ -16,6 +16,7 @@ import pytest
 
 import debian_image
 from multios.errors import MultiosError
+from multios.settings import load
 from other_users import User, open_to_group
 from private_engine import SCRIPTS, PrivateEngine, eventually
 from registry_server import PROGRAM, registry
@@ -656,11 +657,16 @@ def test_the_guide_goes_as_written(own: PrivateEngine, tmp_path: Path) -> None:
 
 
 @pytest.mark.needs_network
-def test_the_guides_own_template_is_a_template(own: PrivateEngine, write: Write) -> None:
+def test_the_guides_own_template_is_a_template_and_its_settings_are_read(
+    own: PrivateEngine, write: Write, tmp_path: Path
+) -> None:
     page = (ROOT / "docs/how-to/templates.md").read_text()
     tables = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     settings = [block for block in tables if block.startswith("[templates]")]
-    assert len(settings) == 1
+    assert len(settings) == 2
+    for block in settings:
+        (tmp_path / "containers.conf").write_text(block)
+        load(tmp_path / "containers.conf", {})
     folder = write("guide")
     (folder / "template.toml").write_text("".join(block for block in tables if block not in settings))
     assert "template shell-basics 0.1.0 is valid" in own.out("template", "validate", str(folder))

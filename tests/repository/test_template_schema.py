@@ -1,4 +1,4 @@
-"""The published JSON Schema of templates: valid itself, true of every template here, and as strict as the reader."""
+"""The published JSON Schemas of templates and indexes: valid themselves, true of ours, and as strict as the readers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tomli
 
 from multios.errors import InvalidInput
 from multios.scaffold import template_folder
+from multios.template_format import index
 from multios.template_format.document import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,3 +75,37 @@ def test_what_the_schema_refuses_the_reader_refuses_too(more: str) -> None:
     assert errors(HEAD + more)
     with pytest.raises(InvalidInput):
         read(HEAD + more, "file")
+
+
+# --- indexes --------------------------------------------------------------------------------------
+
+INDEX = jsonschema.Draft202012Validator(
+    json.loads((ROOT / "docs/reference/template-index.schema.json").read_text())
+)
+ENTRY = {
+    "name": "lab", "version": "1.0", "description": "A lab", "license": "MIT", "base": "debian:12",
+    "file": "lab-1.0.tar.gz", "sha256": "0" * 64, "size": 5,
+}  # fmt: skip
+REFERENCE = {"reference": "registry.example.org/templates/lab@sha256:" + "0" * 64}
+
+
+def test_the_schema_of_indexes_is_one_and_true_of_what_is_written() -> None:
+    INDEX.check_schema(INDEX.schema)
+    by_reference = {key: ENTRY[key] for key in list(ENTRY)[:5]} | REFERENCE | {"version": "2"}
+    rows = index.read(json.dumps({"schema": 1, "templates": [ENTRY, by_reference]}).encode(), "i")
+    assert len(rows) == 2
+    assert list(INDEX.iter_errors(json.loads(index.text(rows)))) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": "A"}, {"version": "x"}, {"description": ""}, {"license": "a b"}, {"file": "../x"}, {"file": "/x"},
+        {"sha256": "x"}, {"size": 0}, {"size": "5"}, {"size": 1 << 40}, {"more": 1}, {"base": None}, REFERENCE,
+    ],
+)  # fmt: skip
+def test_what_the_schema_of_indexes_refuses_the_reader_refuses_too(change: dict[str, Any]) -> None:
+    document = {"schema": 1, "templates": [{**ENTRY, **change}]}
+    assert list(INDEX.iter_errors(document))
+    with pytest.raises(InvalidInput):
+        index.read(json.dumps(document).encode(), "i")

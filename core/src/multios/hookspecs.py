@@ -127,9 +127,10 @@ def multios_detach_network(
 
 @hookspec
 def multios_event(event: dict[str, Any]) -> None:
-    """Something happened: ``type`` (``container``, ``image`` …), ``action``, ``id``, ``name``, ``time``, ``attributes``.
+    """Something happened: ``type`` (``container``, ``network``), ``action``, ``id``, ``name``, ``time``, ``attributes``, ``sequence``.
 
-    Called after the fact, outside every lock; what it raises is logged with the plugin's name. Since 0.1.
+    Called after the fact, one event after another in a thread of its own, outside every lock; what it raises is logged with the
+    plugin's name. Since 0.1.
     """
 
 

@@ -19,6 +19,7 @@ from multios.model.security_profile import BUILT_IN, SecurityProfile, read_capab
 from multios.model.security_profile import read as read_profile
 from multios.quota_settings import QuotaSettings
 from multios.rootless import roots
+from multios.template_format import index_place
 
 DEFAULT_FILE = Path("/etc/multios/containers.conf")
 DRIVER_TABLES = {
@@ -224,13 +225,30 @@ def _devices(value: Any, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _indexes(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(place, str) for place in value):
+        raise InvalidInput(
+            f"{where}: must be a list of folders and addresses", 'for example ["/srv/templates"]'
+        )
+    for number, place in enumerate(value):
+        if index_place.is_web(place):
+            try:
+                index_place.parts_of(place)
+            except InvalidInput as error:
+                raise InvalidInput(f"{where}[{number}]: {error.cause}", error.remedy) from None
+        elif not place.startswith("/") or not place.isprintable():
+            raise InvalidInput(f"{where}[{number}]: {place!r} is no absolute path", "write /srv/templates")
+    return tuple(value)
+
+
 @dataclass(frozen=True, slots=True)
 class TemplatesSettings:
     """``[templates]``: what containers of installed templates may get beyond the default where ordinary users make them.
 
     The capabilities are those of a container's own user and network namespaces; ``allowed_devices`` are paths of the
     host's devices. Administrators are not bound by it. ``users_may_import`` is whether ordinary users may bring templates
-    of their own, whose steps are run to build images.
+    of their own, whose steps are run to build images. ``indexes`` are the folders and addresses in which clients look for
+    templates by name, the first before the second.
     """
 
     allowed_capabilities: tuple[str, ...] = field(
@@ -238,6 +256,7 @@ class TemplatesSettings:
     )
     allowed_devices: tuple[str, ...] = field(default=(), metadata={"parse": _devices})
     users_may_import: bool = True
+    indexes: tuple[str, ...] = field(default=(), metadata={"parse": _indexes})
 
 
 @dataclass(frozen=True, slots=True)

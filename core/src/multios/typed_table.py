@@ -56,6 +56,17 @@ def fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
     return tuple(item for item in dataclasses.fields(kind) if item.init)
 
 
+def missing(kind: type, table: Mapping[str, Any]) -> list[str]:
+    """The fields without a default that ``table`` does not have."""
+    return [
+        item.name
+        for item in fields(kind)
+        if item.default is dataclasses.MISSING
+        and item.default_factory is dataclasses.MISSING
+        and item.name not in table
+    ]
+
+
 def field_types(kind: type) -> dict[str, Any]:
     """Each field's resolved type."""
     hints = typing.get_type_hints(kind)

@@ -63,6 +63,40 @@ def refusal(text: str) -> str:
     return refused.value.cause
 
 
+def with_labs(folder: Path, entries: str, **own: str) -> Path:
+    """A course with these entries, and folders below ``labs`` with these files."""
+    for name, text in own.items():
+        (folder / "labs" / name).mkdir(parents=True)
+        (folder / "labs" / name / "lab.toml").write_text(text)
+    (folder / "course.toml").write_text(SMALL + entries)
+    return folder
+
+
+def test_labs_go_by_the_names_in_their_own_files(tmp_path: Path) -> None:
+    paths = [f'[[labs]]\npath = "labs/{name}"\n' for name in ("one", "two", "three", "four")]
+    own = {"one": 'name = "first"', "two": 'name = "="', "three": "no = toml ="}
+    course = load(with_labs(tmp_path, "".join(paths), **own))
+    assert [lab.name for lab in course.labs] == ["first", "two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ('[[labs]]\nname = "other"\npath = "labs/one"\n', "course.toml:6: labs.name: the lab in"),
+        (
+            '[[labs]]\npath = "labs/one"\n[[labs]]\npath = "labs/two"\n',
+            "two labs that call themselves 'first'",
+        ),
+    ],
+)
+def test_a_lab_of_another_name_or_of_the_same_as_another_is_refused(
+    tmp_path: Path, entries: str, says: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        load(with_labs(tmp_path, entries, one='name = "first"', two='name = "first"'))
+    assert says in refused.value.cause and refused.value.remedy
+
+
 def test_a_whole_course_is_read() -> None:
     course = parse(WHOLE, FILE)
     assert (course.name, course.policy, course.roster) == (

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput, NotFound
-from multios_labs.parameters import at, derive, read_roster, size
+from multios_labs.parameters import at, derive, gives, read_roster, size
 from multios_labs.records import KINDS, LabParameter
 
 CLASS = tuple(f"student-{number}" for number in range(200))
@@ -45,6 +45,27 @@ def test_where_there_are_not_enough_values_they_are_shared() -> None:
     assert {value(parameter("choice"), "s", student, CLASS) for student in CLASS} == {"a", "b", "c"}
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+def test_a_parameter_knows_its_own_values(kind: str, data: st.DataObject) -> None:
+    one = parameter(kind)
+    assert gives(one, at(one, data.draw(st.integers(0, size(one) - 1))))
+
+
+@pytest.mark.parametrize(
+    ("one", "values"),
+    [
+        (LabParameter("n", "integer", minimum=5, maximum=9), ("4", "10", "x", "", "5.0", "5\n", "٥")),
+        (LabParameter("n", "choice", choices=("a",)), ("b", "")),
+        (LabParameter("n", "word"), ("amber", "amber-amber", "falcon-amber")),
+        (LabParameter("n", "password", length=4), ("abc", "abcde", "abc0")),
+        (LabParameter("n", "subnet", pool="10.0.0.0/8"), ("10.0.0.0/16", "11.0.0.0/24", "10.0.0.1/24", "x")),
+    ],
+)
+def test_a_parameter_knows_what_is_none_of_its_values(one: LabParameter, values: tuple[str, ...]) -> None:
+    assert not [value for value in values if gives(one, value)]
+
+
 def test_another_seed_gives_other_values() -> None:
     one = parameter("password")
     assert not {value(one, "s", student) for student in CLASS} & {
@@ -55,6 +76,11 @@ def test_another_seed_gives_other_values() -> None:
 def test_who_is_not_in_the_roster_is_told() -> None:
     with pytest.raises(NotFound, match="not in the roster"):
         value(parameter("word"), "s", "student-x", CLASS)
+
+
+def test_a_roster_has_commas_or_semicolons_as_a_courses(tmp_path: Path) -> None:
+    (tmp_path / "roster.csv").write_text("name;id\nLovelace, Ada;s1\nHopper, Grace;s2\n")
+    assert read_roster(tmp_path / "roster.csv") == ("s1", "s2")
 
 
 @settings(deadline=None)

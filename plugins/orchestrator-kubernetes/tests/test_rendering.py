@@ -223,6 +223,22 @@ def test_files_are_mounted_where_they_are_used_and_new_content_makes_new_pods() 
     assert before["metadata"]["annotations"] != after["metadata"]["annotations"]
 
 
+def test_shared_memory_and_safe_kernel_parameters_are_the_pods() -> None:
+    objects = rendered(one({"shm_size": "1M", "sysctls": {"net.ipv4.ip_unprivileged_port_start": "80"}}))
+    pod = objects[("Deployment", "web")]["spec"]["template"]["spec"]
+    assert pod["volumes"] == [{"name": "v0", "emptyDir": {"medium": "Memory", "sizeLimit": str(1 << 20)}}]
+    assert pod["containers"][0]["volumeMounts"][0]["mountPath"] == "/dev/shm"
+    assert pod["securityContext"]["sysctls"] == [
+        {"name": "net.ipv4.ip_unprivileged_port_start", "value": "80"}
+    ]
+    assert kubernetes_schema.problems(objects[("Deployment", "web")]) == []
+
+
+def test_limits_that_are_taken_away_ask_for_nothing() -> None:
+    none = {"cpu_limit": -1, "memory_limit": -1, "pids_limit": -1, "io_limit": -1, "memory_swap": -1}
+    assert container_of(rendered(one({"resources": none})))["resources"] == {}
+
+
 def test_a_probe_is_one_of_readiness() -> None:
     request = SimpleNamespace(
         test=("CMD-SHELL", "curl -f localhost"), interval=1.5, timeout=None, retries=5, start_period=3.0, start_interval=None
@@ -250,6 +266,9 @@ def test_a_probe_is_one_of_readiness() -> None:
         (one({"security": {"seccomp_profile": "mine"}}), "services.web.container.security.seccomp_profile"),
         (one({"resources": {"pids_limit": 5}}), "services.web.container.resources.pids_limit"),
         (one({"resources": {"cpu_limit": 0.1, "cpu_shares": 1024}}), "services.web.container.resources.cpu_shares"),
+        (one({"sysctls": {"net.core.somaxconn": "9"}}), "services.web.container.sysctls"),
+        (one({"files": [{"path": "/a", "content": "eA=="}]}), "services.web.container.files"),
+        (one({"resources": {"io_limit": 100}}), "services.web.container.resources.io_limit"),
         (one({"rlimits": {"nofile": 10}}), "services.web.container.rlimits"),
         (one({"user": "ada"}), "services.web.container.user"),
         (one({"stop_signal": "INT"}), "services.web.container.stop_signal"),

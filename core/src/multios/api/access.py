@@ -48,6 +48,8 @@ METHODS: dict[str, Access] = {
     "apps.destroy": _change("name", Reach.LISTED),
     "apps.list": _look(Reach.LISTED),
     "apps.plan": _look(Reach.NEW),
+    "apps.reset": _change("name", Reach.LISTED),
+    "apps.snapshot": _change("name", Reach.LISTED),
     "apps.validate": _look(Reach.EVERYONE),
     "apps.watch": _look(Reach.LISTED),
     "attestations.verify": _look(Reach.EVERYONE),

@@ -54,6 +54,18 @@ class Apps:
             self._orchestrator(call, call.alive).destroy(name, _told(call, change), options)
         return {"name": name}
 
+    def snapshot(self, call: Call) -> Any:
+        name = app_document.check_name(call.text("name"))
+        with self._apps.changing(name, call.caller) as change:
+            self._orchestrator(call, call.alive).snapshot(name, call.text("snapshot"), _told(call, change))
+        return {"name": name}
+
+    def reset(self, call: Call) -> Any:
+        name = app_document.check_name(call.text("name"))
+        with self._apps.changing(name, call.caller) as change:
+            self._orchestrator(call, call.alive).reset(name, call.text("to", ""), _told(call, change))
+        return {"name": name}
+
     def watch(self, call: Call) -> Any:
         name = app_document.check_name(call.text("name"))
         for event in self._orchestrator(call, call.alive).watch(name):

@@ -52,6 +52,10 @@ def connect(socket: str | None = None, start: bool = True) -> Client:
     return client
 
 
+class NobodyAnswers(Unavailable):
+    """No daemon is there, and none was to be started."""
+
+
 class Client:
     """One connection to the daemon; requests go one after another. For one thread at a time.
 
@@ -100,9 +104,10 @@ class Client:
         sock = self.open()
         try:
             send_frame(sock, message, fds)
-        except MultiosError:
+        except MultiosError as error:
+            refusal = _last_word(sock) if isinstance(error, PeerGone) else None
             self.close()
-            raise
+            raise refusal or error from None
         return sock
 
     def call(
@@ -142,6 +147,16 @@ class Client:
         from multios.api.capture import execute
 
         return execute(self, {**params, "ref": ref, "command": list(command)}, input)
+
+
+def _last_word(sock: _socket.socket) -> MultiosError | None:
+    """Why the daemon has closed the connection, if it said so: it does not read a request that is too large."""
+    try:
+        message, fds = receive_frame(sock)
+    except MultiosError:
+        return None
+    close_all(fds)
+    return from_wire(message["error"]) if "error" in message else None
 
 
 class Answers:
@@ -222,7 +237,7 @@ def _connect(path: str, start: bool) -> _socket.socket:
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror or error}", "check MULTIOS_SOCKET or --socket") from None
     if not start:
-        raise Unavailable(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
+        raise NobodyAnswers(f"no daemon answers at {path}", "start it: sudo multios-containerd --daemon")
     if os.geteuid() != 0 and not _is_own(os.path.dirname(path)):
         raise Unavailable(
             f"no daemon answers at {path}",
@@ -255,4 +270,4 @@ def try_connect(path: str) -> _socket.socket:
     return sock
 
 
-__all__ = ["Answers", "Client", "PeerGone", "connect", "socket_path"]
+__all__ = ["Answers", "Client", "NobodyAnswers", "PeerGone", "connect", "socket_path"]

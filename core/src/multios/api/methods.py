@@ -20,7 +20,7 @@ from multios.api.change_methods import ContainerChanges, ImageChanges
 from multios.api.explain_methods import ContainerExplanations
 from multios.api.image_methods import Images
 from multios.api.network_methods import Networks, Ports
-from multios.api.protocol import MAXIMUM_DESCRIPTORS, close_all
+from multios.api.protocol import MAXIMUM_DESCRIPTORS, PeerGone, close_all
 from multios.api.quota_methods import Quotas
 from multios.api.registry_methods import Registries, Transfers
 from multios.api.reset_methods import ContainerResets
@@ -32,6 +32,8 @@ from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import disk_limits, execution, files, inspection, top
 from multios.engine.engine import Engine
+from multios.engine.event_selection import Selection
+from multios.engine.events import Leaving
 from multios.engine.sandbox import LABEL
 from multios.engine.security_profiles import refuse_more_processes
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
@@ -110,6 +112,7 @@ class System:
                 name: bundle.summary for name, bundle in sorted(settings.security_profiles.items())
             },
             "default_resources": to_json(engine.containers.default_resources()),
+            "template_indexes": list(settings.templates.indexes),
             "rootless": roots.own() is not None,
             "ids": id_map.size(),
         }
@@ -135,11 +138,18 @@ class System:
         return self._engine.diagnose()
 
     def events(self, call: Call) -> Any:
-        for event in self._engine.events.follow(
-            call.moment("since"), call.mapping("filters"), call.flag("follow"), call.alive
-        ):
-            if call.caller.may_see(event["attributes"].get("owner", 0)):
-                call.item(event)
+        selection = Selection(
+            call.mapping("filters"), call.moment("since"), call.moment("until"), call.number("after") or 0
+        )
+        try:
+            with contextlib.closing(
+                self._engine.events.follow(selection, call.flag("follow"), call.alive)
+            ) as found:
+                for event in found:
+                    if call.caller.may_see(event["attributes"].get("owner", 0)):
+                        call.item(event)
+        except Leaving:  # for who listens a daemon that leaves is one that has died: he asks the next one
+            raise PeerGone from None
         return {}
 
 

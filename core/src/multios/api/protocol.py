@@ -76,7 +76,7 @@ def receive_frame(sock: _socket.socket, largest: int = MAXIMUM_FRAME) -> tuple[d
     try:
         length = int.from_bytes(_receive_header(sock, fds), "big")
         if length > largest:
-            raise InvalidInput(f"a frame of {length} bytes; at most {largest} are allowed")
+            raise InvalidInput(f"a message of {length} bytes; at most {largest} are allowed", "send less")
         message = _decode(_receive_exactly(sock, length))
         if message.get("fds", 0) != len(fds):
             raise InvalidInput(

@@ -56,11 +56,12 @@ class Templates:
             return self._exchange.validate(stream, _where(call))
 
     def import_(self, call: Call) -> Any:
-        reference, shared = call.text("reference", ""), call.flag("shared")
+        reference, shared, expected = call.text("reference", ""), call.flag("shared"), call.texts("expected")
         if reference:
-            return self._exchange.fetch(reference, call.caller, _request(call, 0), call.progress, shared)
+            request = _request(call, 0)
+            return self._exchange.fetch(reference, call.caller, request, call.progress, shared, expected)
         with opened(call.descriptors(1)[0], "rb") as stream:
-            return self._exchange.bring(stream, _where(call), call.caller, shared)
+            return self._exchange.bring(stream, _where(call), call.caller, shared, expected)
 
     def package(self, call: Call) -> Any:
         source, target = call.descriptors(2)

@@ -67,6 +67,23 @@ def down(values: Values, context: Context) -> int:
     return 0
 
 
+def snapshot(values: Values, context: Context) -> int:
+    """Keep the state of the app's files."""
+    name = app_project.name(values)
+    for _ in orchestrator(values, context).snapshot(name, values["snapshot"]):
+        pass
+    sys.stdout.write(f"{values['snapshot']}\n")
+    return 0
+
+
+def reset(values: Values, context: Context) -> int:
+    """Put every container of the app back."""
+    name = app_project.name(values)
+    for item in orchestrator(values, context).reset(name, values["to"] or ""):
+        sys.stderr.write(f"{item['kind']} {item['subject']}: {item['reason']}\n")
+    return 0
+
+
 # --- what is there starts and stops --------------------------------------------------------------------------
 
 

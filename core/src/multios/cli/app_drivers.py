@@ -54,6 +54,14 @@ class InClient:
         """What is removed, as it is."""
         return _items(lambda told: self._driver.destroy(app, told, destroy_options(options)))
 
+    def snapshot(self, app: str, name: str) -> Iterator[dict[str, Any]]:
+        """What is kept, as it is."""
+        return _items(lambda told: self._driver.snapshot(app, name, told))
+
+    def reset(self, app: str, to: str) -> Iterator[dict[str, Any]]:
+        """What is put back, as it is."""
+        return _items(lambda told: self._driver.reset(app, to, told))
+
 
 def _items(run: Callable[[Told], object]) -> Iterator[dict[str, Any]]:
     """What ``run`` tells, while it runs in a thread of its own; what it raises is raised at the end."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
         def plan(self, document: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]: ...
         def apply(self, document: dict[str, Any], options: dict[str, Any]) -> Iterator[dict[str, Any]]: ...
         def destroy(self, app: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]: ...
+        def snapshot(self, app: str, name: str) -> Iterator[dict[str, Any]]: ...
+        def reset(self, app: str, to: str) -> Iterator[dict[str, Any]]: ...
 
 
 LOCAL = "local"
@@ -51,3 +53,10 @@ class _InDaemon:
     def destroy(self, app: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         params = {**options, "name": app, "orchestrator": self._name}
         return self._context.client.stream("apps.destroy", params)
+
+    def snapshot(self, app: str, name: str) -> Iterator[dict[str, Any]]:
+        params = {"name": app, "snapshot": name, "orchestrator": self._name}
+        return self._context.client.stream("apps.snapshot", params)
+
+    def reset(self, app: str, to: str) -> Iterator[dict[str, Any]]:
+        return self._context.client.stream("apps.reset", {"name": app, "to": to, "orchestrator": self._name})

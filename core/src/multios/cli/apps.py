@@ -132,6 +132,20 @@ COMMANDS = {
     "app restart": Command(
         _by("app_changes", "restart"), (_TIMEOUT, *_PROJECT), (_SERVICES,), "", ("app restart web",)
     ),
+    "app snapshot": Command(
+        _by("app_changes", "snapshot"),
+        (*_PROJECT, *_WHERE),
+        (Argument("snapshot", "NAME"),),
+        "The files of every container are kept under NAME, to be come back to. Volumes are not.",
+        ("app snapshot before-i-try-it",),
+    ),
+    "app reset": Command(
+        _by("app_changes", "reset"),
+        (Option("--to", "to", TEXT, "A snapshot, instead of the beginning", "NAME"), *_PROJECT, *_WHERE),
+        (),
+        "Every container gets the files that it began with, and what ran runs again. Volumes stay as they are.",
+        ("app reset", "app reset --to before-i-try-it"),
+    ),
     "app pull": Command(_by("app_changes", "pull"), _PROJECT, (_SERVICES,), _FILES, ("app pull",)),
     "app build": Command(
         _by("app_changes", "build"),

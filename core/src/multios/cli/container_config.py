@@ -26,6 +26,8 @@ _WHOLE_FIELDS = [
     "stop_signal",
     "stop_timeout",
     "template_options",
+    "shm_size",
+    "sysctls",
 ]
 _LOG_OPTIONS = {"max-size": "max_size", "max-file": "max_files", "max-files": "max_files"}
 
@@ -318,7 +320,7 @@ def read_json(path: str) -> dict[str, Any]:
 def _read(path: str) -> str:
     try:
         with open(0 if path == "-" else path, encoding="utf-8", closefd=path != "-") as file:
-            return file.read(4 * 1024 * 1024)
+            return file.read(8 * 1024 * 1024)
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}", "give a file that you may read") from None
     except UnicodeDecodeError:

@@ -74,6 +74,14 @@ CONTAINER = (
         completes="files",
     ),
     Option("--tmpfs", "tmpfs", LIST, "Mount a file system in memory", "CONTAINER[:size=SIZE]"),
+    Option("--shm-size", "shm_size", TEXT, "Size of /dev/shm (default 64M)", "SIZE"),
+    Option(
+        "--sysctl",
+        "sysctls",
+        PAIRS,
+        "A kernel parameter of the container's own; can be repeated",
+        "NAME=VALUE",
+    ),
     Option(
         "--network --net",
         "networks",

@@ -1,13 +1,11 @@
-"""``version``, ``info``, ``doctor``, ``features`` and ``events``."""
+"""``version``, ``info``, ``doctor`` and ``features``."""
 
 from __future__ import annotations
 
 import sys
-import time
 
 from multios.cli.context import PROGRAM, colour
-from multios.cli.filters import FILTER, filters
-from multios.cli.grammar import FLAG, TEXT, Command, Option
+from multios.cli.grammar import FLAG, Command, Option
 from multios.cli.output import FORMAT, parse_template, pretty, render
 
 TYPE_CHECKING = False
@@ -79,33 +77,6 @@ def _doctor(values: Values, context: Context) -> int:
     return int(any(item["health"] == "fail" for item in findings))
 
 
-def _events(values: Values, context: Context) -> int:
-    from multios.cli.moments import moment
-
-    params: dict[str, Any] = {"filters": filters(values["filter"]), "follow": not values["no_stream"]}
-    if values["since"]:
-        params["since"] = moment(values["since"], "--since")
-    format = values["format"]
-    parts = parse_template(format) if format not in (None, "", "json", "table") else []
-    for event in context.client.stream("system.events", params):
-        if format == "json":
-            from multios.api.wire_json import dumps
-
-            line = dumps(event)
-        else:
-            line = render(parts, event) if parts else _event_line(event)
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
-    return 0
-
-
-def _event_line(event: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(event["time"]))
-    facts = {"name": event.get("name", ""), **(event.get("attributes") or {})}
-    shown = ", ".join(f"{key}={value}" for key, value in facts.items() if value not in ("", None))
-    return f"{when}.{int(event['time'] % 1 * 1000):03} {event['type']} {event['action']} {event['id'][:12]} ({shown})"
-
-
 COMMANDS = {
     "version": Command(
         _version,
@@ -122,19 +93,5 @@ COMMANDS = {
         (),
         "What a host cannot have is skipped, which is no fault. The exit status is 1 if something is broken.",
         ("doctor",),
-    ),
-    "events": Command(
-        _events,
-        (
-            FILTER,
-            Option(
-                "--since", "since", TEXT, "Begin with what happened since a time or a duration ago", "TIME"
-            ),
-            Option("--no-stream", "no_stream", FLAG, "Do not wait for more"),
-            FORMAT,
-        ),
-        (),
-        "",
-        ("events", "events --since 10m --no-stream", "events --filter type=container"),
     ),
 }

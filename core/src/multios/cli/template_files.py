@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _KNOWN = ("template.toml", "lesson.md", "template.lock", "README.md", "LICENSE", "rootfs")
 
 
@@ -26,25 +27,79 @@ def validate(values: Values, context: Context) -> int:
 
 
 def bring(values: Values, context: Context) -> int:
-    """Import a folder, an archive, or what a registry has."""
-    source = values["source"]
+    """Import folders, archives, what registries have, what indexes list, or what converters make of other formats."""
+    sources, directory = values["sources"], values["to"]
+    named = [source for source in sources if values["index"] or _is_name(source)]
+    if named and directory is not None:
+        raise _nothing_to_convert(named[0])
+    status = context.each(
+        [source for source in sources if source not in named],
+        lambda source: _bring_one(source, values["shared"], directory, context),
+    )
+    if named:
+        from multios.cli import template_indexes  # deferred: it reads indexes, which few do
+
+        status = template_indexes.bring(named, values["index"], values["shared"], context) or status
+    return status
+
+
+def _bring_one(source: str, shared: bool, directory: str | None, context: Context) -> None:
+    if _may_be_foreign(source) and _convert(source, shared, directory, context):
+        return
+    if directory is not None:
+        raise _nothing_to_convert(source)
     if os.path.exists(source) or _is_path(source):
-        facts = _with_archive(source, context, "templates.import", {"shared": values["shared"]})
+        facts = _with_archive(source, context, "templates.import", {"shared": shared})
     else:
         descriptors = credentials.handed_over(credentials.find(credentials.registry_of(source)))
         try:
-            params = {"reference": source, "where": source, "shared": values["shared"]}
+            params = {"reference": source, "where": source, "shared": shared}
             facts = context.call("templates.import", params, descriptors)
         finally:
-            _close(descriptors)
-        _tell_left_out(facts)
+            close(descriptors)
+        tell_left_out(facts)
     sys.stdout.write(f"{facts['name']}\n")
-    return 0
+    sys.stdout.flush()
+
+
+def _is_name(source: str) -> bool:
+    """Whether it is to be looked up in indexes: neither a path nor, without a slash, a registry's reference."""
+    return "/" not in source and not _is_path(source) and not os.path.exists(source)
+
+
+def _may_be_foreign(source: str) -> bool:
+    """Whether it is a folder without a ``template.toml``, or a file that is no archive by its name."""
+    if os.path.isdir(source):
+        return not os.path.lexists(os.path.join(source, "template.toml"))
+    return os.path.isfile(source) and not source.endswith(_ARCHIVES)
+
+
+def _nothing_to_convert(source: str) -> InvalidInput:
+    return InvalidInput(
+        f"{source}: is nothing to convert", "leave out --to: it is for templates of other formats"
+    )
+
+
+def _convert(source: str, shared: bool, directory: str | None, context: Context) -> bool:
+    """Have a converter bring it; ``False`` for a file that none knows, which may be an archive after all."""
+    from multios.cli import template_conversion  # deferred: it loads plugins
+
+    def give(folder: str, where: str) -> str:
+        facts = _with_archive(folder, context, "templates.import", {"shared": shared}, where=where)
+        return str(facts["name"])
+
+    known = template_conversion.bring(source, directory, give, context)
+    if not known and os.path.isdir(source):
+        raise InvalidInput(
+            f"{source}: there is no template.toml in it",
+            f"a template is a folder with one; {template_conversion.formats()}",
+        )
+    return known
 
 
 def _is_path(source: str) -> bool:
     """Whether somebody who wrote this meant a file, though it is not there."""
-    return source.startswith(("/", "./", "../", "~")) or source.endswith((".tar", ".tar.gz", ".tgz", "/"))
+    return source.startswith(("/", "./", "../", "~")) or source.endswith((*_ARCHIVES, "/"))
 
 
 def package(values: Values, context: Context) -> int:
@@ -55,16 +110,22 @@ def package(values: Values, context: Context) -> int:
             raise InvalidInput("an archive does not belong on a terminal", "use --output FILE.tar.gz")
         _with_archive(values["path"], context, "templates.package", {}, [1])
         return 0
+    facts = write_package(values["path"], target, context)
+    sys.stdout.write(f"sha256:{facts['digest']}\n")
+    return 0
+
+
+def write_package(path: str, target: str, context: Context) -> dict[str, Any]:
+    """Write a folder as the archive ``target``; what it is."""
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
-        facts = _with_archive(values["path"], context, "templates.package", {}, [descriptor])
+        facts: dict[str, Any] = _with_archive(path, context, "templates.package", {}, [descriptor])
     except BaseException:
         os.unlink(target)
         raise
     finally:
         os.close(descriptor)
-    sys.stdout.write(f"sha256:{facts['digest']}\n")
-    return 0
+    return facts
 
 
 def publish(values: Values, context: Context) -> int:
@@ -76,7 +137,7 @@ def publish(values: Values, context: Context) -> int:
             values["path"], context, "templates.publish", {"reference": reference}, descriptors
         )
     finally:
-        _close(descriptors)
+        close(descriptors)
     sys.stdout.write(f"{facts['digest']}\n")
     return 0
 
@@ -114,19 +175,26 @@ def remove(values: Values, context: Context) -> int:
 
 
 def _with_archive(
-    path: str, context: Context, method: str, params: dict[str, Any], fds: list[int] | None = None
+    path: str,
+    context: Context,
+    method: str,
+    params: dict[str, Any],
+    fds: list[int] | None = None,
+    where: str = "",
 ) -> Any:
-    """Call a method with the template at ``path`` as its first descriptor."""
+    """Call a method with the template at ``path``, in errors ``where``, as its first descriptor."""
     descriptor = _opened(path)
     try:
-        facts = context.call(method, {**params, "where": path.rstrip("/") or "/"}, [descriptor, *(fds or [])])
+        where = where or path.rstrip("/") or "/"
+        facts = context.call(method, {**params, "where": where}, [descriptor, *(fds or [])])
     finally:
         os.close(descriptor)
-    _tell_left_out(facts)
+    tell_left_out(facts)
     return facts
 
 
-def _tell_left_out(facts: dict[str, Any]) -> None:
+def tell_left_out(facts: dict[str, Any]) -> None:
+    """Say what was in an archive that is not a template's."""
     if facts["left_out"]:
         from multios.cli.tables import harmless
 
@@ -158,7 +226,8 @@ def _packed(folder: str) -> int:
         return os.dup(file.fileno())
 
 
-def _close(descriptors: list[int]) -> None:
+def close(descriptors: list[int]) -> None:
+    """Close what a request was sent with."""
     for descriptor in descriptors:
         os.close(descriptor)
 

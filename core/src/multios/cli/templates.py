@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from multios.cli.grammar import FLAG, PAIRS, TEXT, Argument, Command, Option
+from multios.cli.grammar import FLAG, LIST, PAIRS, TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT, print_records, print_rows
 from multios.cli.tables import clip, memory
 
@@ -78,11 +78,31 @@ def _files(name: str) -> Handler:
     return run
 
 
+def _indexes(name: str) -> Handler:
+    """A command of ``template_indexes``, which is imported when it is run."""
+
+    def run(values: Values, context: Context) -> int | None:
+        from multios.cli import template_indexes
+
+        status: int | None = getattr(template_indexes, name)(values, context)
+        return status
+
+    return run
+
+
 _ONE = Argument("name", "TEMPLATE", completes="templates")
 _OPTIONS = Option("--option --template-option -o", "options", PAIRS, "An option of the template", "KEY=VALUE")
 
 _PATH = Argument("path", "PATH", completes="files")
 _BASE = Option("--base", "base", TEXT, "The image it is built on: short for --option base=IMAGE", "IMAGE")
+_INDEX = Option(
+    "--index",
+    "index",
+    LIST,
+    "A folder or an address to look in, instead of those of the settings (repeatable, in order)",
+    "WHERE",
+    completes="files",
+)
 _LOCKED = Option("--locked", "locked", FLAG, "Fail unless the template has a lock for its base")
 
 COMMANDS = {
@@ -128,11 +148,48 @@ COMMANDS = {
     ),
     "template import": Command(
         _files("bring"),
-        (Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),),
-        (Argument("source", "PATH|REFERENCE", completes="files"),),
-        "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry. The template is yours "
-        "alone, and replaces one that you imported under the same name.",
-        ("template import ./my-template", "template import registry.example.org/templates/my-template:1.0"),
+        (
+            Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),
+            _INDEX,
+            Option(
+                "--to",
+                "to",
+                TEXT,
+                "Write what it is converted to below this directory instead",
+                "DIR",
+                completes="files",
+            ),
+        ),
+        (Argument("sources", "PATH|REFERENCE|NAME[==VERSION]", 1, 0, completes="files"),),
+        "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry, NAME what an index lists: "
+        "the first index that has the name gives its newest version, or the one that is asked for. With --index all are names. "
+        "The template is yours alone, and replaces one that you imported under the same name. A PATH to a dev container, a "
+        "Kathará lab or a containerlab topology is converted as far as it maps, and what was left out is said.",
+        (
+            "template import ./my-template",
+            "template import registry.example.org/templates/my-template:1.0",
+            "template import --index https://school.example.org/templates/ my-template==1.0",
+            "template import ./my-lab --to ./converted",
+        ),
+    ),
+    "template search": Command(
+        _indexes("search"),
+        (
+            _INDEX,
+            Option("--all", "all", FLAG, "Also older versions, and names that an index before has"),
+            FORMAT,
+        ),
+        (Argument("words", "WORD", 0, 0),),
+        "Those with every WORD in name or summary are listed, the newest version of each.",
+        ("template search", "template search --index /media/usb/templates python"),
+    ),
+    "template index": Command(
+        _indexes("write"),
+        (),
+        (Argument("directory", "DIRECTORY", completes="files"),),
+        "index.json is written: what the archives in DIRECTORY are. Folders of templates in it are packed beside first. The same "
+        "templates give the same bytes. With DIRECTORY on a web server or a USB stick others import from it by name.",
+        ("template index /srv/templates",),
     ),
     "template package": Command(
         _files("package"),

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from multios.supervisor.client import Supervisor
 
 CONTRACT_VERSION = "v1"
-KINDS = ("isolation", "storage", "network", "security", "template", "image_source", "orchestrator")
+KINDS = (
+    "isolation", "storage", "network", "security", "template", "template_converter", "image_source", "orchestrator",
+)  # fmt: skip
 
 
 def group(kind: str) -> str:
@@ -47,6 +49,10 @@ class Capability(enum.StrEnum):
     EXCHANGE = "exchange"
     PUSH = "push"
     LANDLOCK = "landlock"
+    RESET = "reset"
+    LOGS = "logs"
+    COPY = "copy"
+    FORWARD = "forward"
 
 
 class Calls(Protocol):

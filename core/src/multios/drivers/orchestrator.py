@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from multios.drivers.base import Driver
+from multios.errors import Unsupported
 from multios.model.app import App, AppState
 
 VERBS = ("create", "recreate", "start", "restart", "remove", "keep")
@@ -65,6 +67,14 @@ class DestroyOptions:
     stop_timeout: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One container of an app: the ``number``-th of a service, the first that runs for 0."""
+
+    service: str
+    number: int = 0
+
+
 Told = Callable[[Action, str], None]
 """Is told of each action: ``begun``, ``done``, or why it ``failed``. What it raises ends the apply between two actions."""
 
@@ -107,3 +117,38 @@ class OrchestratorDriver(Driver):
     @abstractmethod
     def destroy(self, app: str, told: Told, options: DestroyOptions) -> None:
         """Remove everything that carries the app's label, dependents first; then nothing is left. Absent: no error."""
+
+    # --- what only some can: since 0.1, see the capabilities ------------------------------------------
+
+    def snapshot(self, app: str, name: str, told: Told) -> None:
+        """Keep the state of every container's files under ``name``. Capability RESET."""
+        raise self._cannot("keep states")
+
+    def reset(self, app: str, to: str, told: Told) -> None:
+        """Every container back to the state ``to``, or its beginning without; dependents end first. Capability RESET."""
+        raise self._cannot("put apps back")
+
+    def execute(self, app: str, place: Place, command: Sequence[str], streams: tuple[int, int, int]) -> int:
+        """Run a command in a container with these descriptors as stdin, stdout and stderr; its exit status. Capability EXEC."""
+        raise self._cannot("run commands inside")
+
+    def logs(
+        self, app: str, services: Sequence[str], follow: bool, tail: int | None
+    ) -> Iterator[tuple[Place, bytes]]:
+        """Lines that the containers have written, and with ``follow`` write, each with whose it is. Capability LOGS."""
+        raise self._cannot("show logs")
+
+    def copy_in(self, app: str, place: Place, path: str, archive: int) -> None:
+        """Unpack the tar that the descriptor gives into the directory ``path``. Capability COPY."""
+        raise self._cannot("copy files")
+
+    def copy_out(self, app: str, place: Place, path: str, archive: int) -> None:
+        """Write what is at ``path`` to the descriptor as a tar. Capability COPY."""
+        raise self._cannot("copy files")
+
+    def forward(self, app: str, place: Place, port: int, host_port: int) -> AbstractContextManager[int]:
+        """While the context lasts, 127.0.0.1:``host_port`` (0: any, which is given back) leads to ``port`` inside. Capability FORWARD."""
+        raise self._cannot("forward ports")
+
+    def _cannot(self, what: str) -> Unsupported:
+        return Unsupported(f"the orchestrator {self.name!r} cannot {what}", "use another one")

@@ -25,7 +25,7 @@ from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.errors import Conflict, MultiosError, NotFound, Unsupported
 from multios.model import destination
-from multios.model.container import Attachment, Container, Networking
+from multios.model.container import Attachment, Container, Networking, Status
 from multios.model.network import Endpoint, NamedEndpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 
@@ -106,7 +106,7 @@ class Attachments:
         if self._networks.has_names(network):
             steps.do(
                 "tell its names",
-                lambda: self._names.put(_named(container, network, endpoint)),
+                lambda: self._tell_name(container, network, endpoint),
                 lambda: self._names.remove(endpoint.id),
             )
 
@@ -343,16 +343,29 @@ class Attachments:
         self._names.replace_all(
             _named(container, network, endpoint)
             for container in running.values()
+            if _is_found(container)
             for network, endpoint in self._networks.endpoints_of(container.id)
             if self._networks.has_names(network)
         )
         self._names.keep_inside(running)
 
-    def renamed(self, container: Container) -> None:
-        """The container has another name."""
+    def tell_names_of(self, container: Container) -> None:
+        """The container is called otherwise, or names lead to it again or no longer.
+
+        A resolver that does not answer is no error: the one that comes after it is told everything.
+        """
         for network, endpoint in self._networks.endpoints_of(container.id):
             if self._networks.has_names(network):
-                self._names.put(_named(container, network, endpoint))
+                try:
+                    self._tell_name(container, network, endpoint)
+                except MultiosError as error:
+                    log.warning("names of container %s: %s", container.name, error.cause)
+
+    def _tell_name(self, container: Container, network: Network, endpoint: Endpoint) -> None:
+        if _is_found(container):
+            self._names.put(_named(container, network, endpoint))
+        else:
+            self._names.remove(endpoint.id)
 
     def learned(self, endpoint_id: str, name: str, addresses: tuple[str, ...], seconds: int) -> None:
         """Let a confined endpoint reach what a name that it may ask for means."""
@@ -426,6 +439,11 @@ def _with_networking(container: Container, **fields: Any) -> Container:
 def _free_interface(attached: list[Attached]) -> str:
     used = {endpoint.interface for _, endpoint in attached}
     return next(name for number in range(len(used) + 1) if (name := f"eth{number}") not in used)
+
+
+def _is_found(container: Container) -> bool:
+    """Whether names lead to a container that has places on networks: it is there to answer."""
+    return container.status != Status.PAUSED
 
 
 def _named(container: Container, network: Network, endpoint: Endpoint) -> NamedEndpoint:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multios.drivers.isolation import Bundle, Stdio
-from multios.engine import devices, runtime_spec, users
+from multios.engine import devices, given_files, runtime_spec, users
 from multios.engine.caller import Caller
 from multios.engine.host_paths import id_mappings, open_source
 from multios.engine.volumes import Volumes
@@ -34,6 +34,7 @@ def draft(
     _check_mapped(container, account)
     engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
     spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
+    given_files.add(spec, container.config.files, directory)
     devices.add(spec, container.config.devices)
     if not spec["process"]["args"]:
         raise InvalidInput(
@@ -74,7 +75,7 @@ def _check_mapped(container: Container, account: users.Account) -> None:
 
 def _engine_files(container: Container) -> dict[str, str]:
     """The engine's files, but for those that the user mounts something else over."""
-    own = {volume.target for volume in container.config.volumes}
+    own = container.config.mount_points
     return {target: name for target, name in ENGINE_FILES.items() if target not in own}
 
 
@@ -100,6 +101,8 @@ def opened(
             elif volume.kind == "volume":
                 path = volumes.ensure(volume.source, owner)
                 descriptors[volume.target] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        for file, source in given_files.sources(container.config.files, directory):
+            descriptors[file.path] = os.open(source, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         yield Bundle(
             container_id=container.id,
             spec=spec,

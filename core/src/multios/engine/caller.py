@@ -8,6 +8,7 @@ import pwd
 from dataclasses import dataclass
 
 from multios.errors import NotFound, Refused
+from multios.model import sysctls
 from multios.model.container import ContainerConfig
 
 LOWEST_FREE_PORT = 1024
@@ -63,6 +64,7 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
         return
     security, networking = config.security, config.networking
     low_port = next((port.host for port in networking.ports if 0 < port.host < LOWEST_FREE_PORT), None)
+    beyond = next((name for name in config.sysctls if sysctls.reaches_beyond(name)), "")
     refusals = (
         (security.privileged, "a privileged container"),
         (security.user_namespace == "host", "the host's user namespace"),
@@ -80,6 +82,7 @@ def check_request(config: ContainerConfig, caller: Caller) -> None:
             any(ipaddress.ip_address(server).is_loopback for server in networking.dns),
             "a name server on the host's loopback",
         ),
+        (bool(beyond), f"the kernel parameter {beyond}, which reaches beyond the container,"),
         (low_port is not None, f"host port {low_port}, below {LOWEST_FREE_PORT}"),
     )
     for asked, what in refusals:

@@ -49,7 +49,7 @@ def of_container(storage: StorageDriver, container: Container) -> list[Change]:
 
 def mount_points(storage: StorageDriver, container: Container) -> Callable[[Entry], bool]:
     """Whether an empty entry of the container's layer was made for a mount: its image has nothing there."""
-    targets = [*ALWAYS, *(volume.target for volume in container.config.volumes)]
+    targets = [*ALWAYS, *container.config.mount_points]
     with below(storage, storage.stat(container.id).parent) as had:
         made = {name for target in targets if not had(name := os.fsencode(target.strip("/")))}
     return lambda entry: entry.name.removeprefix(b"./").strip(b"/") in made

@@ -19,7 +19,14 @@ from typing import Any, cast
 
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import bundle, disk_limits, limit_changes, security_profiles, template_requests
+from multios.engine import (
+    bundle,
+    disk_limits,
+    given_files,
+    limit_changes,
+    security_profiles,
+    template_requests,
+)
 from multios.engine.attachments import Attached, Attachments
 from multios.engine.caller import Caller, check_request
 from multios.engine.confinement import Confinement
@@ -120,7 +127,7 @@ class Containers:
             id=secrets.token_hex(32),
             name=config.name,
             owner=caller.uid,
-            config=config,
+            config=given_files.recorded(config),
             image_id=image_id,
             drivers=identities,
             created=time.time(),
@@ -134,6 +141,7 @@ class Containers:
                     lambda: self._parts.id_ranges.free(container.id),
                 )
                 container = replace(container, id_map=id_map)
+            given_files.check_mapped(config.files, container.id_map)
             steps.do(
                 "prepare rootfs",
                 lambda: self._hooks.prepare_rootfs(driver=storage, container=container, parent=parent),
@@ -145,12 +153,14 @@ class Containers:
                 lambda: directory.mkdir(mode=0o700),
                 lambda: shutil.rmtree(directory, ignore_errors=True),
             )
+            if config.files:
+                steps.do("write given files", lambda: given_files.write(config.files, directory))
             steps.do(
                 "record",
                 lambda: self._registry.add(container),
                 lambda: self._registry.remove(container),
             )
-        self._event("create", container, image=config.image)
+        self._parts.events.of_container("create", container, container.created)
         return container
 
     def check(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
@@ -247,18 +257,18 @@ class Containers:
                 except NotFound:
                     log.warning("container %s was not running any more", container.name)
                 container = self._ended_by_kill(container)
-            name = container.name
             self._registry.hide(container)
             self.discard(container)
             if volumes:
                 self._remove_volumes(container)
-        self._event("delete", replace(container, name=name))
 
     def _ended_by_kill(self, container: Container) -> Container:
         self.clear_run(container)
-        return self._registry.change(
+        ended = self._registry.change(
             container, status=Status.EXITED, pid=0, exit_code=137, finished=time.time(), ports=()
         )
+        self._parts.events.of_container("die", ended, ended.finished, exit_code=137)
+        return ended
 
     def discard(self, container: Container) -> None:
         """Remove all that is left of a hidden container: every inverse of create, each whether or not others fail."""
@@ -269,6 +279,7 @@ class Containers:
         steps.later("directory", lambda: shutil.rmtree(directory, ignore_errors=True))
         steps.later("rootfs", lambda: self._release_rootfs(container))
         steps.undo()
+        self._parts.events.of_container("delete", container)
 
     def _release_rootfs(self, container: Container) -> None:
         storage = self._parts.drivers.storage(container)
@@ -295,7 +306,6 @@ class Containers:
                 return
             container = self._registry.change(container, restart_count=container.restart_count + 1)
             self._launch(container, attach=False, stdin=None)
-        self._event("start", container)
 
     def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
         """Start a created or exited container. ``None`` when it runs already.
@@ -308,9 +318,7 @@ class Containers:
                 raise Conflict(f"container {container.name!r} is paused", "resume it")
             if container.status == Status.RUNNING:
                 return None
-            launched = self._launch(replace(container, restart_count=0), attach, stdin)
-        self._event("start", container)
-        return launched
+            return self._launch(replace(container, restart_count=0), attach, stdin)
 
     def _launch(self, container: Container, attach: bool, stdin: int | None) -> Launched:
         directory = self.directory(container)
@@ -375,6 +383,7 @@ class Containers:
         )
         isolation = self._isolation(container)
         steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
+        self._parts.events.of_container("start", started, started.started)
         self.attachments.host_ports.forget(container)
 
     def _secured(
@@ -431,7 +440,7 @@ class Containers:
             self._kill_run(container)
             if not self._registry.wait_until_ended(container, time.monotonic() + KILL_SECONDS):
                 raise StepFailed("stop", f"container {container.name!r} does not end", "see the daemon's log")
-        self._event("stop", container)
+        self._parts.events.of_container("stop", container)
 
     def _kill_run(self, run: Container) -> None:
         """Kill every process of this run; not those of a later one."""
@@ -452,7 +461,7 @@ class Containers:
                 if container.status == Status.PAUSED:
                     container = self._thaw(container)  # a frozen process does not die (cgroup v1)
             self._isolation(container).kill(container.id, number)
-        self._event("kill", container, signal=signal.Signals(number).name)
+            self._parts.events.of_container("kill", container, signal=signal.Signals(number).name)
 
     def restart(self, container: Container, timeout: int | None = None) -> None:
         """Stop it if it runs, then start it."""
@@ -470,8 +479,9 @@ class Containers:
                 steps.do(
                     "pause", lambda: isolation.pause(container.id), lambda: isolation.resume(container.id)
                 )
-                self._registry.change(container, status=Status.PAUSED)
-        self._event("pause", container)
+                paused = self._registry.change(container, status=Status.PAUSED)
+            self.attachments.tell_names_of(paused)
+            self._parts.events.of_container("pause", container)
 
     def resume(self, container: Container) -> None:
         """Thaw it."""
@@ -480,11 +490,13 @@ class Containers:
             if container.status != Status.PAUSED:
                 raise Conflict(f"container {container.name!r} is not paused", f"it is {container.status}")
             self._thaw(container)
-        self._event("resume", container)
+            self._parts.events.of_container("resume", container)
 
     def _thaw(self, container: Container) -> Container:
         self._isolation(container).resume(container.id)
-        return self._registry.change(container, status=Status.RUNNING)
+        thawed = self._registry.change(container, status=Status.RUNNING)
+        self.attachments.tell_names_of(thawed)
+        return thawed
 
     def update(self, container: Container, resources: Resources, policy: RestartPolicy | None) -> None:
         """Change limits, on a running container at once, and the restart policy; all or nothing."""
@@ -504,7 +516,7 @@ class Containers:
                     steps.do("change limits", lambda: isolation.update(container.id, asked))
                     steps.later("change limits", lambda: isolation.update(container.id, back))
                 steps.do("record", lambda: self._registry.change(container, config=config))
-        self._event("update", container)
+            self._parts.events.of_container("update", container)
 
     def rename(self, container: Container, name: str) -> None:
         """Give it another name."""
@@ -512,7 +524,9 @@ class Containers:
             container = self._registry.current(container.id)
             self._registry.check_name_free(name, container.owner)
             config = replace(container.config, name=name)
-            self.attachments.renamed(self._registry.change(container, name=name, config=config))
+            renamed = self._registry.change(container, name=name, config=config)
+            self._parts.events.of_container("rename", renamed, former_name=container.name)
+            self.attachments.tell_names_of(renamed)
 
     def image_config(self, container: Container) -> ImageConfig:
         """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""
@@ -552,11 +566,6 @@ class Containers:
 
     def _isolation(self, container: Container) -> IsolationDriver:
         return self._parts.drivers.isolation(container)
-
-    def _event(self, action: str, container: Container, **attributes: Any) -> None:
-        self._parts.events.publish(
-            "container", action, container.id, container.name, owner=container.owner, **attributes
-        )
 
 
 class _Maker:

@@ -20,6 +20,7 @@ from multios.engine.build import Builds
 from multios.engine.caller import Caller
 from multios.engine.containers import Containers, Parts
 from multios.engine.drivers import Drivers
+from multios.engine.event_log import EventLog
 from multios.engine.events import Events
 from multios.engine.exits import Exits
 from multios.engine.id_ranges import SIZE, IdRanges, SharedIds
@@ -36,6 +37,7 @@ from multios.engine.sandbox import ContainerSandbox
 from multios.engine.template_exchange import TemplateExchange
 from multios.engine.template_tests import TemplateTests
 from multios.engine.templates import Templates
+from multios.engine.untold import tell_untold
 from multios.engine.volumes import Volumes
 from multios.engine.watch import Watch
 from multios.errors import MultiosError, PluginError, Refused
@@ -71,7 +73,7 @@ class Engine:
         self.supervisor = self._supervisor(run)
         self.drivers = Drivers(self.catalog, settings, self.supervisor)
         self.registry = Registry(self.database)
-        self.events = Events(self.hooks.event)
+        self.events = Events(EventLog(data / "events"), self.hooks.event)
         self.quotas = Quotas(self.registry, lambda: self.settings.quotas, self._owners_of)
         self.volumes = Volumes(
             self.database, data / "volumes", self._users_of_volume, self.quotas.check_one_more
@@ -167,6 +169,7 @@ class Engine:
     def begin(self) -> None:
         """Agree with the kernel, then listen; from here on requests may come."""
         self._warm()
+        tell_untold(self.registry, self.events)
         self.exits.reconcile()
         self.containers.attachments.tell_names()
         self.exits.listen()
@@ -207,9 +210,9 @@ class Engine:
 
     def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
-        self.events.close()
         self.watch.close()
         self.exits.close()
+        self.events.close()
         self.supervisor.close()
         self.names.close()
         self.builds.close()

@@ -1,77 +1,108 @@
-"""What happened, in order: kept for a while, told to whoever listens."""
+"""What happened, in order: kept on disk, told to whoever listens."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
-from multios.errors import InvalidInput
+from multios.engine.event_log import EventLog
+from multios.engine.event_selection import Selection
+from multios.model.container import Container
 
-KEPT = 10_000
-FILTERS = frozenset({"type", "action", "event", "name", "container", "id"})
+log = logging.getLogger(__name__)
+ALIVE_CHECK_SECONDS = 5.0
+LARGEST_LABELS = 4096
+"""Characters of a container's labels that its events repeat; with more they have none, or few would fit in the log."""
+_TOLD_SECONDS = 5.0
+
+
+class Leaving(Exception):
+    """The daemon ends, and with it what it was telling; the next one goes on after any event."""
 
 
 class Events:
-    """The engine's event stream. Events are plain mappings as ``multios_event`` describes them."""
+    """The engine's event stream. Events are plain mappings as ``multios_event`` describes them.
 
-    def __init__(self, broadcast: Callable[[dict[str, Any]], None]) -> None:
-        self._broadcast = broadcast
+    Publishing is quick and calls nobody, so it may be done under any lock: plugins are told by a thread, in order.
+    """
+
+    def __init__(self, kept: EventLog, broadcast: Callable[[dict[str, Any]], None]) -> None:
+        self._log, self._broadcast = kept, broadcast
         self._changed = threading.Condition()
-        self._events: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._count = 0
         self._closed = False
+        self._teller = threading.Thread(target=self._tell, args=(kept.last,), name="events", daemon=True)
+        self._teller.start()
 
-    def publish(self, kind: str, action: str, subject: str, name: str, **attributes: Any) -> None:
-        """Record an event and tell everyone, plugins included."""
-        event = {
-            "type": kind,
-            "action": action,
-            "id": subject,
-            "name": name,
-            "time": time.time(),
-            "attributes": attributes,
-        }
+    def publish(
+        self, kind: str, action: str, subject: str, name: str, at: float = 0.0, **attributes: Any
+    ) -> None:
+        """Keep an event, which happened at that time, by default now, and wake who listens."""
         with self._changed:
-            self._events.append(event)
-            self._count += 1
+            self._log.append(
+                {
+                    "sequence": self._log.last + 1,
+                    "type": kind,
+                    "action": action,
+                    "id": subject,
+                    "name": name,
+                    "time": at or time.time(),
+                    "attributes": attributes,
+                }
+            )
             self._changed.notify_all()
-        self._broadcast(event)
+
+    def of_container(self, action: str, container: Container, at: float = 0.0, **attributes: Any) -> None:
+        """Publish what happened to a container, with its owner, image and labels."""
+        config = container.config
+        about: dict[str, Any] = {"owner": container.owner, "image": config.image}
+        if 0 < sum(len(key) + len(value) for key, value in config.labels.items()) <= LARGEST_LABELS:
+            about["labels"] = dict(config.labels)
+        # A container that is being removed has its name in its config only.
+        self.publish("container", action, container.id, config.name, at, **about, **attributes)
 
     def close(self) -> None:
-        """End every :meth:`follow`."""
+        """End every :meth:`follow`, and see that plugins were told of all."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+        self._teller.join(_TOLD_SECONDS)
+        self._log.close()
+
+    def kept(self) -> Generator[dict[str, Any], None, None]:
+        """Every event that is still there, the oldest first."""
+        with closing(self._log.reader()) as reader:
+            yield from reader.fresh()
 
     def follow(
-        self, since: float, filters: Mapping[str, Any], follow: bool, alive: Callable[[], bool]
-    ) -> Iterator[dict[str, Any]]:
-        """Events since a time that match every filter of :data:`FILTERS`; with ``follow`` also those to come."""
-        unknown_filters = sorted(filters.keys() - FILTERS)
-        if unknown_filters:
-            raise InvalidInput(
-                f"no such filter: {unknown_filters[0]!r}", f"valid: {', '.join(sorted(FILTERS))}"
-            )
-        seen = 0
-        while True:
-            with self._changed:
-                fresh = list(self._events)[-(self._count - seen) :] if self._count > seen else []
-                seen = self._count
-                ended = self._closed
-                if not fresh and follow and not ended:
-                    self._changed.wait(5)
-            yield from (event for event in fresh if event["time"] >= since and _matches(event, filters))
-            if not follow or (not fresh and ended) or not alive():
-                return
+        self, selection: Selection, follow: bool, alive: Callable[[], bool]
+    ) -> Generator[dict[str, Any], None, None]:
+        """The events that are asked for; with ``follow`` also those to come, until ``selection.until`` is over.
 
+        ``alive`` is asked now and then whether anybody listens. Raises ``Leaving`` when the daemon ends first.
+        """
+        with closing(self._log.reader(selection.after)) as reader:
+            while True:
+                with self._changed:
+                    seen, is_last = self._log.last, self._closed
+                yield from (event for event in reader.fresh() if selection.has(event))
+                left = selection.until - time.time() if selection.until else ALIVE_CHECK_SECONDS
+                if not follow or left <= 0 or not alive():
+                    return
+                if is_last:
+                    raise Leaving
+                with self._changed:
+                    if self._log.last == seen and not self._closed:
+                        self._changed.wait(min(left, ALIVE_CHECK_SECONDS))
 
-def _matches(event: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    for key, wanted in filters.items():
-        choices = [str(choice) for choice in (wanted if isinstance(wanted, list) else [wanted])]
-        value = str(event[{"event": "action", "container": "name"}.get(key, key)])
-        if not any(value == choice or (key == "id" and value.startswith(choice)) for choice in choices):
-            return False
-    return True
+    def _tell(self, after: int) -> None:
+        try:
+            for event in self.follow(Selection(after=after), True, lambda: True):
+                self._broadcast(event)
+        except Leaving:
+            return
+        except Exception:
+            log.exception("plugins are told of no more events")

@@ -111,15 +111,13 @@ class Exits:
                 **self._fresh_count(container),
                 **(self._registry.hidden(container) if container.config.auto_remove else {}),
             )
+            self._watch.ended(container, state.counters)
+            self._parts.events.of_container("die", ended, finished, exit_code=exit_code)
             _logged(self._supervisor.forget, container_id)
             self._containers.clear_run(container)
             ended = self._registry.change(ended, ports=())  # only now may others have them
             if ended.removing:
                 self._containers.discard(ended)
-        self._watch.ended(container, state.counters)
-        self._parts.events.publish(
-            "container", "die", container.id, container.name, owner=container.owner, exit_code=exit_code
-        )
         if not ended.removing:
             self._restart_if_due(ended)
 
@@ -240,6 +238,7 @@ class Exits:
             ports=(),
             error=reason,
         )
+        self._parts.events.of_container("die", ended, ended.finished, exit_code=None)
         if container.config.auto_remove:
             self._containers.discard(self._registry.hide(ended))
 

@@ -138,6 +138,17 @@ def inspect(
             }
             for volume in config.volumes
         ],
+        "Files": [
+            {
+                "Destination": file.path,
+                "Size": None if file.secret else file.size,
+                "Mode": f"{file.mode:04o}",
+                "UID": file.uid,
+                "GID": file.gid,
+                "Secret": file.secret,
+            }
+            for file in config.files
+        ],
         "Config": {
             "Hostname": hostname,
             "User": config.user or image.user,
@@ -164,6 +175,8 @@ def inspect(
                 for one in config.devices
             ],
             "Ulimits": to_json(config.rlimits),
+            "ShmSize": config.shm_size,
+            "Sysctls": dict(config.sysctls),
             "LogConfig": {
                 "Path": str(directory / LOG),
                 "MaxSize": config.log_max_size,

@@ -68,7 +68,7 @@ class Resets:
                         "run again", lambda: self._run_again(container), lambda: self._end_run(container)
                     )
             storage.remove(spare)
-        self._event("reset", container, to=to)
+        self._parts.events.of_container("reset", container, to=to)
 
     @contextmanager
     def _alone(self, container: Container) -> Iterator[None]:
@@ -184,7 +184,7 @@ class Resets:
                     lambda: self._registry.change(current, snapshots=names),
                     lambda: self._registry.change(current),
                 )
-        self._event("snapshot", container, snapshot=name)
+        self._parts.events.of_container("snapshot", container, snapshot=name)
 
     def _copy(self, storage: StorageDriver, container: Container, key: str) -> None:
         storage.remove(key)  # of one that a kill has cut short
@@ -224,8 +224,3 @@ class Resets:
                 "create it with another --storage, or delete and create it again",
             )
         return storage
-
-    def _event(self, action: str, container: Container, **attributes: str) -> None:
-        self._parts.events.publish(
-            "container", action, container.id, container.name, owner=container.owner, **attributes
-        )

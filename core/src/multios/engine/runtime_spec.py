@@ -71,7 +71,7 @@ SYSTEM_MOUNTS: tuple[dict[str, Any], ...] = (
         "destination": "/dev/shm",
         "type": "tmpfs",
         "source": "shm",
-        "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+        "options": ["nosuid", "noexec", "nodev", "mode=1777"],
     },
     {
         "destination": "/dev/mqueue",
@@ -123,6 +123,8 @@ def draft(
             "readonlyPaths": [] if config.security.privileged else list(READ_ONLY_PATHS),
         },
     }
+    if config.sysctls:
+        spec["linux"]["sysctl"] = dict(config.sysctls)
     if config.init:
         spec["annotations"]["org.multios.init"] = "true"
     if container.id_map is not None:
@@ -158,6 +160,8 @@ def process(config: ContainerConfig, image: ImageConfig, account: Account, hostn
 def _system_mounts(container: Container) -> list[dict[str, Any]]:
     """The mounts that every container has; group 5 owns terminals only where there is such an id."""
     mounts = [dict(mount) for mount in SYSTEM_MOUNTS]
+    shared = next(mount for mount in mounts if mount["destination"] == "/dev/shm")
+    shared["options"] = [*shared["options"], f"size={container.config.shm_size}"]
     ids = container.id_map.size if container.id_map is not None else id_map.size()
     if ids <= TERMINALS_GROUP:
         for mount in mounts:
@@ -192,7 +196,7 @@ def _scratch_mounts(config: ContainerConfig) -> list[dict[str, Any]]:
     """What programs must be able to write even where the root is read-only, unless the user mounts there."""
     if not (config.security.read_only and config.security.read_only_tmpfs):
         return []
-    own = {volume.target for volume in config.volumes}
+    own = config.mount_points
     return [
         {
             "destination": target,

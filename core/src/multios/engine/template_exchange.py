@@ -52,10 +52,21 @@ class TemplateExchange:
         with self._imported.unpacked(stream, where) as found:
             return _facts(found)
 
-    def bring(self, stream: BinaryIO, where: str, caller: Caller, shared: bool = False) -> dict[str, Any]:
-        """Keep the template in an archive as the caller's; ``shared``, which is for administrators, as everyone's."""
+    def bring(
+        self,
+        stream: BinaryIO,
+        where: str,
+        caller: Caller,
+        shared: bool = False,
+        expected: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Keep the template in an archive as the caller's; ``shared``, which is for administrators, as everyone's.
+
+        ``expected`` are the name and the version that it must have.
+        """
         self._check_may(caller, shared)
         with self._imported.unpacked(stream, where) as found:
+            _check_is(found, expected or {}, where)
             return self._added(found, caller, where, shared)
 
     def fetch(
@@ -65,6 +76,7 @@ class TemplateExchange:
         request: FetchRequest,
         progress: Progress,
         shared: bool = False,
+        expected: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Keep the template that a registry has under ``reference``, as :meth:`bring` does."""
         self._check_may(caller, shared)
@@ -74,6 +86,7 @@ class TemplateExchange:
                 name, ARTIFACT_TYPE, archive.LARGEST, self._content, progress, request
             )
             with self._content.open(blob.digest) as stream, self._imported.unpacked(stream, name) as found:
+                _check_is(found, expected or {}, name)
                 return self._added(found, caller, name, shared)
 
     def _added(self, found: Unpacked, caller: Caller, source: str, shared: bool) -> dict[str, Any]:
@@ -175,8 +188,21 @@ def _facts(found: Unpacked) -> dict[str, Any]:
         "name": document.name,
         "version": document.version,
         "summary": document.description,
+        "license": document.license,
+        "base": found.tree.render({}).base,
         "left_out": list(found.left_out),
     }
+
+
+def _check_is(found: Unpacked, expected: Mapping[str, str], where: str) -> None:
+    """Refuse a template of another name or version than was promised."""
+    document = found.tree.document
+    for key, has in (("name", document.name), ("version", document.version)):
+        if expected.get(key, has) != has:
+            raise InvalidInput(
+                f"{where}: template.toml: {key}: {has!r}, but {expected[key][:80]!r} was promised",
+                "tell who keeps the index; nothing was imported",
+            )
 
 
 @contextmanager

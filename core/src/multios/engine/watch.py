@@ -130,9 +130,7 @@ class Watch:
                     seen.told_at[action] = now
                     seen.told = _with(seen.told, counters, action)
         for action, attributes in told:
-            self._events.publish(
-                "container", action, container.id, container.name, owner=container.owner, **attributes
-            )
+            self._events.of_container(action, container, **attributes)
 
 
 def _growth(name: str, before: Counters, now: Counters) -> int:

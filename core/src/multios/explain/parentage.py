@@ -45,6 +45,7 @@ def process(live: LiveProcess | None, spec: Mapping[str, Any], log: Path) -> dic
             "asked": _asked(spec),
             "log": str(log),
             "limits": list(spec["process"].get("rlimits") or ()),
+            "kernel_parameters": dict(spec["linux"].get("sysctl") or {}),
         },
     )
 

@@ -193,6 +193,10 @@ def _inside(parts: Parts) -> list[str]:
         "    check_places",
         "    write_files",
         "    mount_systems",
+        *(
+            f"    echo {quoted(value)} > {quoted('./proc/sys/' + name.replace('.', '/'))}"
+            for name, value in parts["process"]["kernel_parameters"].items()
+        ),
         "    hide",
         '    program=$(find_program "$1"); shift',
         "    capsh=$(command -v capsh)",

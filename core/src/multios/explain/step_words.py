@@ -77,6 +77,10 @@ _WORDS: dict[str, Callable[[Any, Any], Told]] = {
     "make directory": _said(
         "A directory was made for what the engine itself keeps of it: its settings, its log, its hosts file."
     ),
+    "write given files": _said(
+        "The files that it is given were written, with the permissions and the owners that they have inside. They are "
+        "mounted read-only at each start."
+    ),
     "record": _said("It was written into the engine's database: from here on `ps` knows it so."),
     "make network": _said(
         "Its network's bridge is there, with the address that will be its gateway, and an address was chosen for it.",

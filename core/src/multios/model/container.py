@@ -66,6 +66,22 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A small file that the engine gives a container: read-only, with an owner inside; a configuration or a secret.
+
+    ``content`` is base64, and only in a request: the engine keeps it in a file, and records are without.
+    """
+
+    path: str
+    size: int
+    mode: int = 0o444
+    uid: int = 0
+    gid: int = 0
+    secret: bool = False
+    content: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Attachment:
     """What a container wants on one network; empty is: chosen by the engine."""
 
@@ -154,7 +170,12 @@ class ContainerConfig:
     networking: Networking = Networking()
     security: Security = Security()
     volumes: tuple[Volume, ...] = ()
+    files: tuple[GivenFile, ...] = ()
     devices: tuple[Device, ...] = ()
+    shm_size: int = 64 << 20
+    """Bytes of /dev/shm, at most."""
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    """Kernel parameters of its own namespaces: see :mod:`multios.model.sysctls`."""
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     restart_policy: RestartPolicy = RestartPolicy()
@@ -166,6 +187,11 @@ class ContainerConfig:
     drivers: Mapping[str, str] = field(default_factory=dict)
     """The backends that this container asked for: driver kind to driver name."""
     driver_options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def mount_points(self) -> tuple[str, ...]:
+        """Every path inside at which the request has something mounted."""
+        return tuple(item.target for item in self.volumes) + tuple(item.path for item in self.files)
 
 
 class Status(enum.StrEnum):

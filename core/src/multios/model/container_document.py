@@ -6,9 +6,12 @@ field by its path (``resources.memory_limit``) and says what was expected.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import ipaddress
 import math
 import os
+import posixpath
 import re
 import secrets
 import signal
@@ -16,11 +19,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from multios.errors import InvalidInput, nearest
-from multios.model import destination, id_mapping, security_chain
+from multios.model import destination, id_mapping, security_chain, sysctls
 from multios.model.container import (
     Attachment,
     ContainerConfig,
     Device,
+    GivenFile,
     Networking,
     Resources,
     RestartPolicy,
@@ -33,6 +37,10 @@ from multios.model.quantities import parse_cpus, parse_rate, parse_size
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 DRIVER_KINDS = ("isolation", "storage", "network", "security")
 MEMORY_FLOOR = 6 * 1024 * 1024
+MOST_FILES = 100
+LARGEST_FILE = 1 << 20
+LARGEST_FILES = 4 << 20
+"""Bytes of all the files given to a container, together."""
 Value = TypeVar("Value")
 Reader = Callable[[str, Any], Any]
 
@@ -59,12 +67,23 @@ def parse(document: Any) -> ContainerConfig:
     fields["name"] = check_name("container", fields["name"]) if "name" in fields else invent_name()
     if fields.get("auto_remove") and fields.get("restart_policy", RestartPolicy()).name != "no":
         raise InvalidInput("both 'auto_remove' and 'restart_policy' are given", "leave out one of them")
-    devices = [device.container for device in fields.get("devices", ())]
-    targets = [*(volume.target for volume in fields["volumes"]), *devices]
+    config = ContainerConfig(**fields)
+    _check_mount_points(config)
+    sysctls.check_namespaces(config.sysctls, config.networking.networks)
+    return config
+
+
+def _check_mount_points(config: ContainerConfig) -> None:
+    targets = [*config.mount_points, *(device.container for device in config.devices)]
     for target in targets:
         if targets.count(target) > 1:
             raise InvalidInput(f"volumes: {target!r} is mounted twice", "mount each path once")
-    return ContainerConfig(**fields)
+    for file in config.files:
+        below = next((target for target in targets if target.startswith(f"{file.path}/")), None)
+        if below is not None:
+            raise InvalidInput(
+                f"files: {file.path!r} is a file, and {below!r} would be below it", "choose another path"
+            )
 
 
 def parse_resources(document: Any) -> Resources:
@@ -459,6 +478,60 @@ def _tmpfs(path: str, value: Any) -> Volume:
     return Volume("tmpfs", str(fields.get("size", "")), _target(path, fields["container"]))
 
 
+def _files(path: str, value: Any) -> tuple[GivenFile, ...]:
+    if isinstance(value, (list, tuple)) and len(value) > MOST_FILES:
+        raise InvalidInput(f"{path}: {len(value)} files; at most {MOST_FILES} can be given", "use a volume")
+    files: tuple[GivenFile, ...] = _list(_file)(path, value)
+    size = sum(file.size for file in files)
+    if size > LARGEST_FILES:
+        raise InvalidInput(f"{path}: {size} bytes; at most {LARGEST_FILES} can be given", "use a volume")
+    return files
+
+
+def _file(path: str, value: Any) -> GivenFile:
+    fields = _fields(path, value, _FILE)
+    for key in ("path", "content"):
+        if key not in fields:
+            raise InvalidInput(f"{path}.{key} is missing", "a file needs a path and a content")
+    content = fields.pop("content")
+    return GivenFile(**fields, size=len(content), content=base64.b64encode(content).decode())
+
+
+def _file_path(path: str, value: Any) -> str:
+    place = "/" + posixpath.normpath(_absolute(path, value)).lstrip("/")
+    if str(value).endswith("/") or place.split("/")[1] in ("", "dev", "proc", "sys"):
+        raise _wrong(path, value, "a file's path outside /dev, /proc and /sys")
+    return place
+
+
+def _file_content(path: str, value: Any) -> bytes:
+    """The bytes; no refusal shows them, because they may be a secret."""
+    if isinstance(value, str) and len(value) > 4 * (LARGEST_FILE // 3 + 1):
+        raise InvalidInput(f"{path}: more than {LARGEST_FILE} bytes", "use a volume")
+    try:
+        content = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise InvalidInput(f"{path}: not base64 text", "encode it, as with `base64 -w0 FILE`") from None
+    if len(content) > LARGEST_FILE:
+        raise InvalidInput(f"{path}: more than {LARGEST_FILE} bytes", "use a volume")
+    return content
+
+
+def _file_mode(path: str, value: Any) -> int:
+    if isinstance(value, str) and re.fullmatch(r"[0-7]{3,4}", value):
+        value = int(value, 8)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
+        raise _wrong(path, value, 'permissions such as "0440" or the number 288')
+    return value
+
+
+def _sysctls(path: str, value: Any) -> dict[str, str]:
+    found: dict[str, str] = _mapping(_option_text)(path, value)
+    for name, text in found.items():
+        sysctls.check(name, text, path)
+    return found
+
+
 def _restart_policy(path: str, value: Any) -> RestartPolicy:
     name, _, count = _text(path, value).partition(":")
     if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
@@ -579,6 +652,14 @@ _VOLUME: dict[str, Reader] = {
     "container": _absolute,
     "mode": _mode,
 }
+_FILE: dict[str, Reader] = {
+    "path": _file_path,
+    "content": _file_content,
+    "mode": _file_mode,
+    "uid": _integer(0, 2**32 - 2),
+    "gid": _integer(0, 2**32 - 2),
+    "secret": _boolean,
+}
 _TOP: dict[str, Reader] = {
     "name": _text,
     "image": _text,
@@ -599,6 +680,9 @@ _TOP: dict[str, Reader] = {
     "security": _security,
     "volumes": _list(_volume),
     "tmpfs": _list(_tmpfs),
+    "files": _files,
+    "shm_size": _size(4096),
+    "sysctls": _sysctls,
     "devices": _list(_device),
     "rlimits": _mapping(_rlimit),
     "labels": _mapping(_option_text),

@@ -61,6 +61,7 @@ class Catalog:
     def rescan(self) -> None:
         """See what was installed or uninstalled since; what is loaded stays loaded."""
         with self._lock:
+            discovery.follow_editable_installs()
             self._declared = self._scan()
 
     def names(self, kind: str) -> list[str]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from multios.drivers.base import CONTRACT_VERSION, KINDS
 
@@ -20,6 +23,7 @@ _PREFIXES = {
     "network": "multios-net-",
     "security": "multios-security-",
     "template": "multios-template-",
+    "template_converter": "multios-converter-",
     "image_source": "multios-image-",
     "orchestrator": "multios-orchestrator-",
     HOOKS: "multios-hooks-",
@@ -51,6 +55,26 @@ def scan() -> tuple[Declared, ...]:
     return declared(
         item for name in found.groups if _GROUP.fullmatch(name) for item in found.select(group=name)
     )
+
+
+def follow_editable_installs() -> None:
+    """Make importable what was installed with ``pip install -e`` since this process began.
+
+    Python reads the ``.pth`` files of its site directories (site, library reference) at its start only. Lines of code in
+    them are not run.
+    """
+    for directory in [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]:
+        for file in sorted(Path(directory).glob("*.pth")):
+            try:
+                lines = file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError):
+                continue
+            for line in lines:
+                place = os.path.abspath(os.path.join(directory, line.rstrip()))
+                if line.startswith(("#", "import ", "import\t")) or not os.path.isdir(place):
+                    continue
+                if place not in sys.path:
+                    sys.path.append(place)
 
 
 def declared(entry_points: Iterable[importlib.metadata.EntryPoint]) -> tuple[Declared, ...]:

@@ -39,6 +39,9 @@ def unpack(stream: BinaryIO, folder: Path, where: str) -> tuple[Path, list[str]]
     """
     try:
         _Unpacking(folder, where).run(stream)
+    except InvalidInput as error:  # what cannot be read as tar knows no name
+        cause = error.cause if error.cause.startswith(f"{where}: ") else f"{where}: {error.cause}"
+        raise InvalidInput(cause, error.remedy or "make the archive again") from None
     except EOFError:
         raise InvalidInput(f"{where}: the archive is cut short", "make it again") from None
     except OSError as error:

@@ -6,7 +6,7 @@ Every refusal begins with file, line and key: ``template.toml:12: checks[0].time
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -34,15 +34,8 @@ def _record(kind: type[Any], value: Any, where: str) -> Any:
     try:
         return typed_table.read(kind, table, f"{where}." if where else "")
     except TypeError:
-        missing = [
-            item.name
-            for item in typed_table.fields(kind)
-            if item.default is MISSING and item.default_factory is MISSING and item.name not in table
-        ]
-        place = f"{where}." if where else ""
-        raise InvalidInput(
-            f"{place}{missing[0]}: is missing", _REQUIRED.get(f"{place}{missing[0]}", "every one needs it")
-        ) from None
+        path = (f"{where}." if where else "") + typed_table.missing(kind, table)[0]
+        raise InvalidInput(f"{path}: is missing", _REQUIRED.get(path, "every one needs it")) from None
 
 
 _REQUIRED = {

@@ -1,4 +1,4 @@
-"""The JSON Schema of ``template.toml``, for editors and for other programs, made of the records that the reader fills.
+"""JSON Schemas of ``template.toml`` and ``index.json``, for editors and other programs, made of the records that readers fill.
 
 It says what can be said of each value alone. What values must be among themselves is :mod:`multios.template_format.rules`'s.
 """
@@ -13,10 +13,12 @@ from multios import typed_table
 from multios.model.container import Resources
 from multios.model.container_document import CAPABILITIES
 from multios.model.template import Check, Service, TemplatePort
-from multios.template_format import document, options, rules
+from multios.template_format import document, index, options, rules
 from multios.template_format.document import Document, ParameterTable, Requests, Variant
+from multios.template_format.index import Entry, Index
 
 IDENTIFIER = "urn:multios:template:1"
+INDEX_IDENTIFIER = "urn:multios:template-index:1"
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _SIZE = {"type": ["string", "integer"]}
@@ -102,6 +104,21 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "io_limit": "Disk operations a second, each way.",
         "io_bytes_limit": "Bytes to and from disk a second, each way.",
     },
+    Index: {
+        "schema": "The version of this format.",
+        "templates": "A version of a template each; no name and version is there twice.",
+    },
+    Entry: {
+        "name": "As in its template.toml, and so are the next three; name and version are compared when it is imported.",
+        "version": "The template's own version.",
+        "description": "One line: what it is for.",
+        "license": "What others may do with it, as SPDX writes it: MIT.",
+        "base": "The image it is built on where no option chooses another.",
+        "file": "Its archive, relative to the index: plain names with / between them.",
+        "sha256": "Of the archive, in hexadecimal digits.",
+        "size": "Of the archive, in bytes.",
+        "reference": "Instead of these three: an artifact at a registry, with its digest.",
+    },
 }
 
 _TIGHTER: dict[tuple[type, str], dict[str, Any]] = {
@@ -121,6 +138,16 @@ _TIGHTER: dict[tuple[type, str], dict[str, Any]] = {
     (Check, "timeout"): {"minimum": 1, "maximum": rules.LONGEST_TIMEOUT},
     (Service, "name"): {"pattern": f"^{rules.SERVICE.pattern}$"},
     (Service, "command"): {"minLength": 1},
+    (Index, "schema"): {"const": index.SCHEMA},
+    (Index, "templates"): {"maxItems": index.MOST_TEMPLATES},
+    (Entry, "name"): {"pattern": f"^{rules.NAME.pattern}$", "maxLength": rules.LONGEST_NAME},
+    (Entry, "version"): {"pattern": f"^{rules.VERSION.pattern}$", "maxLength": index.LONGEST_TEXT},
+    (Entry, "description"): {"minLength": 1, "maxLength": rules.LONGEST_DESCRIPTION},
+    (Entry, "license"): {"pattern": f"^{rules.LICENSE.pattern}$", "maxLength": index.LONGEST_TEXT},
+    (Entry, "file"): {"pattern": f"^{index.PATH.pattern}$", "maxLength": index.LONGEST_TEXT},
+    (Entry, "sha256"): {"pattern": f"^{index.SHA256.pattern}$"},
+    (Entry, "size"): {"minimum": 1, "maximum": index.LARGEST_ARCHIVE},
+    (Entry, "reference"): {"pattern": "^.+/.+@sha256:[0-9a-f]{64}$", "maxLength": index.LONGEST_TEXT},
     (TemplatePort, "container"): {"minimum": 1, "maximum": 65535},
     (TemplatePort, "protocol"): {"enum": list(rules.PROTOCOLS)},
 }
@@ -155,6 +182,7 @@ def _of_parsed(kind: type, name: str) -> dict[str, Any]:
         (Document, "checks"): lambda: _array(Check),
         (Document, "variants"): lambda: _array(Variant),
         (ParameterTable, "default"): lambda: dict(_VALUE),
+        (Index, "templates"): lambda: _array(Entry),
         (Variant, "services"): lambda: _array(Service),
         (Variant, "checks"): lambda: _array(Check),
         (Variant, "when"): lambda: _lists(dict(_VALUE)),
@@ -202,6 +230,23 @@ def schema() -> dict[str, Any]:
     }
 
 
+def index_schema() -> dict[str, Any]:
+    """The whole of an index: an entry has an archive's keys or a registry's."""
+    found = record(Index)
+    archive, by_reference = ["file", "sha256", "size"], ["reference"]
+    found["properties"]["templates"]["items"]["oneOf"] = [
+        {"required": archive, "not": {"required": by_reference}},
+        {"required": by_reference, "not": {"anyOf": [{"required": [key]} for key in archive]}},
+    ]
+    return {
+        "$schema": _DRAFT,
+        "$id": INDEX_IDENTIFIER,
+        "title": index.FILE,
+        "description": "An index of templates of the MultiOS Container System, schema 1.",
+        **found,
+    }
+
+
 # --- for people -----------------------------------------------------------------------------------
 
 _SECTIONS: tuple[tuple[str, type], ...] = (
@@ -216,10 +261,22 @@ _SECTIONS: tuple[tuple[str, type], ...] = (
 )
 
 
+_INDEX_SECTIONS: tuple[tuple[str, type], ...] = (("At the top", Index), ("Of each of `templates`", Entry))
+
+
 def tables() -> str:
-    """Every key with its type and meaning, as Markdown."""
+    """Every key of a template with its type and meaning, as Markdown."""
+    return _tables(_SECTIONS)
+
+
+def index_tables() -> str:
+    """Every key of an index."""
+    return _tables(_INDEX_SECTIONS)
+
+
+def _tables(sections: tuple[tuple[str, type], ...]) -> str:
     lines = []
-    for title, kind in _SECTIONS:
+    for title, kind in sections:
         shape = record(kind)
         lines.append(f"## {title}\n\n| key | type | |\n|---|---|---|")
         for name, said in shape["properties"].items():

@@ -16,6 +16,7 @@ from multios.toml_lines import written
 
 if TYPE_CHECKING:
     from multios.template_format.document import Document, Variant
+    from multios.template_format.index import Entry
 
 PLACEHOLDER = re.compile(r"\{\{([a-z][a-z0-9_]*)\}\}")
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -34,7 +35,7 @@ LONGEST_DESCRIPTION = 200
 
 def check(document: Document) -> None:
     """Raise ``InvalidInput`` for the first value that cannot be."""
-    _check_head(document)
+    check_head(document)
     _check_parameters(document.parameters)
     _check_placeholders(document)
     _check_packages(document)
@@ -50,7 +51,8 @@ def _require(holds: object, path: str, what: str, remedy: str) -> None:
         raise InvalidInput(f"{path}: {what}", remedy)
 
 
-def _check_head(document: Document) -> None:
+def check_head(document: Document | Entry) -> None:
+    """Raise ``InvalidInput`` for a name, version, description, license or base that cannot be."""
     check_name(document.name, "name")
     _require(
         VERSION.fullmatch(document.version), "version", f"{document.version!r} is no version", "write 1.0"

@@ -134,7 +134,7 @@ def _submit(socket: str, machine: str, uid: int, target: Path) -> None:
         words = ["submit", "--name", machine, "--output", str(own / name)]
         said = labs.run(socket, words, uid, own, SUBMIT_SECONDS)
         if said.status:
-            raise MultiosError(said.reason())
+            raise said.failure()
         _copy(own, name, target)
 
 

@@ -17,7 +17,11 @@ _FORMAT = click.option(
 )
 
 _SEED = click.option(
-    "--seed", metavar="TEXT", help="The course's secret, from which labs derive each student's values."
+    "--seed",
+    metavar="TEXT",
+    envvar="MULTIOS_LAB_SEED",
+    show_envvar=True,
+    help="The course's secret, from which labs derive each student's values; in the environment others do not see it.",
 )
 _LAB = click.option("--lab", metavar="NAME", help="This lab only.")
 
@@ -44,9 +48,7 @@ def validate(course_path: Path, students: Path | None) -> int:
 
 @course.command(
     help="Make and start the machines that are missing, in turn; again, it goes on where it ended.",
-    epilog=_epilog(
-        "start examples/courses/intro --students roster.csv", "start intro --lab first --seed SECRET"
-    ),
+    epilog=_epilog("start examples/courses/intro --students roster.csv", "start intro --lab first"),
 )
 @_COURSE
 @_STUDENTS

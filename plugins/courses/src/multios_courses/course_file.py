@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -123,7 +123,33 @@ def load(path: str | Path) -> Course:
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
         raise InvalidInput(f"{file}:{number}: this is no UTF-8", "save the file as UTF-8") from None
-    return parse(text, file)
+    course = parse(text, file)
+    return replace(course, labs=_called_as_they_call_themselves(course, text))
+
+
+def _called_as_they_call_themselves(course: Course, text: str) -> tuple[Lab, ...]:
+    """The labs, each by the name in its ``lab.toml``, which its machines have as a label. One that cannot be read keeps its name."""
+    labs: list[Lab] = []
+    for number, lab in enumerate(course.labs):
+        own = _own_name(lab.path / "lab.toml") or lab.name
+        where = f"{course.file}:{line(text, ('labs', number, 'name'))}: labs.name"
+        if lab.name not in (own, lab.path.name):
+            raise InvalidInput(
+                f"{where}: the lab in {lab.path} calls itself {own!r}", "leave 'name' out here"
+            )
+        if any(other.name == own for other in labs):
+            raise InvalidInput(f"{where}: there are two labs that call themselves {own!r}", "rename one")
+        labs.append(replace(lab, name=own))
+    return tuple(labs)
+
+
+def _own_name(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            name = tomli.loads(opened.read(LARGEST_FILE).decode("utf-8")).get("name")
+    except (OSError, ValueError, RecursionError):  # a wrong TOML and a wrong UTF-8 are ValueErrors
+        return ""
+    return name if isinstance(name, str) and _LABEL.fullmatch(name) else ""
 
 
 def parse(text: str, file: Path) -> Course:

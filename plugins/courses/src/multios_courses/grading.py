@@ -9,7 +9,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,9 @@ def run(
 
     def grade(pair: tuple[Lab, Student]) -> Row:
         one, student = pair
-        return _graded(socket, one, student, file_of(place, one.name, student.id), more)
+        return _graded(socket, one, student, file_of(place, one.name, student.id), seeded)
 
-    with labs.seeded(seed, roster) as more, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with labs.seeded(seed, roster) as seeded, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         rows = list(pool.map(grade, pairs))
     _write(output, rows)
     count = {
@@ -72,7 +72,7 @@ def run(
     return 1 if count[FAILED] else 0
 
 
-def _graded(socket: str, lab: Lab, student: Student, file: Path, more: Sequence[str]) -> Row:
+def _graded(socket: str, lab: Lab, student: Student, file: Path, seeded: labs.Seeded) -> Row:
     row: Row = {
         "student": student.id,
         "name": student.name,
@@ -85,9 +85,11 @@ def _graded(socket: str, lab: Lab, student: Student, file: Path, more: Sequence[
     if not file.is_file():
         return row
     words = ["grade", str(file.absolute()), "--lab", str(lab.path), "--format", "json"]
-    said = labs.run(socket, [*words, *more], os.geteuid(), file.parent, GRADE_SECONDS)
+    said = labs.run(
+        socket, [*words, *seeded.words], os.geteuid(), file.parent, GRADE_SECONDS, seeded.environment
+    )
     if said.status:
-        return row | {"state": FAILED, "problem": said.reason()}
+        return row | {"state": FAILED, "problem": said.failure().cause}
     try:
         answer = json.loads(said.out)
         return row | judged(answer, lab, student.id)
@@ -116,6 +118,7 @@ def judged(answer: Any, lab: Lab, student: str) -> Row:
         return {"state": REFUSED, "points": 0, "most": most, "problem": problem}
     submitted = _moment(answer.get("submitted"))
     missed = [f"{check.get('name')}: {check['reason']}" for check in checks if check.get("reason")]
+    said = problems or missed
     return {
         "state": REFUSED if problems else GRADED,
         "points": 0 if problems else points,
@@ -123,7 +126,7 @@ def judged(answer: Any, lab: Lab, student: str) -> Row:
         "attested": "yes" if answer.get("attested") is True else "no",
         "submitted": submitted.isoformat(timespec="seconds") if submitted else "",
         "late": "yes" if submitted and lab.due and submitted > lab.due else "",
-        "problem": "; ".join(map(str, [*problems, *missed]))[:_LONGEST_CELL],
+        "problem": "; ".join(map(str, said))[:_LONGEST_CELL],
     }
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from multios.api.client import Client
 from multios.cli.context import Context
-from multios.errors import MultiosError
 from multios_courses import labs, validation
 from multios_courses.collecting import chosen_labs
 from multios_courses.course_file import Course, Lab
@@ -45,24 +43,24 @@ def run(
         if (rows := labs.machine_rows(listed, lab.name, student.id, os.geteuid()))
     }
     running = [student for student in own if there.get(student.id, {}).get("status") in ("running", "paused")]
-    with labs.seeded(seed, roster) as more:
-        jobs = [_job(course, lab, student, there, more) for student in own if student not in running]
+    with labs.seeded(seed, roster) as seeded:
+        jobs = [_job(course, lab, student, there, seeded) for student in own if student not in running]
         outcome = queued(context, jobs, at_once)
     return told(context, course, outcome, len(own), len(running))
 
 
 def _job(
-    course: Course, lab: Lab, student: Student, there: dict[str, dict[str, str]], more: Sequence[str]
+    course: Course, lab: Lab, student: Student, there: dict[str, dict[str, str]], seeded: labs.Seeded
 ) -> Job:
     name = labs.machine_name(course.name, lab.name, student.id)
 
     def make(client: Client) -> str:
         if student.id in there:
             return there[student.id]["id"]
-        words = ["start", str(lab.path), "--name", name, "--student", student.id, *more]
-        said = labs.run(client.path, words, os.geteuid(), course.folder, START_SECONDS)
+        words = ["start", str(lab.path), "--name", name, "--student", student.id, *seeded.words]
+        said = labs.run(client.path, words, os.geteuid(), course.folder, START_SECONDS, seeded.environment)
         if said.status:
-            raise MultiosError(said.reason())
+            raise said.failure()
         return name
 
     return Job(name, make)

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,6 +26,8 @@ from multios_courses.roster import Student
 
 LAB_LABEL, LAB_STUDENT_LABEL = "multios.lab", "multios.lab.student"
 _PROGRAM = "import sys; from multios.cli.main import main; sys.exit(main())"
+SEED = "MULTIOS_LAB_SEED"
+"""The variable that both commands read: a command line is everyone's to read (proc(5)), an environment its user's."""
 LARGEST_ANSWER = 4 << 20
 LARGEST_FILE = 1 << 30
 """Bytes that a student's process may write to one file."""
@@ -41,10 +43,16 @@ class Said:
     out: str
     error: str
 
-    def reason(self) -> str:
-        """Its error in one line, without what a terminal would obey."""
-        text = " ".join(self.error.split()) or f"exit status {self.status}"
-        return "".join(letter if letter.isprintable() else "?" for letter in text)[:_TOLD]
+    def failure(self) -> MultiosError:
+        """Its error: a line of cause and one of what to do, without what a terminal would obey."""
+        cause, _, remedy = self.error.strip().partition("\n")
+        return MultiosError(
+            _harmless(cause.removeprefix("Error: ")) or f"exit status {self.status}", _harmless(remedy)
+        )
+
+
+def _harmless(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_TOLD]
 
 
 def is_installed() -> bool:
@@ -61,8 +69,18 @@ def require(command: str) -> None:
         )
 
 
-def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: float) -> Said:
-    """``multios-container lab WORDS…`` as user ``uid``, in ``folder``; one that takes longer is killed with its children."""
+def run(
+    socket: str,
+    words: Sequence[str],
+    uid: int,
+    folder: Path,
+    seconds: float,
+    environment: Mapping[str, str] | None = None,
+) -> Said:
+    """``multios-container lab WORDS…`` as user ``uid``, in ``folder``; one that takes longer is killed with its children.
+
+    ``environment`` is added to this process's own, for this user; another gets nothing of either.
+    """
     command = [sys.executable, "-c", _PROGRAM, "--socket", socket, "lab", *words]
     if uid != os.geteuid():  # stdout and stderr are ours: nobody else shall fill our disk through them
         command = ["/bin/sh", "-c", f'ulimit -f {LARGEST_FILE // 512} && exec "$@"', "sh", *command]
@@ -70,7 +88,7 @@ def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: floa
         try:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=error, cwd=folder,
-                start_new_session=True, **_identity(uid),
+                start_new_session=True, **_identity(uid, environment or {}),
             )  # fmt: skip
         except OSError as wrong:
             raise MultiosError(
@@ -86,16 +104,24 @@ def run(socket: str, words: Sequence[str], uid: int, folder: Path, seconds: floa
         return Said(status, _text(out), _text(error))
 
 
+@dataclass(frozen=True, slots=True)
+class Seeded:
+    """What makes ``lab`` derive students' values from the course's seed; without a seed, nothing."""
+
+    words: Sequence[str] = ()
+    environment: Mapping[str, str] | None = None
+
+
 @contextmanager
-def seeded(seed: str | None, roster: Sequence[Student]) -> Iterator[list[str]]:
-    """The words that derive students' values from the course's seed, with a roster as ``lab`` reads it; without a seed none."""
+def seeded(seed: str | None, roster: Sequence[Student]) -> Iterator[Seeded]:
+    """The course's seed, and the roster as ``lab`` reads it, for as long as the block runs."""
     if not seed:
-        yield []
+        yield Seeded()
         return
     with tempfile.NamedTemporaryFile("w", suffix=".csv", prefix="course-roster-") as file:
         file.write("\n".join(["student", *(student.id for student in roster), ""]))
         file.flush()
-        yield ["--seed", seed, "--roster", file.name]
+        yield Seeded(("--roster", file.name), {SEED: seed})
 
 
 def machine_rows(rows: Sequence[dict[str, Any]], lab: str, student: str, uid: int) -> list[dict[str, Any]]:
@@ -143,10 +169,10 @@ def progress(socket: str) -> dict[tuple[str, str], str]:
         return {}
 
 
-def _identity(uid: int) -> dict[str, Any]:
-    """What subprocess needs to run something as a user: nothing of this process's environment goes along."""
+def _identity(uid: int, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What subprocess needs to run something as a user: nothing of this process's environment goes along to another."""
     if uid == os.geteuid():
-        return {}
+        return {"env": {**os.environ, **environment}}
     account = pwd.getpwuid(uid)
     return {
         "user": uid,

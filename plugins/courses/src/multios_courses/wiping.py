@@ -36,14 +36,15 @@ def name_of(path: Path) -> str:
 def stop(context: Context, path: Path, timeout: int) -> int:
     """Stop what runs; 1 when something does not."""
     name = name_of(path)
-    rows = [row for row in machines.existing(context.client, name) if row["status"] in ("running", "paused")]
+    there = [*machines.existing(context.client, name), *labs.of_course(context.client, name)]
+    rows = [row for row in there if row["status"] in ("running", "paused")]
     failed = _each(
         context,
         [(row["name"], row["id"]) for row in rows],
         lambda client, ref: client.call("containers.stop", {"ref": ref, "timeout": timeout}),
         _STOPPED_AT_ONCE,
     )
-    sys.stdout.write(f"{len(rows) - failed} machines of {name} stopped\n")
+    sys.stdout.write(f"{_machines(len(rows) - failed)} of {name} stopped\n")
     return 1 if failed else 0
 
 
@@ -99,7 +100,7 @@ def _remove(context: Context, found: dict[str, list[dict[str, str]]]) -> None:
         def forget(client: Client, ref: str) -> None:
             said = labs.run(client.path, ["rm", ref], os.geteuid(), Path("/"), _FORGET_SECONDS)
             if said.status:
-                raise MultiosError(said.reason())
+                raise said.failure()
 
         _each(context, [(row["name"], row["id"]) for row in found["lab machine"]], forget, _AT_ONCE)
     for kind, method, params in (
@@ -150,6 +151,10 @@ def _each(
     for error in errors[:10]:
         context.report(error)
     return len(errors)
+
+
+def _machines(count: int) -> str:
+    return f"{count} machine{'' if count == 1 else 's'}"
 
 
 def _counted(found: dict[str, list[dict[str, str]]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,31 @@ def record(progress: Progress, step: LabStep, results: list[Result]) -> bool:
 def hint_of(result: Result, values: Mapping[str, str]) -> str:
     """What helps with a check that failed."""
     return filled(result.check.hint, values)
+
+
+def as_rows(results: Sequence[Result], values: Mapping[str, str]) -> list[dict[str, Any]]:
+    """For programs."""
+    return [
+        {
+            "name": one.check.name,
+            "passed": one.passed,
+            "problem": one.problem,
+            "hint": "" if one.passed else hint_of(one, values),
+            "points": one.check.points if one.passed else 0,
+        }
+        for one in results
+    ]
+
+
+def as_text(results: Sequence[Result], values: Mapping[str, str]) -> str:
+    """For people: a line a check, and under one that failed what helps."""
+    lines = []
+    for row in as_rows(results, values):
+        lines.append(f"{'ok    ' if row['passed'] else 'failed'}  {row['name']}")
+        lines[-1] += f": {row['problem']}" if row["problem"] else ""
+        if row["hint"]:
+            lines.append(f"        hint: {row['hint']}")
+    return "\n".join(lines)
 
 
 def points(progress: Progress) -> dict[str, Any]:

@@ -13,12 +13,22 @@ import click
 
 if TYPE_CHECKING:
     from multios.cli.context import Context
-    from multios_labs.machine import Machine
-    from multios_labs.progress import Progress
     from multios_labs.records import Lab, LabStep
 
 _FOLDER = click.Path(path_type=Path)
 _NAME = click.option("--name", "-n", default="", metavar="NAME", help="Which lab, when there are several.")
+
+_JSON = click.option(
+    "--format", "form", type=click.Choice(["text", "json"]), default="text", help="How to write it."
+)
+_SEED = click.option(
+    "--seed",
+    default="",
+    metavar="TEXT",
+    envvar="MULTIOS_LAB_SEED",
+    show_envvar=True,
+    help="The course's secret, from which parameters are derived; in the environment others do not see it.",
+)
 
 
 @click.group(help="Labs: a machine with a task in steps, checks, and a way to hand it in.")
@@ -48,9 +58,7 @@ def validate(path: Path) -> None:
 @_command("start", "start examples/labs/first-steps --student ada")
 @click.argument("path", metavar="PATH|NAME")
 @click.option("--name", "-n", default="", metavar="NAME", help="The machine's name; the lab's by default.")
-@click.option(
-    "--seed", default="", metavar="TEXT", help="What the parameters are derived from; the course's secret."
-)
+@_SEED
 @click.option("--student", default="", metavar="ID", help="Whose machine it is; you by default.")
 @click.option(
     "--roster", type=_FOLDER, help="A CSV file of all students: no two of them get the same parameters."
@@ -79,49 +87,15 @@ def start(context: Context, path: str, name: str, seed: str, student: str, roste
 
 @_command("status", "status")
 @click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to write it."
+    "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Name}} {{.Done}}'."
 )
 @click.pass_obj
-def status(context: Context, form: str) -> None:
+def status(context: Context, form: str | None) -> None:
     """Show your labs and how far each is."""
-    from multios.errors import MultiosError
-    from multios_labs import machine as machines
+    from multios.cli.output import print_rows
+    from multios_labs import status as module
 
-    rows = []
-    for found in machines.all_machines(context.client):
-        row: dict[str, Any] = {
-            "name": found.name,
-            "lab": found.lab,
-            "student": found.student,
-            "status": found.status,
-        }
-        try:
-            progress = found.progress()
-            known = progress.lab()
-            passed = [
-                step.id for step in known.steps if (kept := progress.steps.get(step.id)) and kept.passed
-            ]
-            row |= {
-                "version": known.version,
-                "step": progress.current,
-                "passed": len(passed),
-                "steps": len(known.steps),
-            }
-        except MultiosError as error:
-            row |= {
-                "version": found.labels.get(f"{machines.LABEL}.version", ""),
-                "step": "",
-                "problem": error.cause,
-            }
-        rows.append(row)
-    if form == "json":
-        click.echo(json.dumps(rows, indent=2))
-        return
-    for row in rows:
-        done = (
-            f"{row['passed']}/{row['steps']} steps, at {row['step']}" if "passed" in row else "not known here"
-        )
-        click.echo(f"{row['name']}  {row['lab']} {row['version']}  {row['student']}  {row['status']}  {done}")
+    print_rows(module.rows(context.client), module.COLUMNS, form)
 
 
 @_command("show", "show")
@@ -146,44 +120,43 @@ def show(context: Context, step: str | None, name: str) -> None:
 @_command("check", "check")
 @click.argument("step", required=False)
 @_NAME
-@click.pass_context
-def check(current: click.Context, step: str | None, name: str) -> int:
-    """Check a step, the current one by default, and go on to the next when all is right."""
+@_JSON
+@click.pass_obj
+def check(context: Context, step: str | None, name: str, form: str) -> int:
+    """Check a step, the current one by default, and go on to the next when all is right. Status 1: not all is."""
     from multios_labs import checking
     from multios_labs import machine as machines
 
-    context: Context = current.obj
     found = machines.running(context.client, machines.find(context.client, name))
     progress = found.progress()
     known = progress.lab()
     chosen = _step(known, step or progress.current)
     results = checking.run(context.client.path, found, chosen)
-    for result in results:
-        click.echo(
-            f"{'ok    ' if result.passed else 'failed'}  {result.check.name}"
-            + (f": {result.problem}" if result.problem else "")
-        )
-        if not result.passed and (hint := checking.hint_of(result, found.values)):
-            click.echo(f"        hint: {hint}")
-    if not checking.record(progress, chosen, results):
-        return 1
-    if chosen.id == progress.current:
-        _go_on(context, known, found, progress, chosen)
-    return 0
-
-
-def _go_on(context: Context, known: Lab, found: Machine, progress: Progress, step: LabStep) -> None:
-    from multios_labs import machine as machines
-
-    position = known.steps.index(step) + 1
-    if position == len(known.steps):
-        click.echo(
-            "All steps are done." + (" Hand it in: multios-container lab submit" if known.submit else "")
-        )
-        return
-    following = known.steps[position]
-    machines.begin(context.client, found, progress, following)
-    click.echo(f"Next: {following.title}. Read it: multios-container lab show")
+    if form == "text" and results:
+        click.echo(checking.as_text(results, found.values))
+    passed = checking.record(progress, chosen, results)
+    following = None
+    if passed and chosen.id == progress.current:
+        following = next(iter(known.steps[known.steps.index(chosen) + 1 :]), None)
+        if following:
+            machines.begin(context.client, found, progress, following)
+            said = f"Next: {following.title}. Read it: multios-container lab show"
+        else:
+            said = "All steps are done." + (
+                " Hand it in: multios-container lab submit" if known.submit else ""
+            )
+        if form == "text":
+            click.echo(said)
+    if form == "json":
+        rows = checking.as_rows(results, found.values)
+        answer = {
+            "step": chosen.id,
+            "passed": passed,
+            "checks": rows,
+            "next": following.id if following else "",
+        }
+        click.echo(json.dumps(answer, indent=2))
+    return 0 if passed else 1
 
 
 @_command("reset", "reset --to files")
@@ -250,7 +223,8 @@ def _step(known: Lab, name: str) -> LabStep:
 
     found = known.step(name)
     if found is None:
-        raise unknown("step", name, [step.id for step in known.steps])
+        names = [step.id for step in known.steps]
+        raise unknown("step", name, names, f"steps: {', '.join(names)}")
     return found
 
 
@@ -271,20 +245,24 @@ def submit(context: Context, output: Path | None, name: str) -> None:
 
 @_command("verify", "verify ada.submission")
 @click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="FILE...")
+@_JSON
 @click.pass_obj
-def verify(context: Context, files: tuple[Path, ...]) -> int:
+def verify(context: Context, files: tuple[Path, ...], form: str) -> int:
     """Say whether submissions are what they say: status 0 when all are."""
     from multios_labs import submission
 
-    status = 0
+    rows = []
     for file in files:
         found = submission.read(file)
         verdict = submission.verify(context.client, found)
-        click.echo(f"{file}: {'valid' if verdict.valid else 'NOT VALID'}")
-        for line in submission.describe(found, verdict):
-            click.echo(f"  {line}")
-        status = status if verdict.valid else 1
-    return status
+        rows.append(submission.as_row(found, verdict))
+        if form == "text":
+            click.echo(f"{file}: {'valid' if verdict.valid else 'NOT VALID'}")
+            for line in submission.describe(found, verdict):
+                click.echo(f"  {line}")
+    if form == "json":
+        click.echo(json.dumps(rows, indent=2))
+    return 0 if all(row["valid"] for row in rows) else 1
 
 
 @_command("grade", "grade ada.submission --lab examples/labs/first-steps --format csv")
@@ -293,9 +271,7 @@ def verify(context: Context, files: tuple[Path, ...]) -> int:
     "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
 )
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", help="How to write it.")
-@click.option(
-    "--seed", default="", metavar="TEXT", help="Derive the students' parameters anew, from the course's seed."
-)
+@_SEED
 @click.option(
     "--roster", type=_FOLDER, help="With --seed: the CSV file of all students that `lab start` had."
 )
@@ -317,10 +293,10 @@ def grade(
         except (InvalidInput, NotFound) as error:
             grades.append(grading.unreadable(file, error, known))
             continue
-        values = None
+        drawn = None
         if seed and (not students or found.student in students):
-            values = parameters.derive(known.parameters, known.name, seed, found.student, students)
-        grades.append(grading.grade(context.client, context.call, found, known, values))
+            drawn = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        grades.append(grading.grade(context.client, context.call, found, known, drawn))
     click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
 
 
@@ -329,21 +305,27 @@ _SAID = {
     "updated": "updated   {path}",
     "removed": "removed   {path}",
     "kept": "KEPT      {path}: you have changed it; the corrected one is {path}.new",
+    "outside": "KEPT      {path}: the corrected lab gives no such value; a parameter with another name would be drawn anew",
 }
 
 
 @_command("update", "update examples/labs/first-steps")
 @click.argument("path", type=_FOLDER)
 @_NAME
+@_SEED
+@click.option(
+    "--roster", type=_FOLDER, help="For new parameters: the CSV file of all students that `lab start` had."
+)
 @click.pass_obj
-def update(context: Context, path: Path, name: str) -> None:
+def update(context: Context, path: Path, name: str, seed: str, roster: Path | None) -> None:
     """Bring a corrected lab to a machine that was started from it, and keep what was done there."""
     from multios_labs import machine as machines
-    from multios_labs import updating
+    from multios_labs import parameters, updating
     from multios_labs.document import read
 
     known = read(path)
+    students = parameters.read_roster(roster) if roster else ()
     found = machines.running(context.client, machines.find(context.client, name))
-    for change in updating.update(context.client, found, known):
+    for change in updating.update(context.client, found, known, seed or known.name, students):
         click.echo(_SAID[change.what].format(path=change.path))
     click.echo(f"{found.name} is at {known.name} {known.version}")

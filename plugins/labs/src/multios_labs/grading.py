@@ -1,16 +1,18 @@
 """Judging a submission: each check in a machine of its own, made from the lab's image, without network, within limits.
 
-The order is the defence. The lab's own files and setup come first, then the work, then — where a check has one — the teacher's
-``private/``, as root's, 0700, under a name that nobody can guess; only then something runs. A student's programs run
-as another user. What counts is the exit status and the output, seen from outside; whatever the check left is removed with
-its machine, so that it can spoil no other check.
+The order is the defence. The lab's own files and setup come first, then the work; only then something of the student's runs, as
+another user than root. A check that is a test of the teacher's has ``private/`` mounted in its machine, and in no other: read-only,
+for root alone (0700). What counts is the exit status and the output, seen from outside; whatever the check left is removed
+with its machine, so that it can spoil no other check.
 """
 
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
+import os
 import secrets
 import tempfile
 import time
@@ -21,14 +23,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from multios.api.client import Client
-from multios.errors import InvalidInput, MultiosError
+from multios.errors import InvalidInput, MultiosError, Refused
 from multios_labs import submission as submissions
 from multios_labs import work
 from multios_labs.document import PRIVATE, files_of, filled, read_grading
-from multios_labs.inside import File, Outcome, execute, put, put_archive
-from multios_labs.machine import Call, document, rendered, run_setup
+from multios_labs.inside import Outcome, execute, put, put_archive
+from multios_labs.machine import Call, document, rendered, run_setup, texts, values_of
+from multios_labs.progress import data_directory
 from multios_labs.records import GradeCheck, GradeLimits, Lab
-from multios_labs.submission import Submission
+from multios_labs.submission import Submission, Verdict
 
 LABEL = "multios.grade"
 MOST_OUTPUT = 64 << 10
@@ -67,24 +70,25 @@ class Grade:
 
 
 def grade(
-    client: Client, call: Call, submission: Submission, lab: Lab, values: Mapping[str, str] | None = None
+    client: Client, call: Call, submission: Submission, lab: Lab, drawn: Mapping[str, str] | None = None
 ) -> Grade:
-    """Judge ``submission`` by the teacher's copy of the lab. ``values`` are the student's, if they were derived anew."""
+    """Judge ``submission`` by the teacher's copy of the lab. ``drawn`` are the values that the course's seed gives."""
     verdict = submissions.verify(client, submission)
     limits, checks = read_grading(lab)
     checks = checks or _of_steps(lab)
-    problems = (*verdict.problems, *_mismatch(submission, lab))
+    given, wrong = _values(submission, verdict, drawn)
+    problems = (*verdict.problems, *_mismatch(submission, lab), *wrong)
     if problems:
         return Grade(submission, _nothing(checks), problems, verdict.engine)
-    given = _values(submission) if values is None else values
     with tempfile.TemporaryFile() as archive:
         try:
             with submissions.layer_of(submission) as layer:
                 taken = work.write(layer, archive, lab.submit)
         except InvalidInput as error:
             return Grade(submission, _nothing(checks), (error.cause,), verdict.engine)
-        judge = _Judge(client, call, lab, limits, given, archive)
-        marks = tuple(judge.mark(check) for check in checks)
+        with _tests(lab, given, any(check.test for check in checks)) as tests:
+            judge = _Judge(client, call, lab, limits, given, archive, tests)
+            marks = tuple(judge.mark(check) for check in checks)
     return Grade(submission, marks, (), verdict.engine, tuple(taken.left_out))
 
 
@@ -115,17 +119,54 @@ def _mismatch(submission: Submission, lab: Lab) -> list[str]:
     return problems if lab.submit else [*problems, "the lab takes nothing in: lab.toml has no submit"]
 
 
-def _values(submission: Submission) -> dict[str, str]:
-    """The student's parameters, in the words of the engine that made the machine."""
+def _values(
+    submission: Submission, verdict: Verdict, drawn: Mapping[str, str] | None
+) -> tuple[dict[str, str], list[str]]:
+    """The student's parameters, and what is wrong with them.
+
+    In a machine that the one who grades has made himself, the values are as he has given them out. Of another's they are what the
+    engine saw at the start, or, where there is a seed, what it gives: who makes a machine writes its labels.
+    """
+    owner = submission.statement.get("owner")
+    own = verdict.engine and isinstance(owner, dict) and owner.get("uid") == os.geteuid()
     labels = submission.statement.get("labels")
-    try:
-        table = json.loads(labels["multios.lab.values"]) if isinstance(labels, dict) else {}
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
+    given = (
+        texts(submission.manifest.get("values"))
+        if own
+        else values_of(labels if isinstance(labels, dict) else {})
+    )
+    if drawn is None or own:
+        return {**(drawn or {}), **given}, []
+    others = [name for name in drawn if given.get(name, drawn[name]) != drawn[name]]
+    wrong = f"its values are not those of the seed, or the lab gave others when it was started: {', '.join(others)}"
+    return dict(drawn), [wrong] if others else []
+
+
+@contextmanager
+def _tests(lab: Lab, values: Mapping[str, str], wanted: bool) -> Iterator[str]:
+    """A folder of the caller's, 0700, with the teacher's tests as this student gets them; empty text when none is ``wanted``.
+
+    It lies with what else is kept of labs: the daemon opens it with the caller's rights, and need not have the caller's /tmp.
+    """
+    if not wanted:
+        yield ""
+        return
+    above = data_directory()
+    above.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if os.statvfs(above).f_flag & os.ST_NOEXEC:
+        raise Refused(f"{above} is mounted noexec, so no test runs from it", "set XDG_DATA_HOME to elsewhere")
+    with tempfile.TemporaryDirectory(prefix="grading-", dir=above) as place:
+        for inside, path in files_of(lab.folder / PRIVATE, with_private=True):
+            target = Path(place, inside)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            target.write_bytes(_filled(path.read_bytes(), values))
+            target.chmod(0o700)
+        yield place
 
 
 class _Judge:
+    """``tests`` is the folder of the teacher's tests, where a check has one."""
+
     def __init__(
         self,
         client: Client,
@@ -134,9 +175,11 @@ class _Judge:
         limits: GradeLimits,
         values: Mapping[str, str],
         archive: IO[bytes],
+        tests: str,
     ) -> None:
         self._client, self._call, self._lab, self._limits = client, call, lab, limits
         self._values, self._archive = values, archive
+        self._tests, self._place = tests, f"/grade-{secrets.token_hex(16)}"
 
     def mark(self, check: GradeCheck) -> Mark:
         """Judge one check; whatever goes wrong with it costs its points and no others'."""
@@ -167,6 +210,9 @@ class _Judge:
             "cpu_limit": self._limits.cpus,
             "pids_limit": self._limits.pids,
         }
+        if check.test:
+            config["volumes"] = [{"host": self._tests, "container": self._place, "mode": "ro"}]
+            config["user"] = "0:0"  # whom an ordinary teacher's files belong to inside
         seconds = check.timeout + 1
         config["rlimits"] = {"cpu": [seconds, seconds], "core": [0, 0]}
         self._call("containers.create", {"config": config})
@@ -207,23 +253,16 @@ class _Judge:
         )
 
     def _tested(self, name: str, check: GradeCheck) -> Outcome:
-        """A test of the teacher's, as root, from a place that only root can look into."""
-        place = f"/grade-{secrets.token_hex(16)}"
-        files = [
-            File(f"{place}/{inside}", _filled(path.read_bytes(), self._values), 0o700)
-            for inside, path in files_of(self._lab.folder / PRIVATE, with_private=True)
-        ]
-        folders = {file.path.rpartition("/")[0] for file in files} | {place}
-        put(self._client, name, files, [(folder, 0o700, 0) for folder in sorted(folders)])
+        """A test of the teacher's, as root, from the mount that only root can look into."""
         return execute(
             self._client.path,
             name,
-            [f"{place}/{check.test}"],
+            [f"{self._place}/{check.test}"],
             check.timeout,
             input=filled(check.input, self._values).encode(),
             user="0:0",
             directory="/",
-            environment={"WORK": self._lab.submit[0], "GRADE": place},
+            environment={"WORK": self._lab.submit[0], "GRADE": self._place},
             most=MOST_OUTPUT,
         )
 
@@ -253,7 +292,6 @@ def as_csv(grades: Sequence[Grade]) -> str:
     )
     for one in grades:
         points = {mark.name: mark.points for mark in one.marks}
-        submitted = one.submission.manifest.get("submitted")
         writer.writerow(
             [
                 _cell(one.submission.student),
@@ -261,13 +299,20 @@ def as_csv(grades: Sequence[Grade]) -> str:
                 one.points,
                 one.most,
                 "yes" if one.attested else "no",
-                submitted if isinstance(submitted, (int, float)) else "",
+                _moment(one.submission.manifest.get("submitted")),
                 _cell(str(one.submission.file)),
                 _cell("; ".join(one.problems)),
                 *(points.get(name, "") for name in names),
             ]
         )
     return target.getvalue()
+
+
+def _moment(value: Any) -> str:
+    """A moment as ISO 8601 in UTC; nothing for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e11:
+        return ""
+    return datetime.datetime.fromtimestamp(value, datetime.UTC).isoformat(timespec="seconds")
 
 
 def _cell(text: str) -> str:

@@ -44,7 +44,6 @@ class File:
     path: str
     content: bytes
     mode: int = 0o644
-    owner: int = 0
 
 
 def execute(
@@ -120,20 +119,13 @@ def _collect(reading: int, deadline: float, most: int) -> tuple[bytes, str]:
             return b"".join(parts)[:most], f"wrote more than {most >> 10} kB"
 
 
-def put(
-    client: Client, ref: str, files: Sequence[File], directories: Sequence[tuple[str, int, int]] = ()
-) -> None:
-    """Write ``files`` into a container, running or not; missing directories are made.
-
-    ``directories`` are paths with mode and owner that are made or changed first.
-    """
+def put(client: Client, ref: str, files: Sequence[File]) -> None:
+    """Write ``files`` into a container, running or not; missing directories are made."""
     with tempfile.TemporaryFile() as spool:
         with tarfile.open(fileobj=spool, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for path, mode, owner in directories:
-                archive.addfile(_entry(path, tarfile.DIRTYPE, mode, owner))
             for file in files:
-                entry = _entry(file.path, tarfile.REGTYPE, file.mode, file.owner)
-                entry.size = len(file.content)
+                entry = tarfile.TarInfo(file.path.lstrip("/"))
+                entry.mode, entry.size, entry.mtime = file.mode, len(file.content), int(time.time())
                 archive.addfile(entry, io.BytesIO(file.content))
         put_archive(client, ref, spool)
 
@@ -143,13 +135,6 @@ def put_archive(client: Client, ref: str, archive: IO[bytes]) -> None:
     archive.flush()
     archive.seek(0)
     client.call("containers.copy_in", {"ref": ref, "path": "/"}, [archive.fileno()])
-
-
-def _entry(path: str, kind: bytes, mode: int, owner: int) -> tarfile.TarInfo:
-    entry = tarfile.TarInfo(path.lstrip("/"))
-    entry.type, entry.mode, entry.uid, entry.gid = kind, mode, owner, owner
-    entry.mtime = int(time.time())
-    return entry
 
 
 def get(client: Client, ref: str, path: str, most: int = 8 << 20) -> bytes | None:

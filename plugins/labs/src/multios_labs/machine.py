@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from multios.api.client import Client
@@ -28,7 +28,7 @@ Call = Callable[[str, dict[str, Any]], Any]
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A container of a lab. ``values`` are the student's parameters."""
+    """A container of a lab. ``values`` are the student's parameters: from the start, or as a corrected lab left them."""
 
     id: str
     name: str
@@ -185,32 +185,48 @@ def find(client: Client, name: str) -> Machine:
         chosen = [machine for machine in machines if name in (machine.name, machine.id)]
         if not chosen:
             raise unknown("lab", name, names, f"there are: {', '.join(names) or 'none'}")
-        return chosen[0]
+        return _as_updated(chosen[0])
     if not machines:
         raise NotFound("no lab was started", "start one: multios-container lab start PATH")
     if len(machines) > 1:
         raise Conflict(
             f"there are {len(machines)} labs: {', '.join(sorted(names))}", "say which one: --name NAME"
         )
-    return machines[0]
+    return _as_updated(machines[0])
+
+
+def _as_updated(machine: Machine) -> Machine:
+    """With the values that ``lab update`` has left it, if there was one and it is known here."""
+    with suppress(MultiosError):
+        values = machine.progress().values
+        return machine if values is None else replace(machine, values=values)
+    return machine
 
 
 def _machine(row: Mapping[str, Any]) -> Machine:
     labels = row["labels"]
-    try:
-        values = json.loads(labels.get(f"{LABEL}.values", "{}"))
-    except ValueError:
-        values = {}
-    kept = {str(key): str(value) for key, value in values.items()} if isinstance(values, dict) else {}
     return Machine(
         id=row["id"],
         name=row["name"],
         status=row["status"],
         lab=labels[LABEL],
         student=labels.get(f"{LABEL}.student", ""),
-        values=kept,
+        values=values_of(labels),
         labels=labels,
     )
+
+
+def values_of(labels: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters that a machine was started with."""
+    try:
+        return texts(json.loads(labels[f"{LABEL}.values"]))
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def texts(table: Any) -> dict[str, str]:
+    """A table of texts, whatever it was; what is no table is an empty one."""
+    return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
 
 
 def running(client: Client, machine: Machine) -> Machine:
@@ -237,7 +253,8 @@ def reset(client: Client, machine: Machine, to: str, soft: bool) -> str:
         return _soft(client, machine, progress, lab)
     step = to or lab.steps[0].id
     if lab.step(step) is None:
-        raise unknown("step", step, [item.id for item in lab.steps])
+        names = [item.id for item in lab.steps]
+        raise unknown("step", step, names, f"steps: {', '.join(names)}")
     if snapshot_of(step) not in _snapshots(client, machine):
         raise Conflict(f"step {step!r} has not been reached yet", f"the current step is {progress.current!r}")
     client.call("containers.reset", {"ref": machine.id, "to": snapshot_of(step)})

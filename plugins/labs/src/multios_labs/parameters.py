@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -34,6 +35,7 @@ _SECOND = _words(
 _LETTERS = (
     "abcdefghjkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # without those that are taken for others
 )
+_NUMBER = re.compile(r"-?[0-9]{1,20}")
 _HEADINGS = ("student", "students", "id", "login", "user", "username", "matriculation")
 MOST_STUDENTS = 10_000
 
@@ -107,10 +109,31 @@ def at(parameter: LabParameter, index: int) -> str:
     return f"{IPv4Address(network)}/{parameter.prefix}"
 
 
+def gives(parameter: LabParameter, value: str) -> bool:
+    """Whether the parameter has this value among its own."""
+    if parameter.kind in ("integer", "port"):
+        return bool(_NUMBER.fullmatch(value)) and parameter.minimum <= int(value) <= parameter.maximum
+    if parameter.kind == "choice":
+        return value in parameter.choices
+    if parameter.kind == "word":
+        first, _, second = value.partition("-")
+        return first in _FIRST and second in _SECOND
+    if parameter.kind == "password":
+        return len(value) == parameter.length and set(value) <= set(_LETTERS)
+    try:
+        network = IPv4Network(value)
+    except ValueError:
+        return False
+    return network.prefixlen == parameter.prefix and network.subnet_of(IPv4Network(parameter.pool))
+
+
 def read_roster(file: Path) -> tuple[str, ...]:
     """The students of a CSV file: its column ``student`` (or ``id``, ``login``), without a heading its first one."""
     try:
-        rows = list(csv.reader(file.read_text(encoding="utf-8-sig").splitlines()))
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        rows = list(
+            csv.reader(lines, delimiter=";" if lines and lines[0].count(";") > lines[0].count(",") else ",")
+        )
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InvalidInput(f"{file}: {error}", "name a CSV file with a student in each line") from None
     column, start = 0, 0

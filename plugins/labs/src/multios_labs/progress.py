@@ -42,12 +42,13 @@ class StepProgress:
 @dataclass(slots=True)
 class Progress:
     """``current`` is the step that the student is at; ``given`` the digests of every version of a lab's file that the machine
-    got, by its path there, the newest last."""
+    got, by its path there, the newest last; ``values`` the student's parameters after a correction, ``None`` before the first."""
 
     container: str
     current: str
     steps: dict[str, StepProgress] = field(default_factory=dict)
     given: dict[str, list[str]] = field(default_factory=dict)
+    values: dict[str, str] | None = None
 
     @property
     def folder(self) -> Path:
@@ -71,7 +72,9 @@ class Progress:
             name: {key: getattr(step, key) for key in StepProgress.__slots__}
             for name, step in self.steps.items()
         }
-        table = {"schema": 1, "current": self.current, "steps": steps, "given": self.given}
+        table: dict[str, Any] = {"schema": 1, "current": self.current, "steps": steps, "given": self.given}
+        if self.values is not None:
+            table["values"] = self.values
         temporary.write_text(json.dumps(table, indent=1))
         temporary.rename(self.folder / _FILE)
 
@@ -101,7 +104,10 @@ def load(container: str, name: str) -> Progress:
         table = json.loads(file.read_text())
         steps = {key: StepProgress(**value) for key, value in table["steps"].items()}
         given = {str(path): [str(one) for one in digests] for path, digests in table["given"].items()}
-        return Progress(container, str(table["current"]), steps, given)
+        values = table.get("values")
+        if values is not None:
+            values = {str(key): str(value) for key, value in values.items()}
+        return Progress(container, str(table["current"]), steps, given, values)
     except FileNotFoundError:
         raise NotFound(
             f"nothing is known of the lab in {name!r} here: it was started by another user, or on another host",

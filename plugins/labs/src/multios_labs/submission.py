@@ -306,6 +306,20 @@ def describe(submission: Submission, verdict: Verdict) -> list[str]:
     return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines]
 
 
+def as_row(submission: Submission, verdict: Verdict) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "file": str(submission.file),
+        "valid": verdict.valid,
+        "attested": verdict.engine,
+        "problems": list(verdict.problems),
+        "lab": submission.manifest.get("lab"),
+        "student": submission.student,
+        "submitted": submission.manifest.get("submitted"),
+        "owner": submission.statement.get("owner"),
+    }
+
+
 def _time(moment: Any) -> str:
     if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < 1e11:
         return "unknown"

@@ -17,6 +17,8 @@ from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 FILE_KEY = "content"
 """Under which a file's bytes stand in its ConfigMap or Secret."""
+_USUAL_SHARED_MEMORY = 64 << 20
+"""Bytes of /dev/shm that the nodes give every container, as the engine does."""
 USER_NAMESPACES_SINCE = (1, 33)
 """Kubernetes from which on ``hostUsers: false`` needs no feature gate."""
 
@@ -116,6 +118,10 @@ def _pod(rendering: Rendering, where: str, config: ContainerConfig) -> dict[str,
         "securityContext": {"seccompProfile": {"type": _seccomp(where, config.security)}},
         **host_users(settings, rendering.version),
     }
+    if config.sysctls:
+        pod["securityContext"]["sysctls"] = [
+            {"name": name, "value": value} for name, value in sorted(config.sysctls.items())
+        ]
     if config.groups:
         path = f"{where}.container.groups"
         pod["securityContext"]["supplementalGroups"] = [_number(path, group) for group in config.groups]
@@ -267,8 +273,10 @@ def _volumes(
             claim = _claim(rendering, f"{where}.container.volumes[{number}].volume", volume.source)
             mode = {"readOnly": True} if volume.mode == "ro" else {}
             add({"persistentVolumeClaim": {"claimName": claim}}, volume.target, **mode)
+    taken = {volume.target for volume in config.volumes}
+    if config.shm_size != _USUAL_SHARED_MEMORY and "/dev/shm" not in taken:
+        add({"emptyDir": {"medium": "Memory", "sizeLimit": str(config.shm_size)}}, "/dev/shm")
     if config.security.read_only and config.security.read_only_tmpfs:
-        taken = {mount["mountPath"] for mount in mounts}
         for target in ("/run", "/tmp", "/var/tmp"):
             if target not in taken:
                 add({"emptyDir": {"medium": "Memory"}}, target)

@@ -31,12 +31,34 @@ def _default(item: dataclasses.Field[Any]) -> Any:
     return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
 
 
+_SAFE_SYSCTLS = {
+    "kernel.shm_rmid_forced",
+    *(
+        f"net.ipv4.{name}"
+        for name in (
+            *(
+                "ip_local_port_range",
+                "ip_local_reserved_ports",
+                "ip_unprivileged_port_start",
+                "ping_group_range",
+            ),
+            *(
+                "tcp_syncookies",
+                "tcp_keepalive_time",
+                "tcp_keepalive_intvl",
+                "tcp_keepalive_probes",
+                "tcp_fin_timeout",
+            ),
+        )
+    ),
+}
+"""Which the Pod Security Standards' baseline allows."""
 _NOTHING = (-1, "")
 """What resources are when a limit is taken away."""
 _KNOWN: dict[str, frozenset[str]] = {
     "": frozenset(
         "name image command entrypoint environment working_directory user groups hostname terminal open_stdin init "  # noqa: SIM905
-        "resources networking security volumes labels restart_policy healthcheck stop_signal stop_timeout".split()
+        "resources networking security volumes labels restart_policy healthcheck stop_signal stop_timeout shm_size sysctls".split()
     ),
     "resources": frozenset({"cpu_limit", "cpu_shares", "memory_limit", "disk_limit", "hugepages"}),
     "networking": frozenset(
@@ -57,6 +79,8 @@ def _unmapped(config: ContainerConfig) -> tuple[tuple[str, object, str, str], ..
     return (
         ("template", config.template or config.template_options, "a cluster runs images", "push the template's image, and name it as image"),
         ("devices", config.devices, "the devices of a host are not on the cluster's nodes", "leave it out, or use a device plugin of the cluster"),
+        ("files", config.files, "on a cluster files are the app's", "give it as a config or a secret of the app"),
+        ("sysctls", config.sysctls.keys() - _SAFE_SYSCTLS, "nodes set only what Kubernetes calls safe", f"leave out all but {', '.join(sorted(_SAFE_SYSCTLS))}"),
         ("rlimits", config.rlimits, none, "set them in the image's entry point"),
         ("stop_signal", config.stop_signal not in ("", "SIGTERM"), "a cluster stops with SIGTERM", "set STOPSIGNAL in the image"),
         ("auto_remove", config.auto_remove, "the cluster replaces what ends", leave),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from multios.app_labels import APP_LABEL
-from multios.drivers.base import Calls
+from multios.drivers.base import Calls, Capability
 from multios.drivers.orchestrator import (
     Action,
     ApplyOptions,
@@ -24,6 +24,8 @@ class LocalOrchestrator(OrchestratorDriver):
 
     name: ClassVar[str] = "local"
     summary: ClassVar[str] = "apps on this host"
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.RESET})
+    """Into its containers the client goes by itself: they are the engine's."""
 
     @property
     def _engine(self) -> Calls:
@@ -60,3 +62,15 @@ class LocalOrchestrator(OrchestratorDriver):
         from multios_orchestrator_local.destroying import destroy
 
         destroy(self._engine, app, told, options)
+
+    def snapshot(self, app: str, name: str, told: Told) -> None:
+        """See :class:`OrchestratorDriver`."""
+        from multios_orchestrator_local.resetting import snapshot
+
+        snapshot(self._engine, app, name, told)
+
+    def reset(self, app: str, to: str, told: Told) -> None:
+        """See :class:`OrchestratorDriver`."""
+        from multios_orchestrator_local.resetting import reset
+
+        reset(self._engine, app, to, told)
