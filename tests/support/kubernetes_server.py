@@ -50,6 +50,8 @@ class Server:
     """Method and plural that nobody may."""
     watches: int = 0
     bookmark_seconds: float = 0.2
+    expires_in_stream: bool = False
+    """Whether a version that is too old is said by an event, as servers do that remember some versions."""
     generation: int = 0
     """Watches that were opened before it grew end."""
 
@@ -214,12 +216,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _watch(self, request: Request, plural: str, namespace: str) -> None:
         store, selector = self.api.store, request.query.get("labelSelector", "")
         since, generation = int(request.query["resourceVersion"]), self.api.generation
-        if since < store.oldest:
-            raise Answer(410, "Expired", f"too old resource version: {since} ({store.oldest})")
+        expired = Answer(410, "Expired", f"too old resource version: {since} ({store.oldest})")
+        if since < store.oldest and not self.api.expires_in_stream:
+            raise expired
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if since < store.oldest:
+            self._event("ERROR", expired.body)
+            self._chunk(b"")
+            return
         self.api.watches += 1
         try:
             while self.api.generation == generation:

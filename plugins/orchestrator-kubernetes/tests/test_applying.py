@@ -17,7 +17,7 @@ from multios.drivers.orchestrator import Action, ApplyOptions, DestroyOptions, P
 from multios.errors import Conflict, InvalidInput, Refused, StepFailed, Unavailable
 from multios.model import app_document
 from multios.model.app import App
-from multios_orchestrator_kubernetes import KubernetesOrchestrator
+from multios_orchestrator_kubernetes import KubernetesOrchestrator, apply
 
 Driver = Callable[..., KubernetesOrchestrator]
 SHOP: dict[str, Any] = {
@@ -138,6 +138,33 @@ def test_waiting_for_an_app_says_why_it_is_not_ready(driver: Driver, server: Ser
     server.store.behaviour.broken_images.add("web")
     with pytest.raises(StepFailed, match="web: not healthy after 1 s: ErrImagePull: cannot pull web:1"):
         up(driver(), parsed(), ApplyOptions(wait=1.0))
+
+
+def test_a_failure_of_before_is_not_taken_for_one_of_now(driver: Driver, server: Server) -> None:
+    server.store.behaviour.broken_images.add("web:1")
+    with pytest.raises(StepFailed):
+        up(driver(), parsed(), ApplyOptions(wait=0.5))
+    stuck = {
+        "conditions": [{"type": "Progressing", "status": "False", "message": "has timed out progressing"}]
+    }
+    server.store.edit("Deployment", "shop", "web", {"status": stuck}, "controller")
+    server.store.behaviour.start_seconds = 0.5
+    up(driver(), parsed(new_web_image), ApplyOptions(wait=10.0))
+
+
+def test_what_a_service_depends_on_is_left_alone_if_asked_for(driver: Driver, server: Server) -> None:
+    up(driver(), parsed(), services=("web",), no_dependencies=True)
+    assert set(server.store.named("Deployment")) == {"web"}
+    assert not server.store.named("Job")
+
+
+def test_a_long_chain_of_services_is_put_in_order() -> None:
+    services = {
+        f"s{number}": {"container": {"image": "a:1"}, "depends_on": {f"s{number - 1}": {}} if number else {}}
+        for number in range(999, -1, -1)
+    }
+    app = app_document.parse({"name": "shop", "services": services})
+    assert apply._depths(app)["s999"] == 1000
 
 
 def test_an_apply_that_ended_in_the_middle_goes_on(driver: Driver, server: Server) -> None:

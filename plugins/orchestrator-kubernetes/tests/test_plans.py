@@ -84,6 +84,17 @@ def test_a_job_that_changed_is_replaced_as_a_whole() -> None:
     assert action.replaces
 
 
+def test_a_deployment_that_shall_not_roll_any_more_is_replaced_as_a_whole() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["services"]["web"]["update"] = {"order": "start-first"}
+
+    for before, after, replaces in ((change, None, True), (None, change, False)):
+        actions = made(parsed(after), state_after(parsed(before)))
+        (action,) = [action for action in actions if action.verb != "keep"]
+        assert isinstance(action, plan.ClusterAction)
+        assert action.replaces is replaces
+
+
 def test_a_service_that_left_the_file_is_an_orphan_and_its_data_is_kept() -> None:
     def change(document: dict[str, Any]) -> None:
         del document["services"]["db"], document["services"]["web"]["depends_on"]

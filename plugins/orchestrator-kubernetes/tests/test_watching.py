@@ -112,7 +112,11 @@ def test_a_stream_that_ended_goes_on_where_bookmarks_were(server: Server, watche
     )
 
 
-def test_what_happened_while_the_version_was_forgotten_is_told_once(server: Server, watcher: Watcher) -> None:
+@pytest.mark.parametrize("in_stream", [False, True])
+def test_what_happened_while_the_version_was_forgotten_is_told_once(
+    server: Server, watcher: Watcher, in_stream: bool
+) -> None:
+    server.expires_in_stream = in_stream
     (name,) = pods_of(server)
     gone = [True]
 

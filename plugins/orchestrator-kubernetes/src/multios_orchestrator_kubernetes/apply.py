@@ -22,7 +22,9 @@ BEGUN, DONE = "begun", "done"
 
 @dataclass(slots=True)
 class Applying:
-    """One apply. ``namespace`` is where the app is; ``failed`` are its services that failed, or could not begin."""
+    """One apply. ``namespace`` is where the app is; ``planned`` are the services that the plan is about, ``failed`` those
+    that failed, or could not begin.
+    """
 
     cluster: Cluster
     app: App
@@ -30,11 +32,13 @@ class Applying:
     settings: KubernetesSettings
     told: Told
     options: ApplyOptions
+    planned: frozenset[str] = frozenset()
     failed: dict[str, MultiosError] = field(default_factory=dict)
     errors: list[MultiosError] = field(default_factory=list)
 
     def run(self, plan: Sequence[Action]) -> None:
         """All of ``plan``; what failed is raised at the end, the first of them."""
+        self.planned = frozenset(action.service for action in plan)
         for action in plan:
             if action.verb == "keep":
                 self.told(action, DONE)
@@ -50,8 +54,9 @@ class Applying:
         """Namespace, what workloads use, workloads by how deep they depend on others, and what is removed."""
         changes = [action for action in plan if action.verb in ("create", "recreate")]
         yield [action for action in changes if action.kind == NAMESPACE.name]
+        apart = {NAMESPACE.name, *readiness.WORKLOADS}
+        yield [action for action in changes if action.kind not in apart]
         workloads = [action for action in changes if action.kind in readiness.WORKLOADS]
-        yield [action for action in changes if action.kind != NAMESPACE.name and action not in workloads]
         depths = _depths(self.app)
         for depth in sorted(set(depths.values())):
             yield [action for action in workloads if depths.get(action.service, 0) == depth]
@@ -110,7 +115,7 @@ class Applying:
     def _wait_for_dependencies(self, name: str) -> None:
         service = self.app.service(name)
         for dependency in service.depends_on if service else ():
-            if not dependency.required and self.app.service(dependency.service) is None:
+            if dependency.service not in self.planned:  # it was asked to be left alone, or may be missing
                 continue
             try:
                 self._wait_for(dependency)
@@ -154,16 +159,9 @@ class Applying:
 
 
 def _depths(app: App) -> Mapping[str, int]:
-    """How many services stand, one upon the other, below each; there is no circle, as the document was checked."""
+    """How many services stand, one upon the other, below each."""
     depths: dict[str, int] = {}
-    known = {service.name: service for service in app.services}
-
-    def depth(name: str) -> int:
-        if name not in depths:
-            below = [depth(item.service) for item in known[name].depends_on if item.service in known]
-            depths[name] = 1 + max(below, default=0)
-        return depths[name]
-
-    for name in known:
-        depth(name)
+    for service in app.in_order():
+        below = (depths[item.service] for item in service.depends_on if item.service in depths)
+        depths[service.name] = 1 + max(below, default=0)
     return depths

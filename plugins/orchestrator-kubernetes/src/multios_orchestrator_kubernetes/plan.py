@@ -109,7 +109,15 @@ def _step(item: Wanted, state: ClusterState, options: PlanOptions) -> ClusterAct
         return _action("keep", item, "it is there, and nothing is to be replaced", changed)
     shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
     reason = f"changed: {shown}" if changed else "asked for"
-    return _action("recreate", item, reason, changed, replaces=kind == JOB.name)
+    return _action("recreate", item, reason, changed, replaces=_is_fixed(item.manifest, changed))
+
+
+def _is_fixed(manifest: Manifest, changed: tuple[str, ...]) -> bool:
+    """Whether the cluster refuses to change the object: a Job's pods, and a Deployment that shall not roll any more."""
+    strategy = manifest.get("spec", {}).get("strategy") or {}
+    return manifest["kind"] == JOB.name or (
+        "spec.strategy.type" in changed and strategy.get("type") == "Recreate"
+    )
 
 
 def _action(

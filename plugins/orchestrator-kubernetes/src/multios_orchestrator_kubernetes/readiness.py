@@ -14,6 +14,8 @@ from multios_orchestrator_kubernetes.faults import one_line
 from multios_orchestrator_kubernetes.kinds import DAEMON_SET, DEPLOYMENT, JOB, POD, Kind
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.2, 3.0
+_PATIENCE = 15.0
+"""Seconds that a refusal of pods may last."""
 
 
 def wait(
@@ -30,17 +32,22 @@ def wait(
 
     Raises ``StepFailed``, with the cluster's reason, when it fails or the time is over.
     """
-    end, pause = clock() + seconds, _SHORTEST_PAUSE
+    end, pause, refused_since = clock() + seconds, _SHORTEST_PAUSE, 0.0
     while True:
         found = cluster.get(kind, namespace, name)
         if found is None:
             raise StepFailed(name, "it was removed while it was waited for", "apply again")
-        if _is_reached(cluster, kind, namespace, name, condition, found):
+        if _is_reached(cluster, kind, namespace, condition, found):
             return
+        look = f"look at it: kubectl --namespace {namespace} describe pods"
         if reason := _failure(kind, found):
-            raise StepFailed(name, reason, f"look at it: kubectl -n {namespace} describe pods")
+            raise StepFailed(name, reason, look)
+        refusal = _refusal(found)
+        refused_since = (refused_since or clock()) if refusal else 0.0
+        if refusal and clock() >= refused_since + _PATIENCE:
+            raise StepFailed(name, refusal, look)
         if clock() >= end:
-            reason = _pod_reason(cluster, namespace, found) or "its pods are not ready"
+            reason = refusal or _pod_reason(cluster, namespace, found) or "its pods are not ready"
             raise StepFailed(
                 name, f"not {condition} after {seconds:.0f} s: {reason}", "correct it, or raise the timeout"
             )
@@ -49,7 +56,7 @@ def wait(
 
 
 def _is_reached(
-    cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str, found: Mapping[str, Any]
+    cluster: Cluster, kind: Kind, namespace: str, condition: str, found: Mapping[str, Any]
 ) -> bool:
     status = found.get("status") or {}
     if kind is JOB and (condition == COMPLETED or _condition(found, "Complete")):
@@ -61,7 +68,7 @@ def _is_reached(
         )
     if kind is JOB:
         return int(status.get("ready") or 0) > 0
-    is_seen = int(status.get("observedGeneration") or 0) >= int(found["metadata"].get("generation") or 0)
+    is_seen = _is_seen(found)
     if kind is DAEMON_SET:
         return is_seen and int(status.get("numberReady") or 0) >= int(
             status.get("desiredNumberScheduled") or 0
@@ -77,10 +84,25 @@ def _is_reached(
 def _failure(kind: Kind, found: Mapping[str, Any]) -> str:
     """Why it will not get there, or an empty text."""
     if kind is JOB:
-        failed = _condition(found, "Failed")
-    else:
-        failed = _condition(found, "ReplicaFailure") or _condition(found, "Progressing", "False")
-    return one_line(str(failed.get("message") or failed.get("reason") or "it failed")) if failed else ""
+        return _said(_condition(found, "Failed"))
+    return _said(_condition(found, "Progressing", "False") if _is_seen(found) else None)
+
+
+def _refusal(found: Mapping[str, Any]) -> str:
+    """Why it gets no pods, such as a quota; while pods of before still end, that may pass."""
+    return _said(_condition(found, "ReplicaFailure") if _is_seen(found) else None)
+
+
+def _said(condition: Mapping[str, Any] | None) -> str:
+    if condition is None:
+        return ""
+    return one_line(str(condition.get("message") or condition.get("reason") or "it failed"))
+
+
+def _is_seen(found: Mapping[str, Any]) -> bool:
+    """Whether the status is of the object as it is now, and not of the one before."""
+    seen = (found.get("status") or {}).get("observedGeneration") or 0
+    return int(seen) >= int(found["metadata"].get("generation") or 0)
 
 
 def _condition(found: Mapping[str, Any], kind: str, status: str = "True") -> Mapping[str, Any] | None:
