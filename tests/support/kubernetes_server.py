@@ -50,6 +50,8 @@ class Server:
     """Method and plural that nobody may."""
     watches: int = 0
     bookmark_seconds: float = 0.2
+    nonsense: bytes | None = None
+    """What lists are answered with, if it is something."""
     expires_in_stream: bool = False
     """Whether a version that is too old is said by an event, as servers do that remember some versions."""
     generation: int = 0
@@ -265,7 +267,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def _send(self, code: int, body: dict[str, Any], retry_after: str = "") -> None:
-        data = json.dumps(body).encode()
+        is_list = body.get("kind") == "List"
+        data = self.api.nonsense if is_list and self.api.nonsense is not None else json.dumps(body).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))

@@ -347,7 +347,7 @@ def test_a_quota_that_keeps_pods_away_is_said_by_who_waits_for_them(driver: Driv
     }  # fmt: skip
     server.store.add(quota)
     with pytest.raises(StepFailed, match="exceeded quota: of-the-class"):
-        up(driver("default"), parsed(), ApplyOptions(wait=5.0))
+        up(driver("default"), parsed(), ApplyOptions(wait=1.0))
 
 
 def test_requests_keep_to_the_rate(driver: Driver, server: Server) -> None:
@@ -389,6 +389,16 @@ def test_a_kubeconfig_that_cannot_be_used_is_said(
         ours.existing(parsed())
     assert refused.value.cause.startswith(cause)
     assert "\n" not in refused.value.cause
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"<html>", b"[]", b'{"items": 1}', b'{"items": [1]}', b'{"items": [{"metadata": {"name": "a", "labels": 1}}]}', b'{"metadata": 1, "items": []}', b""],
+)  # fmt: skip
+def test_what_is_no_api_server_is_said(driver: Driver, server: Server, body: bytes) -> None:
+    server.nonsense = body
+    with pytest.raises(Unavailable, match="no JSON|no object|no list|are none"):
+        driver("default").existing(parsed())
 
 
 # --- removal --------------------------------------------------------------------------------------

@@ -270,6 +270,10 @@ def test_a_probe_is_one_of_readiness() -> None:
         (one({"files": [{"path": "/a", "content": "eA=="}]}), "services.web.container.files"),
         (one({"resources": {"io_limit": 100}}), "services.web.container.resources.io_limit"),
         (one({"rlimits": {"nofile": 10}}), "services.web.container.rlimits"),
+        (
+            {"name": "shop", "services": {"web": {"container": {"image": "a:1"}, "depends_on": {"db": {"restart": True}}}, "db": {"container": {"image": "a:1"}}}},
+            "services.web.depends_on.db.restart",
+        ),
         (one({"user": "ada"}), "services.web.container.user"),
         (one({"stop_signal": "INT"}), "services.web.container.stop_signal"),
         (one({"volumes": [{"volume": "gone", "container": "/srv"}]}), "services.web.container.volumes[0].volume"),

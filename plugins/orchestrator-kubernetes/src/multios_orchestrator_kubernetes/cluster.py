@@ -75,11 +75,13 @@ class Cluster:
     def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         """The object, or ``None``."""
         try:
-            return self._json("GET", kind.path(namespace, name))
+            found = self._json("GET", kind.path(namespace, name))
         except Failed as failed:
             if failed.fault.status == 404:
                 return None
             raise self._told(failed, f"{kind.name} {name}") from failed
+        _check_object(found)
+        return found
 
     def each(
         self, kind: Kind, namespace: str, selector: str, metadata_only: bool = False
@@ -90,8 +92,8 @@ class Cluster:
         try:
             while True:
                 page = self._json("GET", kind.path(namespace), query, accept=accept)
-                yield from page.get("items") or ()
-                following = (page.get("metadata") or {}).get("continue")
+                yield from _items(page)
+                following = _part(page, "metadata").get("continue")
                 if not following:
                     return
                 query["continue"] = following
@@ -104,7 +106,7 @@ class Cluster:
             page = self._json("GET", kind.path(namespace), {"labelSelector": selector})
         except Failed as failed:
             raise self._told(failed, f"list of {kind.plural}") from failed
-        return list(page.get("items") or ()), str((page.get("metadata") or {}).get("resourceVersion", ""))
+        return _items(page), str(_part(page, "metadata").get("resourceVersion", ""))
 
     def events(self, kind: Kind, namespace: str, selector: str, version: str) -> Iterator[dict[str, Any]]:
         """One watch from ``version`` on, until the server ends it. Raises ``Failed``, with 410 where it is too old."""
@@ -119,10 +121,13 @@ class Cluster:
         try:
             for line in _lines(response):
                 event = _decoded(line)
+                item = _part(event, "object")
                 if event.get("type") == "ERROR":
-                    status = event.get("object") or {}
-                    raise Failed(faults.read(int(status.get("code", 500)), "", status, ""))
-                yield event
+                    code = item.get("code")
+                    raise Failed(faults.read(code if isinstance(code, int) else 500, "", item, ""))
+                if event.get("type") != "BOOKMARK":
+                    _check_object(item)
+                yield {**event, "object": item}
         except (urllib3.exceptions.HTTPError, OSError):
             return  # the connection is gone: whoever watches goes on from the last version
         finally:
@@ -325,6 +330,33 @@ def _decoded(data: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Unavailable("the answer is no object", "is this an API server?")
     return value
+
+
+def _part(answer: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object inside an answer; an empty one where it has none."""
+    part = answer.get(name) or {}
+    if not isinstance(part, dict):
+        raise Unavailable(f"the answer's {name} is no object", "is this an API server?")
+    return part
+
+
+def _items(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    items = page.get("items") or []
+    if not isinstance(items, list):
+        raise Unavailable("the answer's items are no list", "is this an API server?")
+    for item in items:
+        _check_object(item)
+    return items
+
+
+def _check_object(item: Any) -> None:
+    """``Unavailable`` for what is no object with a name and labels, as everything in a cluster is."""
+    metadata = item.get("metadata") if isinstance(item, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
+        raise Unavailable("the answer has something in it that is no object", "is this an API server?")
+    for name in ("labels", "annotations"):
+        if not isinstance(metadata.get(name) or {}, dict):
+            raise Unavailable(f"the answer has an object whose {name} are none", "is this an API server?")
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from multios.errors import InvalidInput, Unsupported
-from multios.model.app import COMPLETED, Service, UpdatePolicy
+from multios.model.app import COMPLETED, App, Service, UpdatePolicy
 from multios.model.container import ContainerConfig
 from multios_orchestrator_kubernetes import names, pods, policies, wanted
 from multios_orchestrator_kubernetes.kinds import (
@@ -34,6 +34,7 @@ def objects(
     ``scale`` has other numbers of replicas. Without ``start`` no pod is made yet.
     """
     app = rendering.app
+    _check_restarts(app)
     containers = {service.name: read_container(service) for service in app.services}
     networks = policies.network_keys(app, containers)
     made = [
@@ -57,6 +58,16 @@ def objects(
         made.append(Wanted(manifest, service.name, frozenset({service.name})))
     _check_distinct(made)
     return tuple(Wanted(wanted.signed(item.manifest), item.service, item.users) for item in made)
+
+
+def _check_restarts(app: App) -> None:
+    for service in app.services:
+        for dependency in service.depends_on:
+            if dependency.restart:
+                raise Unsupported(
+                    f"services.{service.name}.depends_on.{dependency.service}.restart: a cluster starts only that anew which ends",
+                    "leave it out",
+                )
 
 
 def _check_distinct(made: list[Wanted]) -> None:

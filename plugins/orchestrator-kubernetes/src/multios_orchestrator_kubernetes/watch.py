@@ -26,7 +26,7 @@ def pods(
     while True:
         try:
             for event in cluster.events(POD, namespace, selector, version):
-                pod = event.get("object") or {}
+                pod = event["object"]
                 version = str((pod.get("metadata") or {}).get("resourceVersion") or version)
                 if event.get("type") != "BOOKMARK":
                     yield from _changes(app, known, event.get("type", ""), pod)
