@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import ssl
 import threading
 import time
 import urllib.parse
@@ -48,6 +49,7 @@ class Server:
     fault: Callable[[Request], tuple[int, str, str, str] | None] = lambda request: None
     forbidden: set[tuple[str, str]] = field(default_factory=set)
     """Method and plural that nobody may."""
+    certificate: Path | None = None
     watches: int = 0
     bookmark_seconds: float = 0.2
     nonsense: bytes | None = None
@@ -60,11 +62,12 @@ class Server:
     def kubeconfig(self, path: Path, token: str = "first", namespace: str = "") -> Path:
         """Written at ``path``, with the context ``school``."""
         context = {"cluster": "c", "user": "u", **({"namespace": namespace} if namespace else {})}
+        trust = {"certificate-authority": str(self.certificate)} if self.certificate else {}
         path.write_text(
             json.dumps(
                 {
                     "apiVersion": "v1", "kind": "Config", "current-context": "school",
-                    "clusters": [{"name": "c", "cluster": {"server": self.url}}],
+                    "clusters": [{"name": "c", "cluster": {"server": self.url, **trust}}],
                     "users": [{"name": "u", "user": {"token": token}}],
                     "contexts": [{"name": "school", "context": context}],
                 }
@@ -91,11 +94,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Server]:
-    """A server until the block ends."""
+def running(certificate: Path | None = None, key: Path | None = None) -> Iterator[Server]:
+    """A server until the block ends; with a certificate it speaks TLS."""
     http_server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     http_server.daemon_threads = True
-    server = Server(f"http://127.0.0.1:{http_server.server_port}")
+    scheme = "http"
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate, key)
+        http_server.socket = tls.wrap_socket(http_server.socket, server_side=True)
+        scheme = "https"
+    server = Server(f"{scheme}://127.0.0.1:{http_server.server_port}", certificate=certificate)
     http_server.api = server  # type: ignore[attr-defined]
     thread = threading.Thread(target=http_server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from kubernetes_server import Request, Server
+from kubernetes_server import Request, Server, running
+from multios.drivers.base import DriverContext
 from multios.drivers.orchestrator import Action, ApplyOptions, DestroyOptions, PlanOptions
 from multios.errors import Conflict, InvalidInput, Refused, StepFailed, Unavailable
 from multios.model import app_document
 from multios.model.app import App
 from multios_orchestrator_kubernetes import KubernetesOrchestrator, apply
+from multios_orchestrator_kubernetes.settings import KubernetesSettings
+from registry_server import certificate
 
 Driver = Callable[..., KubernetesOrchestrator]
 SHOP: dict[str, Any] = {
@@ -399,6 +402,24 @@ def test_what_is_no_api_server_is_said(driver: Driver, server: Server, body: byt
     server.nonsense = body
     with pytest.raises(Unavailable, match="no JSON|no object|no list|are none"):
         driver("default").existing(parsed())
+
+
+def test_a_cluster_is_reached_by_tls_and_only_as_the_kubeconfig_trusts_it(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    ours_certificate, key = certificate(tmp_path)
+    other, _ = certificate(tmp_path / "other")
+    with running(ours_certificate, key) as server:
+        path = server.kubeconfig(tmp_path / "kubeconfig")
+        ours = KubernetesOrchestrator(
+            KubernetesSettings(kubeconfig=str(path), rate=0.0), DriverContext(tmp_path, tmp_path)
+        )
+        up(ours, parsed())
+        assert set(server.store.named("Deployment")) == {"web", "db"}
+        requests = len(server.requests)
+        path.write_text(path.read_text().replace(str(ours_certificate), str(other)))
+        with pytest.raises(Unavailable, match=r"cannot be reached: .*certificate verify failed"):
+            ours.existing(parsed())
+        assert len(server.requests) == requests
 
 
 # --- removal --------------------------------------------------------------------------------------

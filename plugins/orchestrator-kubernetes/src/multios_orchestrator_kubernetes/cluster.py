@@ -210,7 +210,7 @@ class Cluster:
             try:
                 response = self._send(method, path, query, headers, body, timeout)
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if attempt == _ATTEMPTS:
+                if attempt == _ATTEMPTS or isinstance(error, urllib3.exceptions.SSLError):
                     reason = faults.one_line(str(error))
                     raise Unavailable(
                         f"the cluster of context {self.context!r} cannot be reached: {reason}",
