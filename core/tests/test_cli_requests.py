@@ -117,6 +117,30 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
         ],
     ),
     created(
+        "create --health-cmd 'curl -f http://localhost' --health-interval 1m30s --health-timeout 5s --health-retries 2 "
+        "--health-start-period 10s --health-start-interval 1s x",
+        image="x",
+        healthcheck={
+            "test": ["CMD-SHELL", "curl -f http://localhost"],
+            "interval": "1m30s",
+            "timeout": "5s",
+            "retries": 2,
+            "start_period": "10s",
+            "start_interval": "1s",
+        },
+    ),
+    created(
+        """create --health-cmd '["curl", "-f"]' x""", image="x", healthcheck={"test": ["CMD", "curl", "-f"]}
+    ),
+    created(
+        """create --health-cmd '["CMD-SHELL", "a b"]' x""", image="x", healthcheck={"test": ["CMD-SHELL", "a b"]}
+    ),
+    created(
+        "create --health-cmd '[ -e /ready ]' x", image="x", healthcheck={"test": ["CMD-SHELL", "[ -e /ready ]"]}
+    ),
+    created("create --health-cmd none x", image="x", healthcheck={"test": ["NONE"]}),
+    created("create --no-healthcheck x", image="x", healthcheck={"test": ["NONE"]}),
+    created(
         "create --restart on-failure:3 --stop-signal INT --stop-timeout 3 --ulimit nofile=1024:2048 --ulimit core=0 x",
         image="x",
         restart_policy="on-failure:3",
@@ -206,6 +230,7 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
     ("update container-name --memory-limit 2G", "containers.update", {"ref": "container-name", "resources": {"memory_limit": "2G"}}),
     ("update my-python --io-bps 10M --memory-limit 0 --pids-limit -1 --cpuset all --hugepages 2M=0 --cpu-limit 0", "containers.update",
      {**REF, "resources": {"io_bytes_limit": "10M", "memory_limit": "0", "pids_limit": -1, "cpuset": "all", "hugepages": {"2M": "0"}, "cpu_limit": 0.0}}),
+    ("healthcheck run my-python", "containers.health", REF),
     ("update --restart always my-python", "containers.update", {**REF, "resources": {}, "restart_policy": "always"}),
     # --- images, templates, networks, volumes ---
     ("image pull ubuntu:20.04", "images.pull", {"ref": "ubuntu:20.04"}),
@@ -283,7 +308,7 @@ def test_a_spelling_leads_to_its_request(
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    daemon.answers.update({"templates.build": {"image": "x"}})
+    daemon.answers.update({"templates.build": {"image": "x"}, "containers.health": {"exit_code": 0}})
     done = cli(*shlex.split(line), env={**environment, "CALLERS": "mine"})
     assert (done.returncode, done.stderr) == (0, "")
     assert daemon.asked == [(method, spelled(params, tmp_path))]

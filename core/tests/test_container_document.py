@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput, Refused
-from multios.model.container import GivenFile, RestartPolicy, Volume
+from multios.model.container import GivenFile, HealthRequest, RestartPolicy, Volume
 from multios.model.container_document import check_name, page_name, parse, parse_resources, signal_name
 from multios.model.network import PortMapping
 
@@ -96,6 +96,27 @@ def test_the_documented_configuration_is_read_whole() -> None:
         ({"sysctls": {"net": "1"}}, "sysctls"),
         ({"sysctls": {"net.core.somaxconn": ""}}, "sysctls.net.core.somaxconn"),
         ({"restart_policy": "sometimes"}, "restart_policy"),
+        ({"healthcheck": "true"}, "healthcheck"),
+        ({"healthcheck": {"test": []}}, "healthcheck.test"),
+        ({"healthcheck": {"test": " "}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["true"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD", ""]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["CMD", 1]}}, "healthcheck.test[1]"),
+        ({"healthcheck": {"test": ["CMD", "a\0b"]}}, "healthcheck.test[1]"),
+        ({"healthcheck": {"test": ["CMD-SHELL", "a", "b"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["NONE", "a"]}}, "healthcheck.test"),
+        ({"healthcheck": {"test": ["NONE"], "retries": 2}}, "healthcheck"),
+        ({"healthcheck": {"test": "x" * 70000}}, "healthcheck.test"),
+        ({"healthcheck": {"interval": "0.5ms"}}, "healthcheck.interval"),
+        ({"healthcheck": {"interval": -1}}, "healthcheck.interval"),
+        ({"healthcheck": {"timeout": "25h"}}, "healthcheck.timeout"),
+        ({"healthcheck": {"retries": 0}}, "healthcheck.retries"),
+        ({"healthcheck": {"retries": 1001}}, "healthcheck.retries"),
+        ({"healthcheck": {"retries": "3"}}, "healthcheck.retries"),
+        ({"healthcheck": {"start_period": "-1s"}}, "healthcheck.start_period"),
+        ({"healthcheck": {"start_interval": "0s"}}, "healthcheck.start_interval"),
+        ({"healthcheck": {"intervall": "1s"}}, "healthcheck.intervall"),
         ({"restart_policy": "always:3"}, "restart_policy"),
         ({"name": "../../x"}, "../../x"),
         ({"hostname": "-a"}, "hostname"),
@@ -268,3 +289,18 @@ def test_net_parameters_need_a_network_namespace() -> None:
     assert parse({"image": "i", **asked, "networking": {"network": "none"}}).sysctls
     with pytest.raises(Refused, match="host's network"):
         parse({"image": "i", **asked, "networking": {"network": "host"}})
+
+
+def test_a_health_check_is_read_with_its_durations() -> None:
+    check = {
+        "test": "curl -f http://localhost",
+        "interval": "1m30s",
+        "timeout": 5,
+        "start_period": "0s",
+        "retries": 2,
+    }
+    assert parse({"image": "x", "healthcheck": check}).healthcheck == HealthRequest(
+        ("CMD-SHELL", "curl -f http://localhost"), 90.0, 5.0, 2, 0.0
+    )
+    assert parse({"image": "x", "healthcheck": {"test": ["NONE"]}}).healthcheck == HealthRequest(("NONE",))
+    assert parse({"image": "x"}).healthcheck is None

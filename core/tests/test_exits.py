@@ -100,6 +100,17 @@ def test_exits_of_detached_processes_are_not_kept_for_ever(box: Box, monkeypatch
     assert len(box.supervisor.forgotten) == 11
 
 
+def test_the_end_of_a_process_is_told_once_whether_it_was_sooner_or_later(box: Box) -> None:
+    told: list[tuple[str, int | None]] = []
+    box.tell("early", 3)
+    for name in ("early", "late", "unwanted"):
+        box.engine.exits.when_exec_ends(name, lambda code, name=name: told.append((name, code)))  # type: ignore[misc]
+    box.engine.exits.not_awaited("unwanted")
+    for name in ("late", "late", "unwanted"):
+        box.tell(name, None)
+    assert told == [("early", 3), ("late", None)]
+
+
 def test_who_waits_for_a_process_and_goes_away_is_not_waited_for(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:

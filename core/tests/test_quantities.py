@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
-from multios.model.quantities import format_size, parse_cpus, parse_size
+from multios.model.quantities import (
+    format_duration,
+    format_size,
+    parse_cpus,
+    parse_duration,
+    parse_size,
+    seconds_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +97,56 @@ def test_any_value_is_cores_or_a_clear_refusal(value: str | float) -> None:
         assert 0.01 <= parse_cpus(value) <= 65536
     except InvalidInput as error:
         assert error.cause.startswith("cpu_limit: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("1m30s", 90.0),
+        ("500ms", 0.5),
+        ("1.5h", 5400.0),
+        ("1h2m3s4ms", 3723.004),
+        (".5s", 0.5),
+        ("250us", 0.00025),
+        ("30", 30.0),
+        ("0.25", 0.25),
+        (30, 30.0),
+        (0.5, 0.5),
+        ("0", 0.0),
+    ],
+)
+def test_durations_as_compose_writes_them_and_plain_seconds(value: str | float, expected: float) -> None:
+    assert parse_duration(value, "interval", 0.0, 86400.0) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "s", "-1s", "1 m", "1m 30s", "30x", "1d", "１s", "1e3", "9" * 400 + "s", True, None, []],
+)
+def test_what_is_no_duration_is_refused_and_names_the_field(value: object) -> None:
+    with pytest.raises(InvalidInput, match="^interval: .* is not a duration"):
+        parse_duration(value, "interval", 0.0, 86400.0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", [0, "0s", "999us", "24h1ms", 86401, float("inf"), float("nan"), 10**400, "999999999999999h"]
+)
+def test_a_duration_out_of_bounds_is_refused_with_the_bounds(value: str | float) -> None:
+    with pytest.raises(InvalidInput, match="^interval: .* is out of bounds") as caught:
+        parse_duration(value, "interval", 0.001, 86400.0)
+    assert caught.value.remedy == "at least 1ms, at most 24h"
+
+
+@given(st.integers(0, 86_400_000))
+def test_a_formatted_duration_reads_back(milliseconds: int) -> None:
+    text = format_duration(milliseconds / 1000)
+    assert parse_duration(text, "interval", 0.0, 86400.0) == pytest.approx(milliseconds / 1000, abs=1e-9)
+
+
+@given(st.text("0123456789.hmsunµ ", max_size=20) | st.text(max_size=20))
+def test_any_text_is_a_duration_or_a_clear_refusal(text: str) -> None:
+    assert (seconds_of(text) or 0.0) >= 0.0
+    try:
+        assert 0.001 <= parse_duration(text, "interval", 0.001, 86400.0) <= 86400
+    except InvalidInput as error:
+        assert error.cause.startswith("interval: ") and error.remedy

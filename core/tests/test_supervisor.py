@@ -388,6 +388,15 @@ def test_exec_reports_status_and_failure(house: House) -> None:
     until(lambda: [row["id"] for row in house.client.processes()] == ["e1", "one"])
 
 
+def test_one_process_can_be_asked_for_among_many(house: House) -> None:
+    house.run("one", "exec sleep 60")
+    house.client.exec("one", "e1", LAUNCHER, {"argv": ["/bin/sh", "-c", "exit 9"]}, (), Stdio())
+    house.exit_code("e1")
+    for name in ("one", "e1"):
+        assert house.client.process(name) == house.row(name)
+    assert house.client.process("on") is None
+
+
 def test_exec_with_a_terminal_hands_its_master_over(house: House) -> None:
     house.run("one", "exec sleep 60")
     script = "read line; echo got $line"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from app_directory import AppDirectory
 from private_engine import PrivateEngine
 
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def engine(make_engine: EngineFactory) -> PrivateEngine:
 @pytest.fixture
 def name(engine: PrivateEngine, request: pytest.FixtureRequest) -> Iterator[str]:
     """A container's name that is this test's own; the container is deleted afterwards."""
-    text = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:50].strip("-")
+    text = _letters(request.node.name)[:50].strip("-")
     yield text
     engine.run("delete", "--force", text, status=None)
 
@@ -62,3 +63,18 @@ def running(engine: PrivateEngine, name: str) -> str:
     """A container that sleeps."""
     engine.run("run", "-d", "--name", name, "small:1", "sleep", "1000")
     return name
+
+
+@pytest.fixture
+def app(engine: PrivateEngine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[AppDirectory]:
+    """An app of the test's own, which is gone afterwards."""
+    made = AppDirectory(
+        engine, tmp_path, f"{_letters(request.node.name).lower()[5:35].strip('-')}-{os.urandom(3).hex()}"
+    )
+    yield made
+    engine.run("app", "--project-name", made.name, "down", "--volumes", "--timeout", "0")
+    assert made.left() == []
+
+
+def _letters(text: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in text)

@@ -426,6 +426,17 @@ def test_in_a_delegated_cgroup_limits_hold(delegated: UserEngine) -> None:
 # --- deaths ------------------------------------------------------------------------------------------------
 
 
+def test_health_is_probed_and_a_probe_killed_at_its_time(user: UserEngine) -> None:
+    check = ("--health-cmd", "test -e /tmp/works || sleep 98765", "--health-timeout", "1s")
+    options = ("--health-interval", "200ms", "--health-retries", "1", "--network", "none")
+    user.run("run", "-d", "--name", "probed", *check, *options, IMAGE, "sleep", "1000")
+    user.out("wait", "--condition", "unhealthy", "probed")
+    user.run("exec", "probed", "touch", "/tmp/works")
+    user.out("wait", "--condition", "healthy", "probed")
+    assert "98765" not in user.out("top", "probed")
+    user.run("delete", "--force", "probed")
+
+
 def test_containers_survive_the_daemon_and_the_supervisor(alone: UserEngine) -> None:
     script = "echo x >/f; while sleep 0.1; do echo tick; done"
     port = free_port()

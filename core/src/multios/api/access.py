@@ -68,6 +68,7 @@ METHODS: dict[str, Access] = {
     "containers.explain": _look(),
     "containers.export": _change(),
     "containers.forward": _change(),
+    "containers.health": _change(),
     "containers.inspect": _look(),
     "containers.kill": _change(),
     "containers.list": _look(Reach.LISTED),

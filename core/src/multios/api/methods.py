@@ -30,13 +30,13 @@ from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import disk_limits, execution, files, inspection, top
+from multios.engine import disk_limits, execution, files, inspection, top, waiting
 from multios.engine.engine import Engine
 from multios.engine.event_selection import Selection
 from multios.engine.events import Leaving
 from multios.engine.sandbox import LABEL
 from multios.engine.security_profiles import refuse_more_processes
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused
+from multios.errors import Conflict, MultiosError, NotFound, Refused
 from multios.model import container_document, security_chain
 from multios.model.container import Container, Stats, Status
 from multios.model.json import to_json
@@ -306,12 +306,18 @@ class ContainerMethods:
 
     def wait(self, call: Call) -> Any:
         ref = call.text("ref")
-        if call.text("condition", "exited") != "exited":
-            raise InvalidInput("condition: only 'exited' can be waited for", "leave it out")
+        is_list = isinstance(call.params.get("condition"), list)
+        words = (call.words("condition") or ("exited",)) if is_list else (call.text("condition", "exited"),)
+        conditions = waiting.parse(words)
         gone = self._registry.ended(ref, call.caller)
         container_id = gone.id if gone else self._registry.find(ref, call.caller).id
-        ended = self._registry.wait(container_id, call.alive)
-        return {"exit_code": ended.exit_code, "error": ended.error}
+        reached = waiting.wait(self._registry, container_id, conditions, call.alive)
+        return {
+            "exit_code": reached.exit_code,
+            "error": reached.error,
+            "status": str(reached.status),
+            "health": str(reached.health.status) if reached.health else None,
+        }
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -339,6 +345,10 @@ class ContainerMethods:
             close_all(launched.attached[1:])
             call.attached({"id": container.id, "terminal": True}, [launched.attached[0]])
         return {"exit_code": self._engine.exits.wait_for_exec(exec_id, call.alive)}
+
+    def health(self, call: Call) -> Any:
+        result = self._engine.health_probes.probe_now(self._find(call))
+        return {"exit_code": result.exit_code, "output": result.output}
 
     def top(self, call: Call) -> Any:
         container = self._containers.running(self._find(call))

@@ -96,6 +96,7 @@ def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
         name, separator, address = text.partition(":")
         _refuse_unless(bool(separator and name), "--add-host", text, "NAME:ADDRESS")
         _set(result, ["networking", "extra_hosts"], {name: address})
+    _health(values, result)
     for text in values["volumes"]:
         _set(result, ["volumes"], [volume(text)])
     for text in values["devices"]:
@@ -114,6 +115,35 @@ def _special(values: dict[str, Any], result: dict[str, Any]) -> None:
         _refuse_unless(key in _LOG_OPTIONS, "--log-opt", key, "max-size or max-files")
         value = int(text) if key != "max-size" and text.isdecimal() else text
         _set(result, ["log"], {_LOG_OPTIONS[key]: value})
+
+
+def _health(values: dict[str, Any], result: dict[str, Any]) -> None:
+    """``--health-cmd`` and ``--no-healthcheck``; its other options are fields of the document."""
+    command = values["health_cmd"]
+    if values["no_healthcheck"]:
+        others = [
+            key for key, value in values.items() if key.startswith("healthcheck.") and value is not None
+        ]
+        if others or command is not None:
+            raise InvalidInput("both --no-healthcheck and --health-… are given", "leave out one of them")
+        result["healthcheck"] = {"test": ["NONE"]}
+    elif command == "none":
+        _section(result, "healthcheck")["test"] = ["NONE"]
+    elif command is not None:
+        _section(result, "healthcheck")["test"] = _health_test(command)
+
+
+def _health_test(text: str) -> list[str]:
+    """A shell line, or a JSON list: of words, or as the document has it."""
+    if not text.startswith("["):
+        return ["CMD-SHELL", text]
+    from json import JSONDecodeError, loads  # deferred: few probes are lists
+
+    try:
+        words = loads(text)
+    except (JSONDecodeError, RecursionError):
+        return ["CMD-SHELL", text]  # [ is a program, too
+    return words if words and words[0] in ("CMD", "CMD-SHELL", "NONE") else ["CMD", *words]
 
 
 def _positionals(words: list[str], values: dict[str, Any], result: dict[str, Any]) -> None:

@@ -52,6 +52,46 @@ PROCESS = (
     Option("--workdir -w", "working_directory", TEXT, "The working directory", "DIRECTORY"),
 )
 
+HEALTH = (
+    Option(
+        "--health-cmd",
+        "health_cmd",
+        TEXT,
+        "Ask whether it works with this shell line, or JSON list of words; none: do not ask",
+        "COMMAND",
+    ),
+    Option(
+        "--health-interval", "healthcheck.interval", TEXT, "Time between probes (default 30s)", "DURATION"
+    ),
+    Option(
+        "--health-timeout", "healthcheck.timeout", TEXT, "How long a probe may take (default 30s)", "DURATION"
+    ),
+    Option(
+        "--health-retries",
+        "healthcheck.retries",
+        INTEGER,
+        "So many failures in a row make it unhealthy (default 3)",
+        "N",
+    ),
+    Option(
+        "--health-start-period",
+        "healthcheck.start_period",
+        TEXT,
+        "For so long failures do not count (default 0s)",
+        "DURATION",
+    ),
+    Option(
+        "--health-start-interval",
+        "healthcheck.start_interval",
+        TEXT,
+        "Time between probes in the start period (default 5s)",
+        "DURATION",
+    ),
+    Option(
+        "--no-healthcheck", "no_healthcheck", FLAG, "Do not ask whether it works, whatever the image says"
+    ),
+)
+
 CONTAINER = (
     Option("--name", "name", TEXT, "The container's name", "NAME"),
     Option("--template", "template", TEXT, "Make it from this template", "TEMPLATE", completes="templates"),
@@ -62,6 +102,7 @@ CONTAINER = (
     ),
     *RESOURCES,
     RESTART,
+    *HEALTH,
     *PROCESS,
     Option("--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
     Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro]"),

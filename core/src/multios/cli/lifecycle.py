@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from multios.cli.container_options import RESOURCES, RESTART
-from multios.cli.grammar import FLAG, INTEGER, TEXT, Argument, Command, Option
+from multios.cli.grammar import FLAG, INTEGER, LIST, TEXT, Argument, Command, Option
 from multios.errors import InvalidInput
 
 TYPE_CHECKING = False
@@ -78,12 +78,20 @@ def _kill(values: Values, context: Context) -> int:
 
 def _wait(values: Values, context: Context) -> int:
     def one(ref: str) -> None:
-        answer = context.call("containers.wait", {"ref": ref, "condition": "exited"})
-        code = answer["exit_code"]
+        answer = context.call("containers.wait", {"ref": ref, "condition": values["conditions"] or "exited"})
+        code = -1 if answer["status"] in ("running", "paused") else answer["exit_code"]
         sys.stdout.write(f"{'unknown' if code is None else code}\n")
         sys.stdout.flush()
 
     return context.each(values["refs"], one)
+
+
+def _probe(values: Values, context: Context) -> int:
+    result = context.call("containers.health", {"ref": values["ref"]})
+    if result["exit_code"] == 0:
+        return 0
+    sys.stdout.write("unhealthy\n")
+    return 1
 
 
 def _update(values: Values, context: Context) -> int:
@@ -150,7 +158,29 @@ COMMANDS = {
         "",
         ("kill my-python", "kill -s HUP web"),
     ),
-    "wait": Command(_wait, (), (_SEVERAL,), "", ("wait my-python",)),
+    "wait": Command(
+        _wait,
+        (
+            Option(
+                "--condition",
+                "conditions",
+                LIST,
+                "exited (default), stopped, running, healthy or unhealthy; several are alternatives",
+                "CONDITION",
+                ("exited", "stopped", "running", "healthy", "unhealthy"),
+            ),
+        ),
+        (_SEVERAL,),
+        "Of one that has not exited, -1 is printed.",
+        ("wait my-python", "wait --condition healthy web"),
+    ),
+    "healthcheck run": Command(
+        _probe,
+        (),
+        (_ONE,),
+        "The result counts as any other.",
+        ("healthcheck run web",),
+    ),
     "update": Command(
         _update,
         (*RESOURCES, RESTART),

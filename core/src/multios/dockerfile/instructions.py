@@ -13,12 +13,11 @@ from multios.dockerfile.syntax import Command, Heredoc, Instruction
 from multios.dockerfile.words import NotStrings, read_json, split_blanks, split_words
 from multios.errors import InvalidInput, nearest
 from multios.model import image
+from multios.model.quantities import seconds_of
 
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _NO_TRIGGERS = ("ONBUILD", "FROM", "MAINTAINER")
 _NETWORKS = ("default", "none", "host")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DURATION_PART = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|µs|μs|ms|s|m|h)")
 
 
 def parse_instruction(statement: Statement) -> Instruction:
@@ -314,12 +313,8 @@ def _healthcheck(statement: Statement) -> Instruction:
 def _duration(statement: Statement, flags: Flags, name: str) -> float:
     """Seconds of a duration as Go writes it: ``1m30s``, ``500ms``; 0 when the flag is not given."""
     text = flags.text(name)
-    seconds, position = 0.0, 0
-    while match := _DURATION_PART.match(text, position):
-        seconds += float(match[1]) * _UNITS[match[2]]
-        position = match.end()
-    right = text == "0" or (text and position == len(text)) or not flags.has(name)
-    if not right or 0 < seconds < 0.001 or seconds > 2**63 / 1e9:
+    seconds = 0.0 if text == "0" or not flags.has(name) else seconds_of(text)
+    if seconds is None or 0 < seconds < 0.001 or seconds > 2**63 / 1e9:
         raise statement.error(
             f"HEALTHCHECK: --{name}={text[:40]}", "expected a duration of at least 1ms: 30s, 1m30s, 500ms"
         )

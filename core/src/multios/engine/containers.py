@@ -23,6 +23,7 @@ from multios.engine import (
     bundle,
     disk_limits,
     given_files,
+    health_states,
     limit_changes,
     security_profiles,
     template_requests,
@@ -46,7 +47,15 @@ from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
 from multios.errors import Conflict, MultiosError, NotFound, Refused, StepFailed, Unsupported
 from multios.model import id_mapping
-from multios.model.container import Container, ContainerConfig, Resources, RestartPolicy, Status
+from multios.model.container import (
+    Container,
+    ContainerConfig,
+    HealthProbe,
+    HealthState,
+    Resources,
+    RestartPolicy,
+    Status,
+)
 from multios.model.image import Image, ImageConfig
 from multios.model.mount import IdMap
 from multios.plugins.hooks import Hooks
@@ -108,10 +117,17 @@ class Containers:
         if config.template:
             self.confinement.check(config)  # with what the template wants of it
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
-        return self.create_on(config, image.id, chain, caller, of_run)
+        probe = health_states.chosen(config.healthcheck, image.config)
+        return self.create_on(config, image.id, chain, caller, of_run, probe)
 
     def create_on(
-        self, config: ContainerConfig, image_id: str, parent: str, caller: Caller, of_run: bool = False
+        self,
+        config: ContainerConfig,
+        image_id: str,
+        parent: str,
+        caller: Caller,
+        of_run: bool = False,
+        probe: HealthProbe | None = None,
     ) -> Container:
         """A container on the committed snapshot ``parent``, empty for nothing; undone whole when a step fails.
 
@@ -132,7 +148,10 @@ class Containers:
             drivers=identities,
             created=time.time(),
             of_run=of_run,
+            probe=probe,
         )
+        if probe is not None:
+            self.capable(container, Capability.EXEC)
         with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
             if self._wants_own_ids(config):
                 id_map = steps.do(
@@ -378,6 +397,7 @@ class Containers:
                 stopped_by_user=False,
                 oom_killed=False,
                 counters=None,
+                health=HealthState() if container.probe else None,
             ),
             lambda: self._registry.change(container),
         )

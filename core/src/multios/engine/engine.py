@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from multios.engine.drivers import Drivers
 from multios.engine.event_log import EventLog
 from multios.engine.events import Events
 from multios.engine.exits import Exits
+from multios.engine.health_probes import WORKERS, HealthProbes
 from multios.engine.id_ranges import SIZE, IdRanges, SharedIds
 from multios.engine.image_archives import ImageArchives
 from multios.engine.images import Images
@@ -37,6 +39,7 @@ from multios.engine.sandbox import ContainerSandbox
 from multios.engine.template_exchange import TemplateExchange
 from multios.engine.template_tests import TemplateTests
 from multios.engine.templates import Templates
+from multios.engine.timers import Timers
 from multios.engine.untold import tell_untold
 from multios.engine.volumes import Volumes
 from multios.engine.watch import Watch
@@ -125,6 +128,15 @@ class Engine:
         self.attestation = Attestation(data / "attestation.key", self.registry, self.containers, self.drivers)
         self.watch = Watch(self.registry, self.drivers, self.events)
         self.exits = Exits(parts, self.containers, self.supervisor, self.watch)
+        self.health_probes = HealthProbes(
+            self.registry,
+            self.containers,
+            self.drivers,
+            self.exits,
+            self.events,
+            Timers(),
+            ThreadPoolExecutor(WORKERS, thread_name_prefix="health"),
+        )
         self.template_tests = TemplateTests(self.templates, self.containers, self.drivers, self.exits)
         sandbox.connect(self.containers, self.registry, self.drivers)
 
@@ -174,6 +186,7 @@ class Engine:
         self.containers.attachments.tell_names()
         self.exits.listen()
         self.exits.start_again()
+        self.health_probes.begin(self.supervisor)
         self.watch.begin()
 
     def _warm(self) -> None:
@@ -211,8 +224,10 @@ class Engine:
     def close(self) -> None:
         """Let go of everything; containers and supervisor go on."""
         self.watch.close()
+        self.health_probes.close()
         self.exits.close()
         self.events.close()
+        self.registry.close()
         self.supervisor.close()
         self.names.close()
         self.builds.close()

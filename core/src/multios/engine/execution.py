@@ -28,6 +28,8 @@ class ExecRequest:
     user: str = ""
     working_directory: str = ""
     privileged: bool = False
+    exec_id: str = ""
+    """Empty: invented."""
 
 
 def execute(
@@ -48,7 +50,7 @@ def execute(
     isolation = containers.capable(container, Capability.EXEC)
     spec = json.loads((containers.directory(container) / "config.json").read_text())
     process = _process(spec["process"], container, request, drivers, containers.confinement)
-    exec_id = f"{container.id[:12]}-{secrets.token_hex(8)}"
+    exec_id = request.exec_id or f"{container.id[:12]}-{secrets.token_hex(8)}"
     stdio = Stdio(terminal=request.terminal, descriptors=() if request.terminal else descriptors)
     return exec_id, isolation.exec(container.id, exec_id, ProcessSpec(process, request.terminal), stdio)
 

@@ -43,6 +43,7 @@ class Exits:
         self._workers = ThreadPoolExecutor(4, thread_name_prefix="exit")
         self._condition = threading.Condition()
         self._executed: OrderedDict[str, int | None] = OrderedDict()
+        self._awaited: dict[str, Callable[[int | None], object]] = {}
         self._restarts: dict[str, threading.Timer] = {}
         self._closed = False
 
@@ -69,12 +70,33 @@ class Exits:
             self._submit(self._ended, process_id, exit_code, finished)
             return
         if not CONTAINER_ID.fullmatch(process_id):
-            with self._condition:
-                self._executed[process_id] = exit_code
+            self._exec_ended(process_id, exit_code)
+        self._submit(self._supervisor.forget, process_id)
+
+    def _exec_ended(self, exec_id: str, exit_code: int | None) -> None:
+        with self._condition:
+            tell = self._awaited.pop(exec_id, None)
+            if tell is None:
+                self._executed[exec_id] = exit_code
                 while len(self._executed) > EXEC_EXITS_KEPT:
                     self._executed.popitem(last=False)
                 self._condition.notify_all()
-        self._submit(self._supervisor.forget, process_id)
+        if tell is not None:
+            tell(exit_code)
+
+    def when_exec_ends(self, exec_id: str, tell: Callable[[int | None], object]) -> None:
+        """Have ``tell`` called with the exit code of an exec'ed process, ``None`` when unknown; it must be short."""
+        with self._condition:
+            if exec_id not in self._executed:
+                self._awaited[exec_id] = tell
+                return
+            exit_code = self._executed.pop(exec_id)
+        tell(exit_code)
+
+    def not_awaited(self, exec_id: str) -> None:
+        """Nobody wants to be told of this process's end any more."""
+        with self._condition:
+            self._awaited.pop(exec_id, None)
 
     def wait_for_exec(self, exec_id: str, alive: Callable[[], bool]) -> int | None:
         """Block until an exec'ed process has ended; its exit code, ``None`` when unknown."""
@@ -138,15 +160,7 @@ class Exits:
     # --- restart policies -----------------------------------------------------------------------------
 
     def _restart_if_due(self, container: Container) -> None:
-        policy = container.config.restart_policy
-        wanted = {
-            "no": False,
-            "on-failure": container.exit_code != 0
-            and (policy.maximum_retries == 0 or container.restart_count < policy.maximum_retries),
-            "always": True,
-            "unless-stopped": True,
-        }[policy.name]
-        if wanted and not container.stopped_by_user:
+        if comes_back(container):
             delay = min(FIRST_DELAY * 2 ** min(container.restart_count, 16), LONGEST_DELAY)
             # The work is the workers', whose end :meth:`close` awaits.
             timer = threading.Timer(delay, self._submit, (self._restart, container.id))
@@ -259,6 +273,19 @@ class Exits:
         """Whether a snapshot is a container's root filesystem or one of its kept states, not a half-made one."""
         container = self._registry.get(owner)
         return owner in ids and (key == owner or (container is not None and key in snapshot_keys(container)))
+
+
+def comes_back(container: Container) -> bool:
+    """Whether an exited container is started again as its restart policy wants."""
+    policy = container.config.restart_policy
+    wanted = {
+        "no": False,
+        "on-failure": container.exit_code != 0
+        and (policy.maximum_retries == 0 or container.restart_count < policy.maximum_retries),
+        "always": True,
+        "unless-stopped": True,
+    }[policy.name]
+    return wanted and not container.stopped_by_user
 
 
 def _logged(action: Callable[..., object], *arguments: Any) -> None:

@@ -12,13 +12,26 @@ from multios.engine import runtime_spec
 from multios.engine.bundle import LOG
 from multios.engine.containers import Containers
 from multios.engine.networks import Networks
+from multios.engine.registry import RUNNING
 from multios.engine.users import Account
 from multios.errors import InvalidInput, nearest
-from multios.model.container import Container, Counters, Stats, Status
+from multios.model.container import Container, Counters, HealthProbe, HealthState, Stats, Status
 from multios.model.image import ImageConfig
 from multios.model.json import to_json
 
-FILTERS = ("id", "name", "status", "label", "image", "ancestor", "template", "network", "volume", "owner")
+FILTERS = (
+    "id",
+    "name",
+    "status",
+    "health",
+    "label",
+    "image",
+    "ancestor",
+    "template",
+    "network",
+    "volume",
+    "owner",
+)
 
 
 def row(container: Container, command: tuple[str, ...]) -> dict[str, Any]:
@@ -35,6 +48,7 @@ def row(container: Container, command: tuple[str, ...]) -> dict[str, Any]:
         "finished": container.finished,
         "status": str(container.status),
         "status_text": _status_text(container),
+        "health": health_of(container),
         "ports": [to_json(port) for port in container.ports],
         "pid": container.pid,
         "owner": container.owner,
@@ -76,7 +90,14 @@ def _passes(container: Container, key: str, wanted: str) -> bool:
         return any(wanted in (volume.source, volume.target) for volume in config.volumes)
     if key == "owner":
         return wanted == str(container.owner)
+    if key == "health":
+        return wanted == (health_of(container) or "none")
     return wanted == (str(container.status) if key == "status" else config.template)
+
+
+def health_of(container: Container) -> str:
+    """``starting``, ``healthy`` or ``unhealthy``; empty for one that has no probe, or does not run."""
+    return str(container.health.status) if container.health and container.status in RUNNING else ""
 
 
 def _status_text(container: Container) -> str:
@@ -85,8 +106,9 @@ def _status_text(container: Container) -> str:
     if container.status == Status.EXITED:
         code = "unknown" if container.exit_code is None else container.exit_code
         return f"Exited ({code}) {_ago(container.finished)} ago"
-    paused = " (Paused)" if container.status == Status.PAUSED else ""
-    return f"Up {_ago(container.started)}{paused}"
+    health = health_of(container)
+    mark = " (Paused)" if container.status == Status.PAUSED else f" ({health})" if health else ""
+    return f"Up {_ago(container.started)}{mark}"
 
 
 def _ago(moment: float) -> str:
@@ -161,6 +183,7 @@ def inspect(
             "Labels": {**image.labels, **config.labels},
             "StopSignal": config.stop_signal or image.stop_signal,
             "StopTimeout": config.stop_timeout,
+            "Healthcheck": _probe(container.probe) if container.probe else None,
         },
         "HostConfig": {
             "Resources": to_json(config.resources),
@@ -201,6 +224,7 @@ def _state(container: Container, counters: Counters) -> dict[str, Any]:
         "OOMKilled": container.oom_killed or bool(counters.oom_kills),
         "StartedAt": _iso(container.started),
         "FinishedAt": _iso(container.finished),
+        "Health": _health(container.health) if container.health else None,
         "Limits": {
             "OOMKills": counters.oom_kills,
             "MemoryLimitHits": counters.memory_limit_hits,
@@ -210,6 +234,34 @@ def _state(container: Container, counters: Counters) -> dict[str, Any]:
             else counters.throttled_nanoseconds / 1e9,
             "PidsRefused": counters.pids_refused,
         },
+    }
+
+
+def _health(health: HealthState) -> dict[str, Any]:
+    return {
+        "Status": str(health.status),
+        "FailingStreak": health.failing_streak,
+        "Log": [
+            {
+                "Start": _iso(result.started),
+                "End": _iso(result.ended),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in health.log
+        ],
+    }
+
+
+def _probe(probe: HealthProbe) -> dict[str, Any]:
+    """Docker's form, times in nanoseconds."""
+    return {
+        "Test": list(probe.test),
+        "Interval": round(probe.interval * 1e9),
+        "Timeout": round(probe.timeout * 1e9),
+        "Retries": probe.retries,
+        "StartPeriod": round(probe.start_period * 1e9),
+        "StartInterval": round(probe.start_interval * 1e9),
     }
 
 

@@ -46,6 +46,12 @@ class Registry:
         self._locks = {container_id: threading.RLock() for container_id in self._containers}
         self._ended: OrderedDict[str, Container] = OrderedDict()
         self._last_ends: dict[str, Container] = {}
+        self._observers: list[Callable[[Container], object]] = []
+        self._unwritten: set[str] = set()
+
+    def observe(self, observer: Callable[[Container], object]) -> None:
+        """Have ``observer`` called with every changed record, under its container's lock where the change is."""
+        self._observers.append(observer)
 
     def add(self, container: Container) -> None:
         """Record a new container; a name in use raises ``Conflict``."""
@@ -71,8 +77,24 @@ class Registry:
             self._containers[container.id] = changed
             if before is not None and before.status in RUNNING and changed.status == Status.EXITED:
                 self._last_ends[container.id] = changed
+            self._unwritten.discard(container.id)
             self._changed.notify_all()
+        for observer in self._observers:
+            observer(changed)
         return changed
+
+    def note(self, container: Container, **fields: Any) -> None:
+        """New values that nobody waits for, written with the next change or at :meth:`close`: for what comes often."""
+        with self._changed:
+            self._containers[container.id] = replace(container, **fields)
+            self._unwritten.add(container.id)
+
+    def close(self) -> None:
+        """Write what has only been noted."""
+        with self._changed:
+            for container_id in self._unwritten:
+                self._database.save(self._containers[container_id])
+            self._unwritten.clear()
 
     def hide(self, container: Container) -> Container:
         """Take a container out of sight and free its name; what is left of it is removed later."""
@@ -88,6 +110,7 @@ class Registry:
         with self._changed:
             self._database.delete(Container, container.id)
             last = self._containers.pop(container.id, container)
+            self._unwritten.discard(container.id)
             self._locks.pop(container.id, None)
             self._last_ends.pop(container.id, None)
             self._ended[container.id] = last
@@ -169,17 +192,31 @@ class Registry:
 
         ``alive`` is asked now and then whether anybody still wants to know.
         """
+        return self.wait_for(container_id, lambda container, ended: ended is not None, alive)
+
+    def wait_for(
+        self,
+        container_id: str,
+        reached: Callable[[Container, Container | None], bool],
+        alive: Callable[[], bool],
+    ) -> Container:
+        """Block until ``reached`` says so of a container's record and of its end, if it has ended meanwhile.
+
+        The answer is that end's record where there is one, else the record. ``reached`` may raise, and must be short.
+        """
         with self._changed:
             former, ask_at = self._last_ends.get(container_id), time.monotonic() + ALIVE_CHECK_SECONDS
             while True:
                 container = self._containers.get(container_id) or self._ended.get(container_id)
                 if container is None:
                     raise NotFound(f"container {container_id[:12]} has been removed", "")
+                ended = self._last_ends.get(container_id)
                 if container.status == Status.EXITED or container.id not in self._containers:
-                    return container
-                last = self._last_ends.get(container_id)
-                if last is not None and last is not former:
-                    return last
+                    ended = container
+                elif ended is former:
+                    ended = None
+                if reached(container, ended):
+                    return ended or container
                 self._changed.wait(max(0.0, ask_at - time.monotonic()))
                 if time.monotonic() >= ask_at:
                     if not alive():

@@ -280,9 +280,9 @@ def _file(path: str, name: str, value: Any) -> AppFile:
 
 def _content(path: str, value: Any) -> bytes:
     try:
-        content = base64.b64decode(_text(path, value), validate=True)
-    except (binascii.Error, ValueError):
-        raise _wrong(path, value, "base64") from None
+        content = base64.b64decode(value, validate=True)
+    except (TypeError, ValueError, binascii.Error):  # it is not shown, because it may be a secret
+        raise InvalidInput(f"{path}: not base64 text", f"correct the field {path!r}") from None
     if len(content) > LARGEST_FILE:
         raise InvalidInput(f"{path}: it has more than {LARGEST_FILE} bytes", "use a volume")
     return content
@@ -303,7 +303,7 @@ _UPDATE: dict[str, Reader] = {
 _FILE_USE: dict[str, Reader] = {
     "source": _text,
     "target": _target,
-    "mode": _whole(0o7777),
+    "mode": _whole(0o777),
     "uid": _whole(2**31),
     "gid": _whole(2**31),
 }

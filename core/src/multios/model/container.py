@@ -149,6 +149,21 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthRequest:
+    """What was asked of a health probe; ``None``, and an empty ``test``, is: as the image has it. Times in seconds.
+
+    ``test`` is ``NONE`` alone, ``CMD`` and words, or ``CMD-SHELL`` and a line.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: float | None = None
+    timeout: float | None = None
+    retries: int | None = None
+    start_period: float | None = None
+    start_interval: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """A checked request for a container: see :mod:`multios.model.container_document` for its JSON form."""
 
@@ -179,6 +194,7 @@ class ContainerConfig:
     rlimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     restart_policy: RestartPolicy = RestartPolicy()
+    healthcheck: HealthRequest | None = None
     stop_signal: str = ""
     stop_timeout: int = 10
     auto_remove: bool = False
@@ -229,6 +245,49 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthProbe:
+    """How a container is asked whether it works: ``command`` is run inside; times in seconds.
+
+    ``test`` is the command as it was written: see :class:`HealthRequest`.
+    """
+
+    test: tuple[str, ...]
+    command: tuple[str, ...]
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+    start_interval: float = 5.0
+
+
+class HealthStatus(enum.StrEnum):
+    """What its probes say of a container (docker's words)."""
+
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How one probe ended: −1 is an exit code that there is none of, because it was killed when its time was over."""
+
+    started: float
+    ended: float
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthState:
+    """What the probes of a run came to: how many failed since the last success, and the last results, oldest first."""
+
+    status: HealthStatus = HealthStatus.STARTING
+    failing_streak: int = 0
+    log: tuple[ProbeResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Container:
     """A container as the engine records it. Times are seconds since the epoch; ``exit_code`` ``None`` is unknown or not yet."""
 
@@ -254,6 +313,10 @@ class Container:
     oom_killed: bool = False
     counters: Counters | None = None
     """As they were at the end of its last run."""
+    probe: HealthProbe | None = None
+    """Its health probe, from the request and the image."""
+    health: HealthState | None = None
+    """Of its last run, where it has a probe."""
     of_run: bool = False
     """Made by ``run``: one that never started is nothing to keep."""
     snapshots: tuple[str, ...] = ()

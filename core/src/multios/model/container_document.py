@@ -25,6 +25,7 @@ from multios.model.container import (
     ContainerConfig,
     Device,
     GivenFile,
+    HealthRequest,
     Networking,
     Resources,
     RestartPolicy,
@@ -32,10 +33,14 @@ from multios.model.container import (
     Volume,
 )
 from multios.model.network import PortMapping
-from multios.model.quantities import parse_cpus, parse_rate, parse_size
+from multios.model.quantities import parse_cpus, parse_duration, parse_rate, parse_size
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}")
 DRIVER_KINDS = ("isolation", "storage", "network", "security")
+SHORTEST_PROBE, LONGEST_PROBE = 0.001, 86400.0
+"""Bounds of the durations of a health probe, in seconds."""
+MOST_RETRIES = 1000
+_LONGEST_TEST = 65536
 MEMORY_FLOOR = 6 * 1024 * 1024
 MOST_FILES = 100
 LARGEST_FILE = 1 << 20
@@ -541,6 +546,40 @@ def _restart_policy(path: str, value: Any) -> RestartPolicy:
     return RestartPolicy(name, int(count or 0))
 
 
+def _healthcheck(path: str, value: Any) -> HealthRequest:
+    fields = _fields(path, value, _HEALTHCHECK)
+    if fields.get("test") == ("NONE",) and len(fields) > 1:
+        raise InvalidInput(f"{path}: the test is NONE, and more is given", "leave out one of them")
+    return HealthRequest(**fields)
+
+
+def _test(path: str, value: Any) -> tuple[str, ...]:
+    """``NONE``, ``CMD`` and words, or ``CMD-SHELL`` and a line; a text alone is a line."""
+    words = ("CMD-SHELL", _text(path, value)) if isinstance(value, str) else _list(_text)(path, value)
+    if not is_test(words):
+        raise _wrong(path, value, '["CMD", "PROGRAM", …], ["CMD-SHELL", "LINE"] or ["NONE"]')
+    if sum(map(len, words)) > _LONGEST_TEST:
+        raise _wrong(path, value, f"at most {_LONGEST_TEST} letters")
+    return words
+
+
+def is_test(words: tuple[str, ...]) -> bool:
+    """Whether words are the test of a health probe."""
+    kind, rest = words[:1], words[1:]
+    return (
+        words == ("NONE",)
+        or (kind == ("CMD",) and bool(rest) and bool(rest[0]))
+        or (kind == ("CMD-SHELL",) and len(rest) == 1 and bool(rest[0].strip()))
+    )
+
+
+def _duration(least: float) -> Reader:
+    def read(path: str, value: Any) -> float:
+        return parse_duration(value, path, least, LONGEST_PROBE)
+
+    return read
+
+
 def _signal(path: str, value: Any) -> str:
     return signal_name(str(_option_text(path, value)), path)
 
@@ -646,6 +685,14 @@ _SECURITY: dict[str, Reader] = {
     "user_namespace": _user_namespace,
     "explain": _explanation,
 }
+_HEALTHCHECK: dict[str, Reader] = {
+    "test": _test,
+    "interval": _duration(SHORTEST_PROBE),
+    "timeout": _duration(SHORTEST_PROBE),
+    "retries": _integer(1, MOST_RETRIES),
+    "start_period": _duration(0.0),
+    "start_interval": _duration(SHORTEST_PROBE),
+}
 _VOLUME: dict[str, Reader] = {
     "host": _absolute,
     "volume": lambda path, value: check_name("volume", _text(path, value)),
@@ -687,6 +734,7 @@ _TOP: dict[str, Reader] = {
     "rlimits": _mapping(_rlimit),
     "labels": _mapping(_option_text),
     "restart_policy": _restart_policy,
+    "healthcheck": _healthcheck,
     "stop_signal": _signal,
     "stop_timeout": _integer(0, 86400),
     "auto_remove": _boolean,

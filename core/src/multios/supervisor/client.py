@@ -171,6 +171,13 @@ class Supervisor:
                 return rows
             rows += page
 
+    def process(self, process_id: str) -> dict[str, Any] | None:
+        """The row of one, without the others', which may be many; ``None`` when it is not known."""
+        # A supervisor of an earlier release knows no ``id``, and answers with a page that would begin with it.
+        message = {"do": "processes", "id": process_id, "after": process_id[:-1]}
+        rows = self._guardian.request(message, again=True)[0]["rows"]
+        return next((row for row in rows if row["id"] == process_id), None)
+
     def write_refusals(self, container_id: str) -> None:
         """Have what is known of a container's refused calls written to its record; unknown: no error."""
         self._guardian.request({"do": "write-refusals", "id": container_id}, again=True)

@@ -127,11 +127,13 @@ class Requests:
         reply.good()
 
     def _processes(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
-        """One page: the ids after ``after``, in order."""
+        """One page: the ids after ``after``, in order; with ``id``, of that one alone."""
         supervision = self._supervision
-        after = str(message["after"])
-        every = sorted(supervision.processes.keys() | supervision.exits.records.keys())
-        page = [name for name in every if name > after][:PAGE]
+        known = supervision.processes.keys() | supervision.exits.records.keys()
+        if "id" in message:
+            page = [name for name in (_identity(message),) if name in known]
+        else:
+            page = [name for name in sorted(known) if name > str(message["after"])][:PAGE]
         rows = []
         for name in page:
             process = supervision.processes.get(name)

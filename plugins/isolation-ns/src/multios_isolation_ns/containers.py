@@ -147,10 +147,10 @@ class Containers:
             counters = self._last_counters(container_id)
             killed = bool(counters and counters.oom_kills)
             return ProcessState("stopped", 0, ended["exit_code"], float(ended["finished"]), killed, counters)
-        for row in self._supervisor.processes():
-            if row["id"] == container_id:
-                return self._state_of(row)
-        raise NotFound(f"isolation driver ns has no container {container_id}")
+        row = self._supervisor.process(container_id)
+        if row is None:
+            raise NotFound(f"isolation driver ns has no container {container_id}")
+        return self._state_of(row)
 
     def _last_counters(self, container_id: str) -> Counters | None:
         try:

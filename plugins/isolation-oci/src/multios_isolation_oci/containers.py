@@ -227,7 +227,7 @@ class Containers:
         return reservation.user_namespace
 
     def _row(self, container_id: str) -> dict[str, Any] | None:
-        return next((row for row in self._supervisor.processes() if row["id"] == container_id), None)
+        return self._supervisor.process(container_id)
 
     def _state_of(self, row: Mapping[str, Any], record: Record) -> ProcessState:
         status = str(row["status"])

@@ -16,7 +16,7 @@ from multios.errors import Conflict, MultiosError, NotFound
 from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
-from multios_orchestrator_local.replacing import Replacing
+from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, trouble
 
 MOST_AT_ONCE = 16
 """Services that are worked on at once, and containers of one."""
@@ -208,36 +208,45 @@ class Applying:
                 raise Conflict(f"{instance.name} ended with status {code}", logs)
         elif condition == HEALTHY:
             said = self._engine.call(
-                "containers.wait", {"ref": instance.id, "condition": ["healthy", "unhealthy", "exited"]}
+                "containers.wait", {"ref": instance.id, "condition": ["healthy", "unhealthy"]}
             )
-            if said["condition"] != "healthy":
-                raise Conflict(f"{instance.name} is {said['condition']}", logs)
+            if said["health"] != "healthy":
+                raise Conflict(f"{instance.name} is {said['health']}", logs)
 
     def _await_all(self, plan: Sequence[Action]) -> None:
-        """Until every service runs, and is healthy where it has a probe."""
+        """Until all services run at once, and are healthy where they have a probe; tasks that others wait for may have ended."""
         names = {action.service for action in plan if action.kind == "container" and action.verb != "remove"}
         deadline = time.monotonic() + self._options.wait
-        for name in names:
-            service = self._app.service(name)
-            for instance in existing.instances(self._engine, self._app.name):
-                if service is not None and instance.service == name:
-                    self._await_good(instance, deadline)
-
-    def _await_good(self, instance: Instance, deadline: float) -> None:
         while True:
-            state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
-            health = (state.get("Health") or {}).get("Status", "healthy")
-            if state["Running"] and health == "healthy":
+            found = existing.instances(self._engine, self._app.name)
+            waiting = [item for item in found if item.service in names and not self._is_good(item)]
+            if not waiting:
                 return
-            if health == "unhealthy" or not state["Running"]:
-                what = "is unhealthy" if state["Running"] else f"ended with status {state['ExitCode']}"
-                raise Conflict(f"{instance.name} {what}", f"see `multios-container logs {instance.name}`")
             if time.monotonic() >= deadline:
                 raise Conflict(
-                    f"{instance.name} is not healthy after {self._options.wait:g} s",
+                    f"{waiting[0].name} is not healthy after {self._options.wait:g} s",
                     "wait longer: --wait-timeout",
                 )
-            time.sleep(0.1)
+            time.sleep(LOOK_SECONDS)
+
+    def _is_good(self, instance: Instance) -> bool:
+        """Raises ``Conflict`` for one that is not, and will not be."""
+        if instance.status == "exited" and self._is_task(instance.service):
+            self._await(instance, COMPLETED)
+            return True
+        state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
+        if problem := trouble(state):
+            raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
+        health: dict[str, str] = state.get("Health") or {}
+        return health.get("Status", "healthy") == "healthy"
+
+    def _is_task(self, name: str) -> bool:
+        """Whether some service waits until this one has completed."""
+        return any(
+            item.service == name and item.condition == COMPLETED
+            for service in self._app.services
+            for item in service.depends_on
+        )
 
 
 def stop(engine: Calls, instance: Instance, timeout: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import time
@@ -36,7 +37,7 @@ def document(app: App, service: Service, number: int) -> dict[str, Any]:
         container["files"] = [
             {
                 "path": use.target,
-                "content": files[use.source].content,
+                "content": base64.b64encode(files[use.source].content).decode(),
                 "secret": files[use.source].secret,
                 "mode": use.mode,
                 "uid": use.uid,
@@ -119,7 +120,7 @@ class Replacing:
         """Raise ``Conflict`` when the new one ends, or is unhealthy, before ``seconds`` are over."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            problem = trouble(self._engine, container_id)
+            problem = trouble(self._engine.call("containers.inspect", {"ref": container_id})["State"])
             if problem:
                 raise Conflict(
                     f"service {self._service.name!r}: its new container {problem}",
@@ -128,9 +129,8 @@ class Replacing:
             time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
-def trouble(engine: Calls, container_id: str) -> str:
-    """What is wrong with a container that should run, empty for nothing."""
-    state = engine.call("containers.inspect", {"ref": container_id})["State"]
+def trouble(state: Mapping[str, Any]) -> str:
+    """What is wrong with a container that should run, by its ``State``; empty for nothing."""
     if not state["Running"]:
         return f"ended with status {state['ExitCode']}"
     health: Mapping[str, Any] = state.get("Health") or {}

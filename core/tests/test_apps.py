@@ -1,0 +1,96 @@
+"""Apps in the engine: one change of each at a time, and whoever takes one down ends the change before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+from engine_box import ALICE, BOB, ROOT, Box
+
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
+from multios.engine.apps import Apps, Change
+from multios.errors import Conflict
+
+
+@pytest.fixture
+def apps(box: Box) -> Apps:
+    return box.engine.apps
+
+
+def test_a_second_change_is_refused_until_the_first_is_done(apps: Apps) -> None:
+    with apps.changing("shop", ALICE):
+        with pytest.raises(Conflict, match="'shop' is being changed"), apps.changing("shop", ALICE):
+            pass
+        with apps.changing("other", ALICE), apps.changing("shop", BOB):
+            pass
+    with apps.changing("shop", ALICE) as change:
+        change.check()
+
+
+def test_a_change_that_failed_is_over(apps: Apps) -> None:
+    with pytest.raises(ZeroDivisionError), apps.changing("shop", ALICE):
+        raise ZeroDivisionError
+    with apps.changing("shop", ALICE):
+        pass
+
+
+def test_taking_down_ends_the_change_and_waits_for_its_end(apps: Apps) -> None:
+    order: list[str] = []
+    inside = threading.Event()
+
+    def bring_up() -> None:
+        with apps.changing("shop", ALICE) as change:
+            inside.set()
+            while change.is_wanted:
+                time.sleep(0.001)
+            order.append("ended")
+            with pytest.raises(Conflict, match="being taken down"):
+                change.check()
+
+    thread = threading.Thread(target=bring_up)
+    thread.start()
+    assert inside.wait(5)
+    with apps.changing("shop", ALICE, take_down=True) as change:
+        order.append("down")
+        assert isinstance(change, Change) and change.is_wanted
+    thread.join(5)
+    assert order == ["ended", "down"]
+
+
+def test_two_that_take_down_go_one_after_the_other(apps: Apps) -> None:
+    inside = 0
+
+    def take_down() -> None:
+        nonlocal inside
+        with apps.changing("shop", ALICE, take_down=True):
+            inside += 1
+            assert inside == 1
+            time.sleep(0.01)
+            inside -= 1
+
+    threads = [threading.Thread(target=take_down) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_apps_are_what_labels_say_and_each_sees_the_own(box: Box, apps: Apps) -> None:
+    def labels(app: str, service: str) -> dict[str, str]:
+        return {APP_LABEL: app, SERVICE_LABEL: service}
+
+    box.started(ALICE, labels=labels("shop", "web"))
+    box.create(ALICE, labels=labels("shop", "db"))
+    box.create(BOB, labels=labels("shop", "web"))
+    box.create(ALICE)
+    (row,) = apps.rows(ALICE)
+    assert (row["name"], row["services"], row["containers"], row["running"]) == ("shop", ["db", "web"], 2, 1)
+    assert row["status"] == "created (1), running (1)"
+    assert [(item["name"], item["owner"]) for item in apps.rows(ROOT)] == [
+        ("shop", ALICE.uid),
+        ("shop", BOB.uid),
+    ]
+    assert apps.rows(replace(ALICE, uid=4999)) == []
