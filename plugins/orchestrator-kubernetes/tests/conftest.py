@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 import kubernetes_server
 from multios.drivers.base import DriverContext
-from multios_orchestrator_kubernetes import KubernetesOrchestrator
+from multios_orchestrator_kubernetes import KubernetesOrchestrator, cluster
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 Driver = Callable[..., KubernetesOrchestrator]
@@ -26,7 +25,7 @@ def server() -> Iterator[kubernetes_server.Server]:
 @pytest.fixture
 def driver(server: kubernetes_server.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Driver:
     """Makes drivers: settings, and the namespace of the kubeconfig's context, may be said."""
-    monkeypatch.setattr(random, "uniform", lambda low, high: 0.05)
+    monkeypatch.setattr(cluster, "_FIRST_DELAY", 0.02)
 
     def make(namespace_of_context: str = "", **settings: Any) -> KubernetesOrchestrator:
         path = server.kubeconfig(tmp_path / "kubeconfig", namespace=namespace_of_context)

@@ -161,6 +161,41 @@ def test_what_a_service_depends_on_is_left_alone_if_asked_for(driver: Driver, se
     assert not server.store.named("Job")
 
 
+def test_what_needs_a_part_that_failed_is_left_as_it_was(driver: Driver, server: Server) -> None:
+    up(driver(), parsed())
+
+    def change(document: dict[str, Any]) -> None:
+        document["files"]["site"]["content"] = "eQ=="
+        document["services"]["db"]["container"]["image"] = "db:2"
+        document["services"]["web"]["depends_on"] = {}
+
+    server.forbidden = {("PATCH", "configmaps")}
+    with pytest.raises(Refused, match="ConfigMap shop-site"):
+        up(driver(), parsed(change))
+    generations = {
+        name: item["metadata"]["generation"] for name, item in server.store.named("Deployment").items()
+    }
+    assert (generations["web"], generations["db"]) == (1, 2)
+    server.forbidden = set()
+    up(driver(), parsed(change))
+    assert server.store.named("Deployment")["web"]["metadata"]["generation"] == 2
+
+
+def test_a_namespace_that_may_not_be_made_ends_it_at_once(driver: Driver, server: Server) -> None:
+    server.forbidden = {("PATCH", "namespaces")}
+    with pytest.raises(Refused, match="Namespace shop"):
+        up(driver(), parsed())
+    assert len(server.changes()) == 1
+
+
+def test_an_app_can_be_made_without_being_started(driver: Driver, server: Server) -> None:
+    up(driver(), parsed(), ApplyOptions(start=False), start=False)
+    assert server.store.named("Deployment")["web"]["spec"]["replicas"] == 0
+    assert not server.store.named("Pod")
+    up(driver(), parsed())
+    assert len(server.store.named("Pod")) == 4
+
+
 def test_a_long_chain_of_services_is_put_in_order() -> None:
     services = {
         f"s{number}": {"container": {"image": "a:1"}, "depends_on": {f"s{number - 1}": {}} if number else {}}

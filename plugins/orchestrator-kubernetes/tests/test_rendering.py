@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -240,16 +239,16 @@ def test_limits_that_are_taken_away_ask_for_nothing() -> None:
 
 
 def test_a_probe_is_one_of_readiness() -> None:
-    request = SimpleNamespace(
-        test=("CMD-SHELL", "curl -f localhost"), interval=1.5, timeout=None, retries=5, start_period=3.0, start_interval=None
-    )  # fmt: skip
-    probe = pods._readiness("healthcheck", request)
-    assert probe == {
+    check = {"test": ["CMD-SHELL", "curl -f localhost"], "interval": 1.5, "retries": 5, "start_period": 3}
+    objects = rendered(one({"healthcheck": check}))
+    assert container_of(objects)["readinessProbe"] == {
         "exec": {"command": ["/bin/sh", "-c", "curl -f localhost"]},
         "periodSeconds": 2,
         "timeoutSeconds": 30,
         "failureThreshold": 5,
     }
+    assert kubernetes_schema.problems(objects[("Deployment", "web")]) == []
+    assert "readinessProbe" not in container_of(rendered(one({"healthcheck": {"test": ["NONE"]}})))
 
 
 @pytest.mark.parametrize(
@@ -269,6 +268,8 @@ def test_a_probe_is_one_of_readiness() -> None:
         (one({"sysctls": {"net.core.somaxconn": "9"}}), "services.web.container.sysctls"),
         (one({"files": [{"path": "/a", "content": "eA=="}]}), "services.web.container.files"),
         (one({"resources": {"io_limit": 100}}), "services.web.container.resources.io_limit"),
+        (one({"healthcheck": {"interval": 5}}), "services.web.container.healthcheck"),
+        (one({"healthcheck": {"test": "a", "start_interval": 5}}), "services.web.container.healthcheck.start_interval"),
         (one({"rlimits": {"nofile": 10}}), "services.web.container.rlimits"),
         (
             {"name": "shop", "services": {"web": {"container": {"image": "a:1"}, "depends_on": {"db": {"restart": True}}}, "db": {"container": {"image": "a:1"}}}},

@@ -60,7 +60,7 @@ class Watcher:
 
 @pytest.fixture
 def watcher(driver: Driver, server: Server, monkeypatch: pytest.MonkeyPatch) -> Watcher:
-    monkeypatch.setattr(watch.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(watch, "_PAUSE", 0.01)
     scale(driver(), 1)
     watching = Watcher(driver().watch("shop"))
     wait_until(lambda: server.watches == 1)

@@ -44,7 +44,7 @@ class Applying:
                 self.told(action, DONE)
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for stage in self._stages(plan):
-                self._do_stage(pool, stage)
+                self._do_stage(pool, [action for action in stage if self._may_begin(action)])
             if self.options.wait and not self.errors:
                 self._wait_for_all(pool)
         if self.errors:
@@ -61,6 +61,13 @@ class Applying:
         for depth in sorted(set(depths.values())):
             yield [action for action in workloads if depths.get(action.service, 0) == depth]
         yield [action for action in plan if action.verb == "remove"]
+
+    def _may_begin(self, action: Action) -> bool:
+        """Not where something that its service needs has failed: what there is of it stays as it was."""
+        if action.service not in self.failed:
+            return True
+        self.told(action, self.failed[action.service].cause)
+        return False
 
     def _do_stage(self, pool: ThreadPoolExecutor, actions: Sequence[Action]) -> None:
         running: dict[Future[None], Action] = {}
@@ -81,8 +88,9 @@ class Applying:
             future.result()
         except MultiosError as error:
             self.errors.append(error)
-            if action.service:
-                self.failed.setdefault(action.service, error)
+            users = action.users if isinstance(action, ClusterAction) else frozenset({action.service})
+            for service in users or self.planned:
+                self.failed.setdefault(service, error)
             self.told(action, error.cause)
         else:
             self.told(action, DONE)
@@ -94,7 +102,7 @@ class Applying:
             return
         if not isinstance(action, ClusterAction):
             raise StepFailed(action.subject, "the plan is of another orchestrator", "plan again")
-        if action.kind in readiness.WORKLOADS:
+        if action.kind in readiness.WORKLOADS and self.options.start:
             self._wait_for_dependencies(action.service)
         if action.replaces:
             self._clear(kind, action.subject)

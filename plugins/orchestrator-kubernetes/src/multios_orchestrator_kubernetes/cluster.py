@@ -11,7 +11,7 @@ import random
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import urllib3
@@ -28,6 +28,8 @@ PAGE = 500
 _LARGEST_ANSWER = 64 << 20
 _LARGEST_EVENT = 4 << 20
 _ATTEMPTS = 8
+_CONNECTIONS = 16
+"""That are kept open."""
 _FIRST_DELAY, _LONGEST_DELAY, _LONGEST_RETRY_AFTER = 0.2, 10.0, 120.0
 _TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to the next byte."""
@@ -45,17 +47,9 @@ class Failed(Exception):
 class Cluster:
     """One cluster as one user. May be used from several threads; ``pace`` is for all of them."""
 
-    def __init__(
-        self,
-        path: str,
-        context: str,
-        pace: Pace,
-        connections: int = 16,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, path: str, context: str, pace: Pace) -> None:
         self._path, self._asked_context = path or None, context or None
-        self._connections, self._sleep = connections, sleep
-        self.pace = pace
+        self._pace = pace
         self._lock = threading.Lock()
         self._logins = 0
         self.context, self.namespace = self._read_context()
@@ -165,10 +159,6 @@ class Cluster:
             raise self._told(failed, f"{kind.name} {name}") from failed
         return True
 
-    def close(self) -> None:
-        """Close kept connections."""
-        self._client.close()
-
     # --- requests -----------------------------------------------------------------------------------
 
     def _json(
@@ -205,7 +195,7 @@ class Cluster:
         headers = {"Accept": accept, "Content-Type": content_type}
         may_log_in = True
         for attempt in itertools.count(1):
-            self.pace.wait()
+            self._pace.wait()
             logins = self._logins
             try:
                 response = self._send(method, path, query, headers, body, timeout)
@@ -216,7 +206,7 @@ class Cluster:
                         f"the cluster of context {self.context!r} cannot be reached: {reason}",
                         "check the network, and the server's address in the kubeconfig",
                     ) from error
-                self._sleep(_delay(attempt, None))
+                time.sleep(_delay(attempt, None))
                 continue
             if 200 <= response.status < 300:
                 return response
@@ -225,7 +215,7 @@ class Cluster:
                 may_log_in = False
                 self._log_in_again(logins)
             elif fault.is_transient and attempt < _ATTEMPTS:
-                self._sleep(_delay(attempt, fault.retry_after))
+                time.sleep(_delay(attempt, fault.retry_after))
             else:
                 raise Failed(fault)
         raise AssertionError("a count has no end")
@@ -272,7 +262,7 @@ class Cluster:
                 f"context: the kubeconfig has none called {wanted!r}", f"there are: {', '.join(names)}"
             )
         chosen = next(item for item in contexts if item["name"] == wanted)
-        return str(wanted), str(chosen.get("context", {}).get("namespace") or "")
+        return str(wanted), str((chosen.get("context") or {}).get("namespace") or "")
 
     def _log_in(self) -> library.ApiClient:
         settings = library.Configuration()
@@ -282,7 +272,7 @@ class Cluster:
             )
         except Exception as error:  # the library raises whatever its parsers do
             raise self._unreadable(error) from error
-        settings.connection_pool_maxsize = self._connections
+        settings.connection_pool_maxsize = _CONNECTIONS
         return library.ApiClient(settings)
 
     def _log_in_again(self, logins: int) -> None:

@@ -24,17 +24,27 @@ _NUMBERS = {"spec.replicas", "spec.completions", "spec.parallelism"}
 class ClusterAction(Action):
     """An action and the object that it is about, which is no field of it: it may be a Secret, and actions are shown.
 
-    ``replaces``: what is there has to go first, because it cannot be changed.
+    ``replaces``: what is there has to go first, because it cannot be changed. ``users`` are the services that need it,
+    empty for all.
     """
 
-    __slots__ = ("manifest", "replaces")
+    __slots__ = ("manifest", "replaces", "users")
     manifest: Manifest
     replaces: bool
+    users: frozenset[str]
 
-    def __init__(self, *fields: Any, manifest: Manifest, replaces: bool = False, **more: Any) -> None:
+    def __init__(
+        self,
+        *fields: Any,
+        manifest: Manifest,
+        replaces: bool = False,
+        users: frozenset[str] = frozenset(),
+        **more: Any,
+    ) -> None:
         super().__init__(*fields, **more)
         object.__setattr__(self, "manifest", manifest)
         object.__setattr__(self, "replaces", replaces)
+        object.__setattr__(self, "users", users)
 
 
 def make(
@@ -125,7 +135,11 @@ def _action(
 ) -> ClusterAction:
     kind, name = item.key
     return ClusterAction(
-        verb, kind, name, reason, item.service, changed=changed, manifest=item.manifest, replaces=replaces
+        *(verb, kind, name, reason, item.service),
+        changed=changed,
+        manifest=item.manifest,
+        replaces=replaces,
+        users=item.users,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from multios.errors import Unsupported
 from multios.model import container_document
 from multios.model.app import App, Service
-from multios.model.container import ContainerConfig, Resources, Security
+from multios.model.container import ContainerConfig, HealthRequest, Resources, Security
 from multios_orchestrator_kubernetes import names, unmapped
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
@@ -62,7 +62,7 @@ def template(rendering: Rendering, service: Service, networks: Mapping[str, str]
         container["tty"] = True
     if config.open_stdin:
         container["stdin"] = True
-    if probe := _readiness(f"{where}.container.healthcheck", getattr(config, "healthcheck", None)):
+    if probe := _readiness(f"{where}.container.healthcheck", config.healthcheck):
         container["readinessProbe"] = probe
     annotations = {
         names.annotation_key(f"{where}.container.labels", key): value for key, value in config.labels.items()
@@ -165,7 +165,7 @@ def _command(config: ContainerConfig) -> dict[str, list[str]]:
     return {"command": list(map(literal, entrypoint)), **({"args": command} if command else {})}
 
 
-def _readiness(where: str, request: Any) -> dict[str, Any] | None:
+def _readiness(where: str, request: HealthRequest | None) -> dict[str, Any] | None:
     """A health probe as one of readiness: an unhealthy container gets no traffic, and is not killed."""
     if request is None or request.test == ("NONE",):
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from multios.app_labels import APP_LABEL, SERVICE_LABEL
@@ -18,21 +18,12 @@ _PATIENCE = 15.0
 """Seconds that a refusal of pods may last."""
 
 
-def wait(
-    cluster: Cluster,
-    kind: Kind,
-    namespace: str,
-    name: str,
-    condition: str,
-    seconds: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
+def wait(cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str, seconds: float) -> None:
     """Until the Deployment or Job ``name`` is ``started``, ``healthy`` or ``completed``.
 
     Raises ``StepFailed``, with the cluster's reason, when it fails or the time is over.
     """
-    end, pause, refused_since = clock() + seconds, _SHORTEST_PAUSE, 0.0
+    end, pause, refused_since = time.monotonic() + seconds, _SHORTEST_PAUSE, 0.0
     while True:
         found = cluster.get(kind, namespace, name)
         if found is None:
@@ -43,15 +34,15 @@ def wait(
         if reason := _failure(kind, found):
             raise StepFailed(name, reason, look)
         refusal = _refusal(found)
-        refused_since = (refused_since or clock()) if refusal else 0.0
-        if refusal and clock() >= refused_since + _PATIENCE:
+        refused_since = (refused_since or time.monotonic()) if refusal else 0.0
+        if refusal and time.monotonic() >= refused_since + _PATIENCE:
             raise StepFailed(name, refusal, look)
-        if clock() >= end:
+        if time.monotonic() >= end:
             reason = refusal or _pod_reason(cluster, namespace, found) or "its pods are not ready"
             raise StepFailed(
                 name, f"not {condition} after {seconds:.0f} s: {reason}", "correct it, or raise the timeout"
             )
-        sleep(pause)
+        time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
@@ -61,7 +52,8 @@ def _is_reached(
     status = found.get("status") or {}
     if kind is JOB and (condition == COMPLETED or _condition(found, "Complete")):
         return _condition(found, "Complete") is not None
-    if condition == STARTED:
+    wanted = int((found.get("spec") or {}).get("replicas", 1))
+    if condition == STARTED and wanted:
         return any(
             (pod.get("status") or {}).get("phase") in ("Running", "Succeeded")
             for pod in cluster.each(POD, namespace, _pods_of(found))
@@ -73,7 +65,6 @@ def _is_reached(
         return is_seen and int(status.get("numberReady") or 0) >= int(
             status.get("desiredNumberScheduled") or 0
         )
-    wanted = int((found.get("spec") or {}).get("replicas", 1))
     return (
         is_seen
         and int(status.get("updatedReplicas") or 0) >= wanted

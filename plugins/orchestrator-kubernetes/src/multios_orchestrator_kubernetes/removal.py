@@ -43,21 +43,16 @@ def left(cluster: Cluster, kinds: Sequence[Kind], namespace: str, selector: str)
     ]
 
 
-def wait_until_gone(
-    look: Callable[[], list[Left]],
-    seconds: float,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> None:
+def wait_until_gone(look: Callable[[], list[Left]], seconds: float) -> None:
     """Look again until ``look`` finds nothing. Raises ``Unavailable`` that names what is left when the time is over."""
-    end, pause = clock() + seconds, _SHORTEST_PAUSE
+    end, pause = time.monotonic() + seconds, _SHORTEST_PAUSE
     while remaining := look():
-        if clock() >= end:
+        if time.monotonic() >= end:
             shown = ", ".join(map(str, remaining[:_SHOWN]))
             more = f" and {len(remaining) - _SHOWN} more" if len(remaining) > _SHOWN else ""
             raise Unavailable(
                 f"after {seconds:.0f} s there are left: {shown}{more}",
                 "see what holds them (kubectl describe), then destroy again",
             )
-        sleep(pause)
+        time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)

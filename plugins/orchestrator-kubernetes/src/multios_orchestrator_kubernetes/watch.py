@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from multios.app_labels import APP_LABEL, SERVICE_LABEL
@@ -16,9 +16,7 @@ _PAUSE = 1.0
 """Seconds before a stream that ended is opened again, so that a server that ends each is not asked without pause."""
 
 
-def pods(
-    cluster: Cluster, app: str, namespace: str, sleep: Callable[[float], None] = time.sleep
-) -> Iterator[Mapping[str, Any]]:
+def pods(cluster: Cluster, app: str, namespace: str) -> Iterator[Mapping[str, Any]]:
     """Events as ``multios_event`` has them, from now on, without end. What is missed between two lists is told after it."""
     selector = names.selector(app)
     items, version = cluster.listed(POD, namespace, selector)
@@ -35,7 +33,7 @@ def pods(
                 raise faults.error(failed.fault, "watch", cluster.context) from failed
             items, version = cluster.listed(POD, namespace, selector)
             yield from _missed(app, known, items)
-        sleep(_PAUSE)
+        time.sleep(_PAUSE)
 
 
 def _missed(
