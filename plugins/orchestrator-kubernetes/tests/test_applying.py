@@ -196,6 +196,16 @@ def test_an_app_can_be_made_without_being_started(driver: Driver, server: Server
     assert len(server.store.named("Pod")) == 4
 
 
+def test_pods_are_replaced_though_nothing_changed_if_asked_for(driver: Driver, server: Server) -> None:
+    up(driver(), parsed())
+    before = {pod["metadata"]["uid"] for pod in server.store.select("pods", "", "")}
+    up(driver(), parsed(), force_recreate=True)
+    after = {pod["metadata"]["uid"] for pod in server.store.select("pods", "", "")}
+    assert len(after) == 4
+    assert not before & after
+    assert up(driver(), parsed()) == []
+
+
 def test_a_long_chain_of_services_is_put_in_order() -> None:
     services = {
         f"s{number}": {"container": {"image": "a:1"}, "depends_on": {f"s{number - 1}": {}} if number else {}}

@@ -167,7 +167,9 @@ def test_one_students_failure_is_not_anothers(driver: Driver, server: Server) ->
         "spec": {"hard": {"pods": "0"}},
     }  # fmt: skip
     server.store.add(quota)
-    with pytest.raises(StepFailed, match=r"1 of 6 students: python-cleo: .*exceeded quota: strict"):
+    with pytest.raises(
+        StepFailed, match=r"course python: 1 of 7 namespaces failed; python-cleo: .*exceeded quota: strict"
+    ):
         put(driver(), CLASS)
     environments = server.store.select("pods", "", "org.multios.course.part=environment")
     assert len(environments) == 5

@@ -105,6 +105,19 @@ def test_a_service_that_left_the_file_is_an_orphan_and_its_data_is_kept() -> Non
     assert gone == {("Deployment", "db"): "remove", ("Service", "db"): "remove"}
 
 
+def test_what_an_orphan_may_use_stays_with_it() -> None:
+    def with_file(document: dict[str, Any]) -> None:
+        document["services"]["web"]["files"] = [{"source": "site", "target": "/site"}]
+        document["files"] = {"site": {"content": "eA=="}}
+
+    def without_web(document: dict[str, Any]) -> None:
+        del document["services"]["web"]
+
+    state = state_after(parsed(with_file))
+    assert verbs(made(parsed(without_web), state)) == {}
+    assert ("ConfigMap", "shop-site") in verbs(made(parsed(without_web), state, remove_orphans=True))
+
+
 def test_what_a_service_does_not_need_any_more_is_removed() -> None:
     def publish(document: dict[str, Any]) -> None:
         document["services"]["web"]["container"]["networking"] = {"ports": [80]}

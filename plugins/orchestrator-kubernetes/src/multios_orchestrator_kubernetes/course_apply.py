@@ -46,7 +46,7 @@ class Admission:
     def run(self, plan: Iterable[CourseAction]) -> None:
         """All of ``plan``, which is read as places get free. One student's failure is not another's.
 
-        Raises ``StepFailed`` with how many failed and the first reason; what was let in stays.
+        Raises ``StepFailed`` with how many namespaces failed and the first reason; what was let in stays.
         """
         running: dict[Future[None], list[CourseAction]] = {}
         with ThreadPoolExecutor(self.course.at_once) as pool:
@@ -62,10 +62,9 @@ class Admission:
                 self._collect(running)
         if self.failed:
             namespace, error = next(iter(self.failed.items()))
+            count = f"{len(self.failed)} of {len(self.course.students) + 1} namespaces failed"
             raise StepFailed(
-                f"{len(self.failed)} of {len(self.course.students)} students",
-                f"{namespace}: {error.cause}",
-                error.remedy,
+                f"course {self.course.name}", f"{count}; {namespace}: {error.cause}", error.remedy
             )
 
     def _admit(self, namespace: str, actions: list[CourseAction]) -> None:

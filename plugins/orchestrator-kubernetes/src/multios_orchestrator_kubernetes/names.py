@@ -10,6 +10,8 @@ from multios.errors import InvalidInput
 FINGERPRINT_ANNOTATION = "org.multios.app.fingerprint"
 FILES_ANNOTATION = "org.multios.app.files"
 """On pods: a digest of their files, so that a change of one makes new pods."""
+RECREATED_ANNOTATION = "org.multios.app.recreated"
+"""On pods that were asked to be replaced though nothing changed."""
 NETWORK_PREFIX, ALIAS_PREFIX = "network.app.multios.org/", "alias.app.multios.org/"
 """Labels of pods: the networks they are on, and the names they are found under."""
 MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from multios.drivers.orchestrator import Action, PlanOptions
 from multios.errors import Conflict, unknown
 from multios.model.app import App, changed_fields
 from multios_orchestrator_kubernetes import names, render
-from multios_orchestrator_kubernetes.kinds import JOB, NAMESPACE, VOLUME_CLAIM, Manifest
+from multios_orchestrator_kubernetes.kinds import DEPLOYMENT, JOB, NAMESPACE, VOLUME_CLAIM, Manifest
 from multios_orchestrator_kubernetes.pods import Rendering, read_container
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 from multios_orchestrator_kubernetes.state import ClusterState, Found, Key
@@ -117,9 +119,25 @@ def _step(item: Wanted, state: ClusterState, options: PlanOptions) -> ClusterAct
         return _action("keep", item, "it is as it should be")
     if options.no_recreate and set(changed) - _NUMBERS:
         return _action("keep", item, "it is there, and nothing is to be replaced", changed)
+    if options.force_recreate and kind == DEPLOYMENT.name:
+        item = replace(item, manifest=_anew(item, state))
     shown = ", ".join(changed[:_SHOWN]) + (", …" if len(changed) > _SHOWN else "")
     reason = f"changed: {shown}" if changed else "asked for"
     return _action("recreate", item, reason, changed, replaces=_is_fixed(item.manifest, changed))
+
+
+def _anew(item: Wanted, state: ClusterState) -> Manifest:
+    """The Deployment with a mark on its pods that those that there are do not have, so that all are replaced.
+
+    It is no part of the fingerprint: the next plan has none, and keeps the pods.
+    """
+    pods = sorted(pod.id for pod in state.instances if pod.service == item.service)
+    mark = hashlib.sha256("".join(pods).encode()).hexdigest()[:16]
+    spec = item.manifest["spec"]
+    metadata = spec["template"]["metadata"]
+    annotations = {**metadata.get("annotations", {}), names.RECREATED_ANNOTATION: mark}
+    template = {**spec["template"], "metadata": {**metadata, "annotations": annotations}}
+    return {**item.manifest, "spec": {**spec, "template": template}}
 
 
 def _is_fixed(manifest: Manifest, changed: tuple[str, ...]) -> bool:
@@ -153,6 +171,7 @@ def _rest(
 ) -> Iterator[Action]:
     """What there is and is not wanted: data is kept, and services that left the file unless orphans are to go."""
     known = {service.name for service in app.services}
+    orphans = {found.service for found in state.objects.values()} - known - {""}
     for (kind, name), found in state.objects.items():
         if (kind, name) in wanted or kind == NAMESPACE.name or found.is_being_removed:
             continue
@@ -160,6 +179,8 @@ def _rest(
             yield Action("keep", kind, name, "not used any more; it holds data", found.service)
         elif found.service and found.service not in known:
             yield _orphan(kind, name, found, options)
+        elif not found.service and orphans and not options.remove_orphans:
+            yield Action("keep", kind, name, "orphans may use it")
         elif not found.service or found.service in chosen:
             yield Action("remove", kind, name, "not asked for any more", found.service)
 

@@ -14,8 +14,8 @@ from multios_orchestrator_kubernetes.kinds import NETWORK_POLICY
 from multios_orchestrator_kubernetes.pods import Rendering
 from multios_orchestrator_kubernetes.wanted import Wanted
 
-_KNOWN = {"driver", "labels", "internal", "egress_allow", "ipv6", "shared"}
-"""Of ``networks.create``: what is mapped, and what asks for nothing that a cluster would not do."""
+_KNOWN = {"driver", "labels", "internal", "egress_allow"}
+"""Of ``networks.create``; its labels are for the engine's own lists."""
 _DNS = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
 
 
@@ -153,7 +153,6 @@ def _egress(
 
 
 def _cidr(where: str, text: str) -> str:
-
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:

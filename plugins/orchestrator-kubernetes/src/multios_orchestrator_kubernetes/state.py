@@ -113,12 +113,12 @@ def _instance(pod: Mapping[str, Any]) -> Instance:
         name=str(metadata["name"]),
         service=_labels(pod).get(SERVICE_LABEL, ""),
         number=0,
-        status=status_of(pod),
+        status=_status(pod),
         image_id=str(running.get("imageID", "")),
     )
 
 
-def status_of(pod: Mapping[str, Any]) -> str:
+def _status(pod: Mapping[str, Any]) -> str:
     """A pod's phase in the engine's words."""
     phase = (pod.get("status") or {}).get("phase", "Pending")
     return {"Running": "running", "Succeeded": "exited", "Failed": "exited"}.get(phase, "created")
