@@ -211,6 +211,17 @@ def test_every_name_leads_to_the_pods_with_all_their_ports() -> None:
     ]
 
 
+def test_a_containers_own_name_leads_to_it_too_and_a_shared_alias_to_all() -> None:
+    document = one({"networking": {"aliases": ["web", "all"]}}, container_name="shop-web")
+    document["services"]["db"] = {"container": {"image": "a:1", "networking": {"aliases": ["all"]}}}
+    objects = rendered(document)
+    assert {name for kind, name in objects if kind == "Service"} == {"web", "db", "shop-web", "all"}
+    chosen = objects[("Service", "all")]["spec"]["selector"]
+    for name in ("web", "db"):
+        labels = objects[("Deployment", name)]["spec"]["template"]["metadata"]["labels"]
+        assert chosen.items() <= labels.items()
+
+
 def test_files_are_mounted_where_they_are_used_and_new_content_makes_new_pods() -> None:
     changed = {**SHOP, "files": {**SHOP["files"], "key": {"content": "eA==", "secret": True}}}
     before, after = (

@@ -84,14 +84,10 @@ def found_under(service: Service, config: ContainerConfig) -> tuple[str, ...]:
     aliases = [*config.networking.aliases]
     for attachment in config.networking.attachments.values():
         aliases += attachment.aliases
-    given = [service.container_name] if service.container_name else []
-    return (
-        names.host_label(where, service.name),
-        *sorted(
-            {names.host_label(f"{where}.container.networking.aliases", item) for item in aliases}
-            | {names.host_label(f"{where}.container_name", item) for item in given} - {service.name}
-        ),
-    )
+    others = {names.host_label(f"{where}.container.networking.aliases", item) for item in aliases}
+    if service.container_name:
+        others.add(names.host_label(f"{where}.container_name", service.container_name))
+    return (names.host_label(where, service.name), *sorted(others - {service.name}))
 
 
 def literal(text: str) -> str:
