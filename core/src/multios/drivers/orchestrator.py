@@ -128,8 +128,18 @@ class OrchestratorDriver(Driver):
         """Every container back to the state ``to``, or its beginning without; dependents end first. Capability RESET."""
         raise self._cannot("put apps back")
 
-    def execute(self, app: str, place: Place, command: Sequence[str], streams: tuple[int, int, int]) -> int:
-        """Run a command in a container with these descriptors as stdin, stdout and stderr; its exit status. Capability EXEC."""
+    def execute(
+        self,
+        app: str,
+        place: Place,
+        command: Sequence[str],
+        streams: tuple[int, int, int],
+        terminal: bool = False,
+    ) -> int:
+        """Run a command in a container with these descriptors as stdin, stdout and stderr; its exit status. Capability EXEC.
+
+        With ``terminal`` it has one inside, of the size of that which stdout is.
+        """
         raise self._cannot("run commands inside")
 
     def logs(

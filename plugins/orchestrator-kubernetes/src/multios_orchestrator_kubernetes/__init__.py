@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from multios.drivers.base import Capability
 from multios.drivers.orchestrator import (
     Action,
     ApplyOptions,
     DestroyOptions,
     OrchestratorDriver,
+    Place,
     PlanOptions,
     Told,
 )
@@ -18,6 +21,7 @@ from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 if TYPE_CHECKING:
     from multios_orchestrator_kubernetes.cluster import Cluster
+    from multios_orchestrator_kubernetes.inside import Inside
 
 
 class KubernetesOrchestrator(OrchestratorDriver):
@@ -26,6 +30,9 @@ class KubernetesOrchestrator(OrchestratorDriver):
     name: ClassVar[str] = "kubernetes"
     summary: ClassVar[str] = "apps on a Kubernetes cluster, with the rights of the user's kubeconfig"
     needs_engine: ClassVar[bool] = False
+    capabilities: ClassVar[frozenset[Capability]] = frozenset(
+        {Capability.EXEC, Capability.LOGS, Capability.COPY, Capability.FORWARD}
+    )
     Settings: ClassVar[type] = KubernetesSettings
 
     def existing(self, app: App) -> AppState:
@@ -64,6 +71,57 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
         cluster = self.cluster()
         destroy.app(cluster, app, self._namespace(cluster, app), self.settings, told, options)
+
+    # --- into its pods ----------------------------------------------------------------------------------
+
+    def execute(
+        self,
+        app: str,
+        place: Place,
+        command: Sequence[str],
+        streams: tuple[int, int, int],
+        terminal: bool = False,
+    ) -> int:
+        """By a websocket to the API server, which leads to the pod."""
+        return self._inside(app, place).execute(command, streams, terminal)
+
+    def logs(
+        self, app: str, services: Sequence[str], follow: bool, tail: int | None
+    ) -> Iterator[tuple[Place, bytes]]:
+        """By one stream a pod."""
+        from multios_orchestrator_kubernetes import logs
+
+        cluster = self.cluster()
+        namespace = self._namespace(cluster, app)
+        if follow:
+            return logs.Following(cluster, namespace, app, services, tail).lines()
+        return logs.past(cluster, namespace, app, services, tail)
+
+    def copy_in(self, app: str, place: Place, path: str, archive: int) -> None:
+        """By the pod's own ``tar``."""
+        self._inside(app, place).copy_in(path, archive)
+
+    def copy_out(self, app: str, place: Place, path: str, archive: int) -> None:
+        """By the pod's own ``tar``."""
+        self._inside(app, place).copy_out(path, archive)
+
+    def forward(self, app: str, place: Place, port: int, host_port: int) -> AbstractContextManager[int]:
+        """By a websocket a connection."""
+        from multios_orchestrator_kubernetes import forward, places
+
+        cluster = self.cluster()
+        namespace = self._namespace(cluster, app)
+        return forward.listening(
+            cluster, namespace, lambda: places.running(cluster, namespace, app, place), port, host_port
+        )
+
+    def _inside(self, app: str, place: Place) -> Inside:
+        from multios_orchestrator_kubernetes import inside, places
+
+        cluster = self.cluster()
+        namespace = self._namespace(cluster, app)
+        pod = places.running(cluster, namespace, app, place)
+        return inside.Inside(cluster, namespace, pod, place)
 
     def cluster(self, options: ApplyOptions | None = None) -> Cluster:
         """A connection, with the kubeconfig as it is now; the rate of ``options`` goes before the settings'."""

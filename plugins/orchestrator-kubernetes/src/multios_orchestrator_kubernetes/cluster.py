@@ -1,6 +1,6 @@
 """Requests to a cluster's API, over the connection of the official client library.
 
-The only module that imports ``kubernetes``: it reads the kubeconfig, runs the plugin that gets tokens and speaks TLS.
+With :mod:`multios_orchestrator_kubernetes.websockets` the only module that imports ``kubernetes``: it reads the kubeconfig, runs the plugin that gets tokens and speaks TLS.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import urllib3
 from kubernetes import client as library
@@ -20,19 +21,22 @@ from kubernetes import config as kubeconfig
 
 from multios.errors import InvalidInput, MultiosError, Unavailable
 from multios.pace import Pace
-from multios_orchestrator_kubernetes import faults
-from multios_orchestrator_kubernetes.kinds import BY_NAME, Kind, Manifest
+from multios_orchestrator_kubernetes import faults, websockets
+from multios_orchestrator_kubernetes.kinds import BY_NAME, POD, Kind, Manifest
 
 PAGE = 500
 """Objects a page of a list."""
 _LARGEST_ANSWER = 64 << 20
 _LARGEST_EVENT = 4 << 20
-_ATTEMPTS = 8
+_LONGEST_LINE = 1 << 20
+_ATTEMPTS, _ATTEMPTS_INSIDE = 8, 3
+"""For what is asked of the server, and of a pod, which may just have ended."""
 _CONNECTIONS = 16
 """That are kept open."""
 _FIRST_DELAY, _LONGEST_DELAY, _LONGEST_RETRY_AFTER = 0.2, 10.0, 120.0
 _TIMEOUT = (10.0, 60.0)
 """Seconds to connect, and to the next byte."""
+_T = TypeVar("_T")
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 
 
@@ -127,6 +131,54 @@ class Cluster:
         finally:
             response.close()
 
+    # --- inside pods --------------------------------------------------------------------------------
+
+    def lines(self, namespace: str, pod: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        """The lines of a pod's log, as they come; of one beyond 1 MB the beginning. Raises ``Failed``."""
+        response = self._request("GET", f"{POD.path(namespace, pod)}/log", query, accept="*/*")
+        rest, is_cut = b"", False
+        try:
+            for chunk in response.stream(1 << 16):
+                *whole, rest = (rest + chunk).split(b"\n")
+                for line in whole:
+                    if not is_cut:
+                        yield line[:_LONGEST_LINE]
+                    is_cut = False
+                if len(rest) > _LONGEST_LINE:
+                    if not is_cut:
+                        yield rest[:_LONGEST_LINE]
+                    rest, is_cut = b"", True
+            if rest and not is_cut:
+                yield rest
+        except (urllib3.exceptions.HTTPError, OSError):
+            return  # silence, or the connection is gone: whoever follows goes on from the last line
+        finally:
+            response.close()
+
+    def channels(
+        self,
+        namespace: str,
+        pod: str,
+        verb: str,
+        query: Sequence[tuple[str, str]],
+        protocols: tuple[str, ...],
+    ) -> websockets.Channels:
+        """A connection into a pod: ``verb`` is ``exec`` or ``portforward``."""
+        path = f"{POD.path(namespace, pod)}/{verb}"
+
+        def connect() -> websockets.Channels:
+            client, headers = self._client, self._credentials()
+            url = f"{client.configuration.host}{urllib.parse.quote(path)}?{urllib.parse.urlencode(query)}"
+            try:
+                return websockets.connect(client, url, headers, protocols)
+            except websockets.Refusal as refusal:
+                raise Failed(refusal.fault) from None
+
+        try:
+            return self._until_answered(connect, _ATTEMPTS_INSIDE)
+        except Failed as failed:
+            raise self._told(failed, f"Pod {pod}") from failed
+
     # --- changes ------------------------------------------------------------------------------------
 
     def apply(self, manifest: Manifest, manager: str, force: bool = False) -> dict[str, Any]:
@@ -193,32 +245,46 @@ class Cluster:
     ) -> urllib3.BaseHTTPResponse:
         """The open answer to a request that succeeds, now or when it is repeated. Raises ``Failed``."""
         headers = {"Accept": accept, "Content-Type": content_type}
+
+        def send() -> urllib3.BaseHTTPResponse:
+            response = self._send(method, path, query, headers, body, timeout)
+            if not 200 <= response.status < 300:
+                raise Failed(_fault(response))
+            return response
+
+        return self._until_answered(send, _ATTEMPTS)
+
+    def _until_answered(self, attempt: Callable[[], _T], attempts: int) -> _T:
+        """What ``attempt`` gives, now or when it is repeated. Raises ``Failed``."""
         may_log_in = True
-        for attempt in itertools.count(1):
+        for number in itertools.count(1):
             self._pace.wait()
             logins = self._logins
             try:
-                response = self._send(method, path, query, headers, body, timeout)
+                return attempt()
+            except Failed as failed:
+                fault = failed.fault
+                if fault.status == 401 and may_log_in:
+                    may_log_in = False
+                    self._log_in_again(logins)
+                elif fault.is_transient and number < attempts:
+                    time.sleep(_delay(number, fault.retry_after))
+                else:
+                    raise
             except (urllib3.exceptions.HTTPError, OSError) as error:
-                if attempt == _ATTEMPTS or isinstance(error, urllib3.exceptions.SSLError):
+                if number >= attempts or isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError):
                     reason = faults.one_line(str(error))
                     raise Unavailable(
                         f"the cluster of context {self.context!r} cannot be reached: {reason}",
                         "check the network, and the server's address in the kubeconfig",
                     ) from error
-                time.sleep(_delay(attempt, None))
-                continue
-            if 200 <= response.status < 300:
-                return response
-            fault = _fault(response)
-            if fault.status == 401 and may_log_in:
-                may_log_in = False
-                self._log_in_again(logins)
-            elif fault.is_transient and attempt < _ATTEMPTS:
-                time.sleep(_delay(attempt, fault.retry_after))
-            else:
-                raise Failed(fault)
+                time.sleep(_delay(number, None))
         raise AssertionError("a count has no end")
+
+    def _credentials(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        known = {item["key"]: item["value"] for item in self._client.configuration.auth_settings().values()}
+        return {**known, "User-Agent": "multios"}
 
     def _send(
         self,
@@ -230,12 +296,11 @@ class Cluster:
         timeout: tuple[float, float],
     ) -> urllib3.BaseHTTPResponse:
         client = self._client
-        known = {item["key"]: item["value"] for item in client.configuration.auth_settings().values()}
         url = f"{client.configuration.host}{urllib.parse.quote(path)}"
         response = client.rest_client.pool_manager.request(
             method,
             f"{url}?{urllib.parse.urlencode(query)}" if query else url,
-            headers={**headers, **known, "User-Agent": "multios"},
+            headers={**headers, **self._credentials()},
             body=json.dumps(body) if body is not None else None,
             timeout=urllib3.Timeout(connect=timeout[0], read=timeout[1]),
             retries=False,

@@ -10,7 +10,7 @@ from typing import Any
 from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.errors import Refused
 from multios.model.app import App, AppState, Instance
-from multios_orchestrator_kubernetes import names
+from multios_orchestrator_kubernetes import names, places
 from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 from multios_orchestrator_kubernetes.kinds import NAMESPACE, OF_APPS, POD
 
@@ -59,7 +59,7 @@ def read(cluster: Cluster, app: App, namespace: str) -> ClusterState:
         objects[(NAMESPACE.name, namespace)] = _found(found)
     pods = list(cluster.each(POD, namespace, selector))
     return ClusterState(
-        instances=tuple(_instance(pod) for pod in pods),
+        instances=tuple(_instance(place.number, pod) for place, pod in places.numbered(pods)),
         elsewhere=_elsewhere(cluster, app, namespace) if app.services else frozenset(),
         objects=objects,
         namespace=namespace,
@@ -105,14 +105,14 @@ def _found(item: Mapping[str, Any]) -> Found:
     )
 
 
-def _instance(pod: Mapping[str, Any]) -> Instance:
+def _instance(number: int, pod: Mapping[str, Any]) -> Instance:
     metadata, status = pod["metadata"], pod.get("status") or {}
     running: Mapping[str, Any] = next(iter(status.get("containerStatuses") or ()), {})
     return Instance(
         id=str(metadata.get("uid", "")),
         name=str(metadata["name"]),
         service=_labels(pod).get(SERVICE_LABEL, ""),
-        number=0,
+        number=number,
         status=_status(pod),
         image_id=str(running.get("imageID", "")),
     )
@@ -120,5 +120,4 @@ def _instance(pod: Mapping[str, Any]) -> Instance:
 
 def _status(pod: Mapping[str, Any]) -> str:
     """A pod's phase in the engine's words."""
-    phase = (pod.get("status") or {}).get("phase", "Pending")
-    return {"Running": "running", "Succeeded": "exited", "Failed": "exited"}.get(phase, "created")
+    return {"Running": "running", "Succeeded": "exited", "Failed": "exited"}.get(places.phase(pod), "created")
