@@ -15,10 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import kubernetes_pods
 from kubernetes_store import CLUSTER_WIDE, KINDS, Answer, Store, matches
+from websocket_server import WebSocket
 
 PATH = re.compile(
-    r"/(?:api/v1|apis/[a-z0-9.]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<plural>[a-z]+)(?:/(?P<name>[^/]+))?"
+    r"/(?:api/v1|apis/[a-z0-9.]+/v1)(?:/namespaces/(?P<namespace>[^/]+)(?=/))?/(?P<plural>[a-z]+)"
+    r"(?:/(?P<name>[^/]+)(?:/(?P<part>log|exec|portforward))?)?"
 )
 
 
@@ -43,6 +46,7 @@ class Server:
 
     url: str
     store: Store = field(default_factory=Store)
+    pods: kubernetes_pods.Pods = field(default_factory=kubernetes_pods.Pods)
     tokens: set[str] = field(default_factory=lambda: {"first"})
     version: tuple[str, str] = ("1", "37")
     requests: list[Request] = field(default_factory=list)
@@ -112,6 +116,7 @@ def running(certificate: Path | None = None, key: Path | None = None) -> Iterato
         yield server
     finally:
         server.end_watches()
+        server.pods.end()
         http_server.shutdown()
         http_server.server_close()
 
@@ -147,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             self._check(request)
-            self._serve(request, body)
+            self._serve(request, body, parts.query)
         except Answer as answer:
             retry_after = answer.body["details"].pop("retryAfter", "")
             self._send(answer.code, answer.body, retry_after)
@@ -160,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
             code, reason, message, retry_after = fault
             raise Answer(code, reason, message, retryAfter=retry_after)
 
-    def _serve(self, request: Request, body: bytes) -> None:
+    def _serve(self, request: Request, body: bytes, query: str) -> None:
         if request.path == "/version":
             self._send(200, {"major": self.api.version[0], "minor": self.api.version[1]})
             return
@@ -168,14 +173,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not match or match["plural"] not in KINDS:
             raise Answer(404, "NotFound", "the server could not find the requested resource")
         plural, namespace, name = match["plural"], match["namespace"] or "", match["name"] or ""
-        if (request.method, plural) in self.api.forbidden:
+        asked = f"{plural}/{match['part']}" if match["part"] else plural
+        if (request.method, asked) in self.api.forbidden:
             raise Answer(
-                403, "Forbidden", f'{plural} is forbidden: User "ada" cannot {request.method} {plural}'
+                403, "Forbidden", f'{asked} is forbidden: User "ada" cannot {request.method} {asked}'
             )
         if plural not in CLUSTER_WIDE and name and not namespace:
             raise Answer(404, "NotFound", "the server could not find the requested resource")
         place = (plural, namespace, name)
-        if request.method == "DELETE":
+        if match["part"]:
+            self._inside(request, place, match["part"], urllib.parse.parse_qsl(query))
+        elif request.method == "DELETE":
             self._send(200, self.api.store.delete(place))
         elif request.method == "PATCH":
             self._apply(request, place, body)
@@ -254,6 +262,50 @@ class _Handler(BaseHTTPRequestHandler):
             pass  # whoever watched is gone
         finally:
             self.api.watches -= 1
+            self.close_connection = True
+
+    def _inside(
+        self, request: Request, place: tuple[str, str, str], part: str, query: list[tuple[str, str]]
+    ) -> None:
+        with self.api.store.lock:
+            found = self.api.store.objects.get(place)
+        pod = kubernetes_pods.check(found, place[2], request.query)
+        pods = self.api.pods
+        if part == "log":
+            self._log(request, place, pod)
+            return
+        if self.headers.get("Upgrade") != "websocket":
+            raise Answer(400, "BadRequest", "Upgrade request required")
+        if part == "exec":
+            known = (kubernetes_pods.V5, kubernetes_pods.V4) if pods.has_v5 else (kubernetes_pods.V4,)
+            pods.execute(WebSocket(self, known), query)
+        else:
+            pods.forward(WebSocket(self, (kubernetes_pods.V4,)), int(request.query["ports"]))
+
+    def _log(self, request: Request, place: tuple[str, str, str], pod: dict[str, Any]) -> None:
+        pods, generation, begin = self.api.pods, self.api.generation, 0
+        pods.begin(pod)
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        pods.logs += 1
+        try:
+            while True:
+                live = self.api.store.objects.get(place)
+                lines, begin = pods.lines(place[2], request.query, begin)
+                for line in lines:
+                    self._chunk(line)
+                is_over = live is None or live["status"]["phase"] != "Running"
+                if request.query.get("follow") != "true" or is_over or self.api.generation != generation:
+                    break
+                with pods.changed:
+                    pods.changed.wait(0.05)
+            self._chunk(b"")
+        except OSError:
+            pass  # whoever followed is gone
+        finally:
+            pods.logs -= 1
             self.close_connection = True
 
     def _tell(self, new: list[Any], plural: str, namespace: str, selector: str, version: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import busybox_rootfs
 import kubernetes_server
 from multios.drivers.base import DriverContext
 from multios_orchestrator_kubernetes import KubernetesOrchestrator, cluster
@@ -20,6 +22,15 @@ Driver = Callable[..., KubernetesOrchestrator]
 def server() -> Iterator[kubernetes_server.Server]:
     with kubernetes_server.running() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What pods see as their root filesystem."""
+    directory = tmp_path_factory.mktemp("pods")
+    archive = busybox_rootfs.write(directory / "root.tar")
+    subprocess.run(["tar", "-xf", archive, "-C", directory], check=True)
+    return directory
 
 
 @pytest.fixture
