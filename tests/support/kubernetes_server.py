@@ -182,7 +182,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Answer(404, "NotFound", "the server could not find the requested resource")
         place = (plural, namespace, name)
         if match["part"]:
-            self._inside(request, place, match["part"], urllib.parse.parse_qsl(query))
+            self._inside(request, place, match["part"], urllib.parse.parse_qsl(query, keep_blank_values=True))
         elif request.method == "DELETE":
             self._send(200, self.api.store.delete(place))
         elif request.method == "PATCH":

@@ -110,7 +110,8 @@ def test_a_pod_that_was_replaced_is_found_again(shop: KubernetesOrchestrator, se
         (found,) = server.store.select("pods", "", "")
         server.store.delete(("pods", "shop", old))
         found["metadata"]["name"] = "web-new"
-        server.store.put(("pods", "shop", "web-new"), found)
+        with server.store.lock:
+            server.store.put(("pods", "shop", "web-new"), found)
         with socket.create_connection(("127.0.0.1", port), 10) as client:
             client.sendall(b"again")
             assert received(client, 5) == b"again"

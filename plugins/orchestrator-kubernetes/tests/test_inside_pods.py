@@ -7,6 +7,7 @@ import os
 import pty
 import tarfile
 import tempfile
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -103,15 +104,10 @@ def test_a_connection_that_breaks_off_is_no_success(shop: KubernetesOrchestrator
 
 def test_a_terminal_is_one_inside_and_has_our_size(shop: KubernetesOrchestrator) -> None:
     master, slave = pty.openpty()
-    os.set_inheritable(slave, False)
-    from fcntl import ioctl
-    from struct import pack
-    from termios import TIOCSWINSZ
-
-    ioctl(slave, TIOCSWINSZ, pack("HHHH", 33, 111, 0, 0))
+    termios.tcsetwinsize(slave, (33, 111))
     read, write = os.pipe()
     try:
-        script = "sleep 0.3; stty size; tty -s && echo is one"
+        script = "sleep 0.3; stty size; test -t 0 && echo is one"
         assert shop.execute("shop", WEB, ["sh", "-c", script], (read, slave, slave), terminal=True) == 0
         shown = os.read(master, 4096)
     finally:
@@ -190,11 +186,7 @@ def tar_of(name: str, content: bytes) -> bytes:
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("has_v5", [True, False])
-def test_files_are_copied_in_and_out(
-    shop: KubernetesOrchestrator, server: Server, root: Path, has_v5: bool
-) -> None:
-    server.pods.has_v5 = has_v5
+def test_files_are_copied_in_and_out(shop: KubernetesOrchestrator, root: Path) -> None:
     content = os.urandom(3 << 20)
     read, write = os.pipe()
 
@@ -226,6 +218,14 @@ def test_what_is_not_there_is_not_found(shop: KubernetesOrchestrator) -> None:
         stream.seek(0)
         with pytest.raises(NotFound, match="web:/no-such"):
             shop.copy_in("shop", WEB, "/no-such", stream.fileno())
+
+
+def test_a_cluster_that_cannot_tell_the_end_of_a_file_is_said_to_be_too_old(
+    shop: KubernetesOrchestrator, server: Server
+) -> None:
+    server.pods.has_v5 = False
+    with tempfile.TemporaryFile() as stream, pytest.raises(Unsupported, match="ended"):
+        shop.copy_in("shop", WEB, "/tmp", stream.fileno())
 
 
 def test_an_image_without_tar_is_said_to_be_one(shop: KubernetesOrchestrator, server: Server) -> None:

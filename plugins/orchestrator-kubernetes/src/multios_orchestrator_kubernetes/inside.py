@@ -54,7 +54,8 @@ class Inside:
         self._tar(["tar", "-cf", "-", "-C", directory or "/", f"./{name}"], path, stdout=archive)
 
     def _tar(self, command: list[str], path: str, stdin: int = -1, stdout: int = -1) -> None:
-        said = self._run(command, stdin, {_STDOUT: stdout} if stdout >= 0 else {})
+        targets = {_STDOUT: stdout} if stdout >= 0 else {}
+        said = self._run(command, stdin, targets, needs_end=stdin >= 0)
         try:
             status = _exit_status(said[_STATUS], command[0])
         except CommandNotFound:
@@ -68,9 +69,17 @@ class Inside:
             raise kind(f"{self._place.service}:{path}: {reason}", "look at the path inside")
 
     def _run(
-        self, command: Sequence[str], source: int, targets: Mapping[int, int], terminal: bool = False
+        self,
+        command: Sequence[str],
+        source: int,
+        targets: Mapping[int, int],
+        terminal: bool = False,
+        needs_end: bool = False,
     ) -> Mapping[int, bytearray]:
-        """Run it until it ends; the beginning of what came on channels that have no target."""
+        """Run it until it ends; the beginning of what came on channels that have no target.
+
+        Where it ``needs_end`` of its source, a cluster that cannot tell it is refused.
+        """
         said = {channel: bytearray() for channel in (_STDOUT, _STDERR, _STATUS)}
 
         def keep(channel: int, data: bytes) -> None:
@@ -82,6 +91,10 @@ class Inside:
         query += [(name, str(is_wanted).lower()) for name, is_wanted in wants.items()]
         channels = self._cluster.channels(self._namespace, self._pod, "exec", query, (V5, V4))
         try:
+            if needs_end and not channels.can_close:
+                raise Unsupported(
+                    "this cluster cannot be told that a file has ended", "it needs Kubernetes 1.30 or later"
+                )
             if terminal:
                 Pump(channels, source, targets, keep, _sizes(channels, targets[_STDOUT]), 0.2).run()
             else:
