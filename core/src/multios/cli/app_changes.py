@@ -7,7 +7,7 @@ import sys
 
 from multios.app_labels import waves
 from multios.cli import app_project
-from multios.cli.app_orchestrators import orchestrator
+from multios.cli.app_orchestrators import in_client, orchestrator
 from multios.errors import InvalidInput, MultiosError
 
 TYPE_CHECKING = False
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from multios.cli.app_drivers import InClient
     from multios.cli.context import Context
     from multios.cli.grammar import Values
     from multios.compose.project import Project
@@ -32,12 +33,18 @@ def up(values: Values, context: Context) -> int:
     options = _options(values)
     if values["dry_run"]:
         return _show_plan(orchestrator(values, context).plan(project.document, options))
-    _make_directories(project)
-    get_images(values, context, project, values["services"])
+    elsewhere = in_client(values)
+    if elsewhere is None:
+        _make_directories(project)
+        get_images(values, context, project, values["services"])
+    else:
+        _push_images(values, context, project, values["services"])
     bring_up(values, context, project, options)
     if values["detach"] or values["no_start"] or values["wait"]:
         return 0
-    return _attached(values, context, project)
+    if elsewhere is None:
+        return _attached(values, context, project)
+    return _watched(values, project, elsewhere)
 
 
 def create(values: Values, context: Context) -> int:
@@ -202,6 +209,24 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
             pull_with_login(image, context)
 
 
+def _push_images(values: Values, context: Context, project: Project, services: Sequence[str]) -> None:
+    """What is built has to be in a registry for an orchestrator elsewhere: by ``--build`` it is made here and pushed."""
+    for name in _chosen(project, services):
+        if name not in project.builds or values["no_build"]:
+            continue
+        if "image" not in project.config["services"][name]:
+            raise InvalidInput(
+                f"service {name!r} is built on this host, where {values['orchestrator'] or 'the orchestrator'!r} has no image of it",
+                "give it `image:` of a registry that is reached from there, and use --build, which pushes it",
+            )
+        if values["build"] or project.pull_policies.get(name) == "build":
+            from multios.cli.registry import transfer  # deferred: few commands do
+
+            _build(values, context, project, name)
+            image = _image(project, name)
+            transfer(context, "images.push", {"ref": image}, image, quiet=False)
+
+
 def _chosen(project: Project, services: Sequence[str]) -> list[str]:
     """The services asked for and what they depend on; all if none is."""
     documents = project.document.get("services", {})
@@ -346,4 +371,16 @@ def _attached(values: Values, context: Context, project: Project) -> int:
         sys.stderr.write("\nstopping\n")
         context.client.close()  # an answer may have been read in part
         stop({**values, "project_name": project.name}, context)
+    return 0
+
+
+def _watched(values: Values, project: Project, elsewhere: InClient) -> int:
+    """Show what the services write until all have ended, or the user has enough: what runs elsewhere goes on."""
+    from multios.cli.app_elsewhere import show  # deferred: most are detached
+
+    services = [name for name in _chosen(project, values["services"]) if name not in project.unattached]
+    try:
+        show(elsewhere, project.name, services, follow=True, tail=None)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nit goes on; remove it: multios-container app -p {project.name} down\n")
     return 0

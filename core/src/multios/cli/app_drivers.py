@@ -28,39 +28,39 @@ def here(name: str, options: Mapping[str, str]) -> InClient | None:
 
 
 class InClient:
-    """See :class:`multios.cli.app_orchestrators.Orchestrator`."""
+    """See :class:`multios.cli.app_orchestrators.Orchestrator`. ``driver`` does what goes into containers."""
 
     def __init__(self, catalog: Catalog, name: str, options: Mapping[str, str]) -> None:
+        self.name = name
         self._directory = tempfile.TemporaryDirectory(prefix="multios-app-")
         where = Path(self._directory.name)
         context = DriverContext(state=where, runtime=where)
-        self._driver = cast(OrchestratorDriver, catalog.create("orchestrator", name, dict(options), context))
+        self.driver = cast(OrchestratorDriver, catalog.create("orchestrator", name, dict(options), context))
 
     def plan(self, document: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         """The actions."""
         app = app_document.parse(document)
         return [
-            to_json(item)
-            for item in self._driver.plan(app, self._driver.existing(app), plan_options(options))
+            to_json(item) for item in self.driver.plan(app, self.driver.existing(app), plan_options(options))
         ]
 
     def apply(self, document: dict[str, Any], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What is done, as it is."""
         app = app_document.parse(document)
-        plan = self._driver.plan(app, self._driver.existing(app), plan_options(options))
-        return _items(lambda told: self._driver.apply(app, plan, told, apply_options(options)))
+        plan = self.driver.plan(app, self.driver.existing(app), plan_options(options))
+        return _items(lambda told: self.driver.apply(app, plan, told, apply_options(options)))
 
     def destroy(self, app: str, options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What is removed, as it is."""
-        return _items(lambda told: self._driver.destroy(app, told, destroy_options(options)))
+        return _items(lambda told: self.driver.destroy(app, told, destroy_options(options)))
 
     def snapshot(self, app: str, name: str) -> Iterator[dict[str, Any]]:
         """What is kept, as it is."""
-        return _items(lambda told: self._driver.snapshot(app, name, told))
+        return _items(lambda told: self.driver.snapshot(app, name, told))
 
     def reset(self, app: str, to: str) -> Iterator[dict[str, Any]]:
         """What is put back, as it is."""
-        return _items(lambda told: self._driver.reset(app, to, told))
+        return _items(lambda told: self.driver.reset(app, to, told))
 
 
 def _items(run: Callable[[Told], object]) -> Iterator[dict[str, Any]]:

@@ -103,6 +103,13 @@ def _sources(
     ]
 
 
+def prefix(name: str, number: int) -> bytes:
+    """What stands before the lines of the ``number``-th of several logs."""
+    code = _COLOURS[number % len(_COLOURS)]
+    text = f"\x1b[{code}m{name} |\x1b[0m " if colour(sys.stdout) else f"{name} | "
+    return text.encode()
+
+
 def _shown(row: dict[str, Any]) -> str:
     """``web-1``; what ``app run`` made goes by its own name."""
     if ONCE_LABEL in row["labels"]:
@@ -113,13 +120,10 @@ def _shown(row: dict[str, Any]) -> str:
 class _Source:
     """One container's log and how far it is shown."""
 
-    def __init__(self, context: Context, ref: str, prefix: str, number: int, wanted: Wanted) -> None:
+    def __init__(self, context: Context, ref: str, name: str, number: int, wanted: Wanted) -> None:
         self.id, self.wanted = ref, wanted
         self.files = _open(context, ref)
-        paint = prefix and colour(sys.stdout)
-        code = _COLOURS[number % len(_COLOURS)]
-        text = f"\x1b[{code}m{prefix} |\x1b[0m " if paint else f"{prefix} | " if prefix else ""
-        self._prefix, self._begun = text.encode(), False
+        self._prefix, self._begun = prefix(name, number) if name else b"", False
 
     def show(self, lines: Iterable[bytes]) -> None:
         """Write log lines with whose they are; one that was written in parts has that once."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, Protocol
 
+    from multios.cli.app_drivers import InClient
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
@@ -27,14 +28,21 @@ LOCAL = "local"
 
 def orchestrator(values: Values, context: Context) -> Orchestrator:
     """The one that was asked for: by option, by ``MULTIOS_ORCHESTRATOR``, else the daemon's default."""
-    name = values["orchestrator"] or os.environ.get("MULTIOS_ORCHESTRATOR", "")
-    if name not in ("", LOCAL):
-        from multios.cli.app_drivers import here  # deferred: it finds and imports plugins
+    return in_client(values) or _InDaemon(context, _name(values))
 
-        found = here(name, values["orchestrator_options"])
-        if found is not None:
-            return found
-    return _InDaemon(context, name)
+
+def in_client(values: Values) -> InClient | None:
+    """The one that was asked for, if it works here and not in the daemon."""
+    name = _name(values)
+    if name in ("", LOCAL):
+        return None
+    from multios.cli.app_drivers import here  # deferred: it finds and imports plugins
+
+    return here(name, values["orchestrator_options"])
+
+
+def _name(values: Values) -> str:
+    return values["orchestrator"] or os.environ.get("MULTIOS_ORCHESTRATOR", "")
 
 
 class _InDaemon:

@@ -24,6 +24,22 @@ def _by(module: str, function: str) -> Handler:
     return run
 
 
+def _where_it_is(module: str, function: str) -> Handler:
+    """As :func:`_by`, unless an orchestrator in the client has the app: then as :mod:`multios.cli.app_elsewhere` does it."""
+    run_here = _by(module, function)
+
+    def run(values: Values, context: Context) -> int | None:
+        from multios.cli.app_orchestrators import in_client  # deferred: who only asks for help needs none
+
+        if (orchestrator := in_client(values)) is None:
+            return run_here(values, context)
+        from multios.cli import app_elsewhere
+
+        return app_elsewhere.run(function, values, orchestrator)
+
+    return run
+
+
 _PROJECT = (
     Option(
         "--file", "files", LIST, "A Compose file; a later one is merged over it", "FILE", completes="files"
@@ -120,17 +136,25 @@ COMMANDS = {
         ("app scale web=5",),
     ),
     "app start": Command(
-        _by("app_changes", "start"), _PROJECT, (_SERVICES,), "What others depend on is first.", ("app start",)
+        _where_it_is("app_changes", "start"),
+        (*_PROJECT, *_WHERE),
+        (_SERVICES,),
+        "What others depend on is first.",
+        ("app start",),
     ),
     "app stop": Command(
-        _by("app_changes", "stop"),
-        (_TIMEOUT, *_PROJECT),
+        _where_it_is("app_changes", "stop"),
+        (_TIMEOUT, *_PROJECT, *_WHERE),
         (_SERVICES,),
         "Dependents are first.",
         ("app stop web",),
     ),
     "app restart": Command(
-        _by("app_changes", "restart"), (_TIMEOUT, *_PROJECT), (_SERVICES,), "", ("app restart web",)
+        _where_it_is("app_changes", "restart"),
+        (_TIMEOUT, *_PROJECT, *_WHERE),
+        (_SERVICES,),
+        "",
+        ("app restart web",),
     ),
     "app snapshot": Command(
         _by("app_changes", "snapshot"),
@@ -159,13 +183,14 @@ COMMANDS = {
         ("app build", "app build --no-cache web"),
     ),
     "app ps": Command(
-        _by("app_views", "ps"),
+        _where_it_is("app_views", "ps"),
         (
             Option("--all -a", "all", FLAG, "Stopped ones too"),
             Option("--quiet -q", "quiet", FLAG, "Ids only"),
             Option("--services", "names", FLAG, "Names of services only"),
             FORMAT,
             *_PROJECT,
+            *_WHERE,
         ),
         (_SERVICES,),
         "",
@@ -183,7 +208,7 @@ COMMANDS = {
         ("app ls",),
     ),
     "app logs": Command(
-        _by("app_logs", "logs"),
+        _where_it_is("app_logs", "logs"),
         (
             Option("--follow -f", "follow", FLAG, "Go on until all have ended"),
             Option("--tail -n", "tail", INTEGER, "Only the last N lines of each", "N"),
@@ -192,25 +217,36 @@ COMMANDS = {
             Option("--timestamps -t", "timestamps", FLAG, "Show when each line was written"),
             Option("--no-log-prefix", "no_log_prefix", FLAG, "Do not say whose a line is"),
             *_PROJECT,
+            *_WHERE,
         ),
         (_SERVICES,),
         "",
         ("app logs --tail 20", "app logs -f web"),
     ),
-    "app top": Command(_by("app_views", "top"), _PROJECT, (_SERVICES,), "", ("app top",)),
+    "app top": Command(
+        _where_it_is("app_views", "top"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app top",)
+    ),
     "app port": Command(
-        _by("app_views", "port"),
+        _where_it_is("app_views", "port"),
         (
             _INDEX,
             Option("--protocol", "protocol", TEXT, "tcp or udp", "NAME", ("tcp", "udp", "sctp")),
             *_PROJECT,
+            *_WHERE,
         ),
         (_SERVICE, Argument("port", "PORT[/PROTOCOL]")),
         "",
         ("app port web 80",),
     ),
+    "app port-forward": Command(
+        _where_it_is("app_forwarding", "port_forward"),
+        (_INDEX, *_PROJECT, *_WHERE),
+        (_SERVICE, Argument("port", "[HOST:]PORT")),
+        "A port of 127.0.0.1, any if none is named, leads to the service until ctrl-c.",
+        ("app port-forward web 8080:80",),
+    ),
     "app events": Command(
-        _by("app_views", "events"),
+        _where_it_is("app_views", "events"),
         (
             Option("--json", "json", FLAG, "A JSON object a line"),
             Option(
@@ -219,6 +255,7 @@ COMMANDS = {
             Option("--until", "until", TEXT, "End with what happened before a time", "TIME"),
             FORMAT,
             *_PROJECT,
+            *_WHERE,
         ),
         (),
         "",
@@ -242,7 +279,7 @@ COMMANDS = {
         _by("app_views", "validate"), _PROJECT, (), _FILES, ("app validate", "app -f compose.yaml validate")
     ),
     "app exec": Command(
-        _by("app_inside", "execute"),
+        _where_it_is("app_inside", "execute"),
         (
             Option("--interactive -i", "interactive", FLAG, "Give it stdin"),
             Option("--tty -t", "tty", FLAG, "Give it a terminal"),
@@ -252,6 +289,7 @@ COMMANDS = {
             _INDEX,
             *PROCESS,
             *_EXEC_PROJECT,
+            *_WHERE,
         ),
         (_SERVICE, Argument("command", "COMMAND", 1, 0)),
         "",
@@ -259,7 +297,7 @@ COMMANDS = {
         interspersed=False,
     ),
     "app run": Command(
-        _by("app_inside", "run"),
+        _where_it_is("app_inside", "run"),
         (
             Option("--rm", "rm", FLAG, "Remove it when it ends"),
             Option("--detach -d", "detach", FLAG, "Leave it running"),
@@ -279,8 +317,8 @@ COMMANDS = {
         interspersed=False,
     ),
     "app cp": Command(
-        _by("app_inside", "copy"),
-        (_INDEX, *_PROJECT),
+        _where_it_is("app_inside", "copy"),
+        (_INDEX, *_PROJECT, *_WHERE),
         (Argument("source", "SOURCE", completes="paths"), Argument("target", "TARGET", completes="paths")),
         "One side is SERVICE:PATH, the other a path on this host or - for a tar stream.",
         ("app cp ./page.html web:/srv/", "app cp web:/var/log/nginx ."),

@@ -81,6 +81,7 @@ COMMANDS = {
     "app logs": ("apps", "Show what an app's containers have written"),
     "app ls": ("apps", "List apps"),
     "app port": ("apps", "Show which of the host's ports leads to a service"),
+    "app port-forward": ("apps", "Lead a port of this host to a service for a while"),
     "app ps": ("apps", "List an app's containers"),
     "app pull": ("apps", "Fetch the images of an app"),
     "app reset": ("apps", "Put an app back to its beginning, or to a snapshot"),

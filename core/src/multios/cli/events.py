@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 
 
 def _events(values: Values, context: Context) -> int:
-    show = _writer(values["format"])
+    show = writer(values["format"])
     params = _request(values)
     happened = (
         _followed(context, params) if params["follow"] else context.client.stream("system.events", params)
@@ -86,7 +86,7 @@ def _next_daemon(context: Context) -> Client:
         time.sleep(_POLL_SECONDS)
 
 
-def _writer(format: str | None) -> Callable[[dict[str, Any]], str]:
+def writer(format: str | None) -> Callable[[dict[str, Any]], str]:
     """What makes an event's line."""
     if format == "json":
         from multios.api.wire_json import dumps

@@ -10,10 +10,14 @@ from multios.errors import InvalidInput, MultiosError, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
-_BOTH = "write one side as CONTAINER:/PATH and the other as a path on this host, or - for a tar stream"
+    Start = Callable[[int, str], Callable[[], None]]
+
+BOTH_SIDES = "write one side as CONTAINER:/PATH and the other as a path on this host, or - for a tar stream"
 
 
 def _export(values: Values, context: Context) -> int:
@@ -37,17 +41,33 @@ def _export(values: Values, context: Context) -> int:
 
 
 def _cp(values: Values, context: Context) -> int:
-    source, target = _split(values["source"]), _split(values["target"])
+    source, target = split(values["source"]), split(values["target"])
     if source is not None and target is None:
-        _copy_out(context, *source, values["target"])
+        copy_out(source[1], values["target"], _request(context, "containers.copy_out", source[0]))
     elif target is not None and source is None:
-        _copy_in(context, values["source"], *target)
+        copy_in(values["source"], target[1], _request(context, "containers.copy_in", target[0]))
     else:
-        raise InvalidInput("cp is between one container and this host", _BOTH)
+        raise InvalidInput("cp is between one container and this host", BOTH_SIDES)
     return 0
 
 
-def _split(text: str) -> tuple[str, str] | None:
+def _request(context: Context, method: str, ref: str) -> Start:
+    def start(descriptor: int, path: str) -> Callable[[], None]:
+        answers = context.client.request(method, {"ref": ref, "path": path}, [descriptor])
+
+        def finish() -> None:
+            try:
+                for _ in answers:
+                    pass
+            except PeerGone:
+                raise MultiosError("the daemon went away while it copied", "copy again") from None
+
+        return finish
+
+    return start
+
+
+def split(text: str) -> tuple[str, str] | None:
     """``CONTAINER:PATH`` as its parts; ``None`` for a path on this host, which may have a colon behind a slash."""
     ref, separator, path = text.partition(":")
     if not separator or not ref or "/" in ref or ref.startswith("."):
@@ -55,18 +75,22 @@ def _split(text: str) -> tuple[str, str] | None:
     return ref, path if path.startswith("/") else "/" + path
 
 
-def _copy_out(context: Context, ref: str, path: str, target: str) -> None:
+def copy_out(path: str, target: str, start: Start) -> None:
+    """What is at ``path`` inside, to ``target`` on this host, or ``-``.
+
+    ``start`` begins to write the tar of a path inside to a descriptor, and gives what waits for its end and raises.
+    """
     contents = path.endswith("/.")
-    params = {"ref": ref, "path": path.removesuffix("/.") or "/"}
+    path = path.removesuffix("/.") or "/"
     if target == "-":
-        context.call("containers.copy_out", params, [1])
+        start(1, path)()
         return
     from multios.cli.archive import unpack  # deferred: tarfile
 
     read, write = os.pipe()
     with os.fdopen(read, "rb") as stream:
         try:
-            answers = context.client.request("containers.copy_out", params, [write])
+            finish = start(write, path)
         finally:
             os.close(write)
         wrong: MultiosError | None = None
@@ -74,50 +98,49 @@ def _copy_out(context: Context, ref: str, path: str, target: str) -> None:
             unpack(stream, target, contents_only=contents)
         except MultiosError as error:
             wrong = error
-            while stream.read(1 << 16):  # let the daemon finish, its own error says more
+            while stream.read(1 << 16):  # let the other side finish, its own error says more
                 pass
-    for _ in answers:
-        pass
+    finish()
     if wrong is not None:
         raise wrong
 
 
-def _copy_in(context: Context, source: str, ref: str, path: str) -> None:
+def copy_in(source: str, path: str, start: Start) -> None:
+    """``source``, on this host or ``-``, to ``path`` inside.
+
+    ``start`` begins to unpack a tar from a descriptor into a directory inside, and gives what waits for its end and raises.
+    """
     if source == "-":
-        context.call("containers.copy_in", {"ref": ref, "path": path}, [0])
+        start(0, path)()
         return
     contents = source.endswith("/.") or source in (".", "..")
     if not os.path.lexists(source.rstrip("/") or "/"):
         raise InvalidInput(f"{source}: no such file or directory", "give a file or directory of this host")
     name = "." if contents else os.path.basename(os.path.abspath(source))
     try:
-        _send(context, source, name, ref, path)
+        _send(source, name, path, start)
     except (NotFound, InvalidInput):  # no such directory: it is the new name, or the container is unknown
         parent, wanted = os.path.split(path.rstrip("/"))
         if path.endswith("/") or contents or not wanted:
             raise
-        _send(context, source, wanted, ref, parent or "/")
+        _send(source, wanted, parent or "/", start)
 
 
-def _send(context: Context, source: str, name: str, ref: str, directory: str) -> None:
+def _send(source: str, name: str, directory: str, start: Start) -> None:
     from multios.cli.archive import pack
 
     read, write = os.pipe()
     with os.fdopen(write, "wb") as stream:
         try:
-            answers = context.client.request("containers.copy_in", {"ref": ref, "path": directory}, [read])
+            finish = start(read, directory)
         finally:
             os.close(read)
         try:
             pack(stream, source, name)
             stream.flush()
-        except BrokenPipeError:  # the daemon's answer says why
+        except BrokenPipeError:  # the other side's answer says why
             os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), write, inheritable=False)
-    try:
-        for _ in answers:
-            pass
-    except PeerGone:
-        raise MultiosError("the daemon went away while it copied", "copy again") from None
+    finish()
 
 
 COMMANDS = {
