@@ -26,6 +26,9 @@ V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 _STDIN, _STDOUT, _STDERR, _STATUS, _SIZE, _CLOSE = 0, 1, 2, 3, 4, 255
 
 
+_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
 @dataclass
 class Pods:
     """``root`` is the root filesystem that all share, into which one must be able to chroot(2).
@@ -64,7 +67,8 @@ class Pods:
         self._begun.add(name)
         words = [word.replace("$$", "$") for word in command]
         process = subprocess.Popen(
-            ["chroot", self.root, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            ["chroot", self.root, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)
         threading.Thread(target=self._collect, args=(name, process), daemon=True).start()
@@ -112,7 +116,7 @@ class Pods:
         pipe = subprocess.PIPE
         process = subprocess.Popen(
             ["chroot", self.root, *command],  # type: ignore[list-item]
-            stdin=pipe if "stdin" in asked else subprocess.DEVNULL, stdout=pipe, stderr=pipe,
+            stdin=pipe if "stdin" in asked else subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)
         assert process.stdout and process.stderr
@@ -133,7 +137,7 @@ class Pods:
         master, slave = pty.openpty()
         process = subprocess.Popen(
             ["chroot", self.root, *command],  # type: ignore[list-item]
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)
         os.close(slave)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,26 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archive = busybox_rootfs.write(directory / "root.tar")
     subprocess.run(["tar", "-xf", archive, "-C", directory], check=True)
     return directory
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that gives back what it gets."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(client: socket.socket) -> None:
+        with client, suppress(OSError):
+            while data := client.recv(65536):
+                client.sendall(data)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield listener.getsockname()[1]
+    listener.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -18,26 +18,6 @@ from multios_orchestrator_kubernetes import KubernetesOrchestrator, forward
 
 Driver = Callable[..., KubernetesOrchestrator]
 WEB = Place("web")
-
-
-@pytest.fixture
-def echo() -> Iterator[int]:
-    """The port of a server that gives back what it gets."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(client: socket.socket) -> None:
-        with client, suppress(OSError):
-            while data := client.recv(65536):
-                client.sendall(data)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield listener.getsockname()[1]
-    listener.close()
 
 
 @pytest.fixture

@@ -14,12 +14,20 @@ from multios.drivers.base import DriverContext
 from multios.testing.orchestrator import OrchestratorDriverSuite
 from multios_orchestrator_kubernetes import KubernetesOrchestrator
 
+pytestmark = pytest.mark.needs_root
+
 
 class TestConformance(OrchestratorDriverSuite):
     driver_type = KubernetesOrchestrator
     unit: ClassVar[str] = "Deployment"
 
     @pytest.fixture
-    def driver(self, context: DriverContext, server: Server, tmp_path: Path) -> Iterator[Any]:
+    def driver(self, context: DriverContext, server: Server, root: Path, tmp_path: Path) -> Iterator[Any]:
+        server.pods.root = root
         table = {"kubeconfig": str(server.kubeconfig(tmp_path / "kubeconfig")), "rate": 0.0}
         yield KubernetesOrchestrator(typed_table.read(KubernetesOrchestrator.Settings, table, ""), context)
+
+    @pytest.fixture
+    def echoing_port(self, server: Server, echo: int) -> int:
+        server.pods.ports[80] = echo
+        return 80

@@ -140,9 +140,23 @@ def test_a_pod_that_comes_is_followed_from_its_beginning(
     assert sorted(reader.next()[0].number for _ in range(3)) == [1, 2, 3]
 
 
-def test_a_line_without_end_is_cut(
-    shop: KubernetesOrchestrator, server: Server, monkeypatch: pytest.MonkeyPatch
+def test_pods_that_are_about_to_come_are_waited_for(server: Server, shop: KubernetesOrchestrator) -> None:
+    scale(shop, 0)
+    reader = Reader(shop.logs("shop", ("web",), True, None))
+    time.sleep(0.3)
+    scale(shop, 1)
+    server.pods.say(*pods_of(server), "hello")
+    assert reader.next() == (FIRST, b"hello\n")
+
+
+def test_a_service_that_gets_no_pods_is_named_when_it_is_followed(
+    shop: KubernetesOrchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(logs, "PATIENCE", 0.3)
+    assert isinstance(Reader(shop.logs("shop", ("wbe",), True, None)).next(), NotFound)
+
+
+def test_a_line_without_end_is_cut(shop: KubernetesOrchestrator, server: Server) -> None:
     name, _ = pods_of(server)
     server.pods.say(name, "x" * (3 << 20))
     server.pods.say(name, "short")

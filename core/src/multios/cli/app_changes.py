@@ -378,7 +378,14 @@ def _watched(values: Values, project: Project, elsewhere: InClient) -> int:
     """Show what the services write until all have ended, or the user has enough: what runs elsewhere goes on."""
     from multios.cli.app_elsewhere import show  # deferred: most are detached
 
-    services = [name for name in _chosen(project, values["services"]) if name not in project.unattached]
+    documents, scale = project.document.get("services", {}), app_project.scale(values)
+    services = [
+        name
+        for name in _chosen(project, values["services"])
+        if name not in project.unattached and scale.get(name, documents[name].get("replicas", 1))
+    ]
+    if not services:
+        return 0
     try:
         show(elsewhere, project.name, services, follow=True, tail=None)
     except KeyboardInterrupt:

@@ -7,24 +7,46 @@ else than the image ``debian:12``, they override ``container``.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import socket
+import tarfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from io import BytesIO
+from itertools import islice
+from tempfile import TemporaryFile
 from typing import Any, ClassVar
 
 import pytest
 
+from multios.drivers.base import Capability
 from multios.drivers.orchestrator import (
     VERBS,
     Action,
     ApplyOptions,
     DestroyOptions,
     OrchestratorDriver,
+    Place,
     PlanOptions,
 )
-from multios.errors import MultiosError
+from multios.errors import MultiosError, Unsupported
 from multios.model.app import App, AppState, Dependency, Service
 from multios.testing.base import DriverSuite
 
+_WEB = Place("web")
+_INSIDE: Mapping[Capability, tuple[Callable[[OrchestratorDriver], object], ...]] = {
+    Capability.EXEC: (lambda driver: driver.execute("suite", _WEB, ["true"], (0, 1, 2)),),
+    Capability.LOGS: (lambda driver: driver.logs("suite", (), False, None),),
+    Capability.COPY: (
+        lambda driver: driver.copy_in("suite", _WEB, "/tmp", 0),
+        lambda driver: driver.copy_out("suite", _WEB, "/tmp", 1),
+    ),
+    Capability.FORWARD: (lambda driver: driver.forward("suite", _WEB, 80, 0),),
+    Capability.RESET: (
+        lambda driver: driver.snapshot("suite", "kept", lambda *_: None),
+        lambda driver: driver.reset("suite", "", lambda *_: None),
+    ),
+}
+"""The calls that need each capability."""
 ANYHOW = PlanOptions()
 CLEAN = PlanOptions(remove_orphans=True)
 
@@ -157,6 +179,105 @@ class OrchestratorDriverSuite(DriverSuite):
     def test_destroying_what_is_not_there_is_no_error(self, driver: OrchestratorDriver, app: App) -> None:
         self._down(driver, app)
         self._down(driver, app)
+
+    # --- what only some can ---------------------------------------------------------------------------
+
+    @pytest.fixture
+    def echoing_port(self) -> int:
+        """A port on which the container of ``web`` gives back what it gets."""
+        pytest.skip("this driver's tests name no port that echoes")
+
+    @pytest.mark.parametrize("capability", sorted(_INSIDE))
+    def test_what_is_not_declared_says_that_it_is_not_supported(
+        self, driver: OrchestratorDriver, capability: Capability
+    ) -> None:
+        if capability in self.driver_type.capabilities:
+            pytest.skip(f"this driver declares {capability}")
+        for call in _INSIDE[capability]:
+            with pytest.raises(Unsupported):
+                call(driver)
+
+    def test_a_command_inside_has_its_streams_and_its_exit_status(
+        self, driver: OrchestratorDriver, app: App
+    ) -> None:
+        self.require(Capability.EXEC)
+        self._up(driver, app)
+        try:
+            with TemporaryFile() as stdin, TemporaryFile() as stdout, TemporaryFile() as stderr:
+                stdin.write(b"given\n")
+                stdin.seek(0)
+                streams = (stdin.fileno(), stdout.fileno(), stderr.fileno())
+                command = ["sh", "-c", "cat; echo wrong >&2; exit 7"]
+                assert driver.execute(app.name, Place("web"), command, streams) == 7
+                for stream, said in ((stdout, b"given\n"), (stderr, b"wrong\n")):
+                    stream.seek(0)
+                    assert stream.read() == said
+        finally:
+            self._down(driver, app)
+
+    def test_what_containers_write_is_shown_with_whose_it_is(
+        self, driver: OrchestratorDriver, app: App
+    ) -> None:
+        self.require(Capability.LOGS)
+        talking = {"command": ["sh", "-c", "echo one; echo two; exec sleep 1000"]}
+        services = [replace(item, container={**item.container, **talking}) for item in app.services]
+        app = replace(app, services=tuple(services))
+        self._up(driver, app)
+        try:
+            lines = driver.logs(app.name, ("web",), True, None)
+            assert list(islice(lines, 2)) == [(Place("web", 1), b"one\n"), (Place("web", 1), b"two\n")]
+            assert list(driver.logs(app.name, ("web",), False, 1)) == [(Place("web", 1), b"two\n")]
+        finally:
+            self._down(driver, app)
+
+    def test_files_are_copied_in_and_out(self, driver: OrchestratorDriver, app: App) -> None:
+        self.require(Capability.COPY)
+        self._up(driver, app)
+        try:
+            with TemporaryFile() as given, TemporaryFile() as back:
+                with tarfile.open(fileobj=given, mode="w") as archive:
+                    entry = tarfile.TarInfo("page")
+                    entry.size = 5
+                    archive.addfile(entry, BytesIO(b"hello"))
+                given.seek(0)
+                driver.copy_in(app.name, Place("web"), "/tmp", given.fileno())
+                driver.copy_out(app.name, Place("web"), "/tmp/page", back.fileno())
+                back.seek(0)
+                with tarfile.open(fileobj=back) as archive:
+                    (member,) = archive.getmembers()
+                    file = archive.extractfile(member)
+                    assert file is not None and file.read() == b"hello"
+        finally:
+            self._down(driver, app)
+
+    def test_a_port_leads_inside_while_it_is_forwarded(
+        self, driver: OrchestratorDriver, app: App, echoing_port: int
+    ) -> None:
+        self.require(Capability.FORWARD)
+        self._up(driver, app)
+        try:
+            with driver.forward(app.name, Place("web"), echoing_port, 0) as port:
+                with socket.create_connection(("127.0.0.1", port), 10) as client:
+                    client.sendall(b"hello")
+                    assert client.recv(5, socket.MSG_WAITALL) == b"hello"
+            with pytest.raises(OSError):
+                socket.create_connection(("127.0.0.1", port), 10).close()
+        finally:
+            self._down(driver, app)
+
+    def test_an_app_is_put_back_and_runs_on(self, driver: OrchestratorDriver, app: App) -> None:
+        self.require(Capability.RESET)
+        self._up(driver, app)
+        try:
+            before = {(item.service, item.status) for item in driver.existing(app).instances}
+            driver.snapshot(app.name, "kept", lambda *_: None)
+            for state in ("kept", ""):
+                driver.reset(app.name, state, lambda *_: None)
+                assert {(item.service, item.status) for item in driver.existing(app).instances} == before
+            with pytest.raises(MultiosError, match="no-such-state"):
+                driver.reset(app.name, "no-such-state", lambda *_: None)
+        finally:
+            self._down(driver, app)
 
     @staticmethod
     def _up(driver: OrchestratorDriver, app: App, options: PlanOptions = ANYHOW) -> None:

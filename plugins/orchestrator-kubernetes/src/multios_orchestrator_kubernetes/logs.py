@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
 from multios.drivers.orchestrator import Place
-from multios.errors import MultiosError
+from multios.errors import MultiosError, NotFound
 from multios_orchestrator_kubernetes import faults, places
 from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 
 LOOK_SECONDS = 2.0
 """Between two looks for pods that came or ended."""
+PATIENCE = 15.0
+"""Seconds that the first pods have to come."""
 _HELD = 1000
 """Lines that may wait for whoever reads."""
 _NOT_YET = (400, 404)
@@ -86,7 +88,7 @@ class Following:
 
     def lines(self) -> Iterator[Line]:
         """As they come. Raises what one of the streams was refused with."""
-        found = places.of_services(self._cluster, self._namespace, self._app, self._services)
+        found = self._first()
         try:
             while True:
                 self._open(found)
@@ -103,6 +105,20 @@ class Following:
                     return
         finally:
             self._is_over.set()
+
+    def _first(self) -> list[tuple[Place, places.Pod]]:
+        """The pods at the beginning; those of an app that was just applied may be about to come."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            is_last = time.monotonic() >= end
+            try:
+                found = places.of_services(self._cluster, self._namespace, self._app, self._services)
+                if found or is_last:
+                    return found
+            except NotFound:
+                if is_last:
+                    raise
+            time.sleep(LOOK_SECONDS)
 
     def _open(self, found: Sequence[tuple[Place, places.Pod]]) -> bool:
         """Streams of the pods that have begun and have none; whether there were such."""
