@@ -6,17 +6,21 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from threading import Thread
+from typing import TYPE_CHECKING
 
 from multios.cli import app_forwarding, app_project
-from multios.cli.app_drivers import InClient
 from multios.cli.app_logs import prefix
 from multios.cli.files import BOTH_SIDES, copy_in, copy_out, split
-from multios.cli.grammar import Values
-from multios.cli.output import Columns, print_rows
+from multios.cli.output import print_rows
 from multios.cli.streams import STDIN, STDOUT, write_all
 from multios.drivers.orchestrator import Place
 from multios.errors import InvalidInput, Unsupported
 from multios.model.app import App
+
+if TYPE_CHECKING:
+    from multios.cli.app_drivers import InClient
+    from multios.cli.grammar import Values
+    from multios.cli.output import Columns
 
 _COLUMNS: Columns = (
     ("NAME", "Name", lambda row: row["name"]),
