@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +19,8 @@ import pytest
 
 import busybox_rootfs
 import kubernetes_server
-from private_engine import CLIENT
+from private_engine import CLIENT, PrivateEngine, eventually
+from registry_server import PROGRAM, registry
 
 pytestmark = pytest.mark.needs_root
 COMPOSE = """
@@ -208,3 +211,50 @@ def test_a_service_that_is_built_needs_a_registry(run: Run, shop: Path) -> None:
     assert "`image:`" in done.stderr
     (shop / "compose.yaml").write_text("services: {web: {build: ., image: registry.example.org/web:1}}")
     run("up", "-d")
+
+
+@pytest.mark.skipif(
+    not shutil.which(PROGRAM), reason="needs docker-registry: scripts/install-system-packages test"
+)
+def test_what_is_built_is_pushed_for_the_cluster_when_asked_to(
+    cluster: kubernetes_server.Server, environment: dict[str, str], tmp_path: Path, shop: Path
+) -> None:
+    engine = PrivateEngine(tmp_path / "engine", {"KUBECONFIG": environment["KUBECONFIG"]})
+    try:
+        with engine.config.open("a") as file:
+            file.write('[image.registry]\ninsecure = ["127.0.0.0/8"]\n')
+        engine.start()
+        engine.import_small_image()
+        with registry(tmp_path / "registry") as running:
+            (shop / "Dockerfile").write_text("FROM small:1\n")
+            image = f"{running.host}/web:1"
+            (shop / "compose.yaml").write_text(f"services: {{web: {{build: ., image: '{image}'}}}}")
+            words = (
+                "app",
+                "--project-directory",
+                str(shop),
+                "up",
+                "-d",
+                "--build",
+                "--orchestrator",
+                "kubernetes",
+            )
+            engine.run(*words)
+            assert running.requests("PUT", "/v2/web/manifests/1") == 1
+        (deployment,) = cluster.store.named("Deployment").values()
+        assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    finally:
+        engine.end()
+
+
+def test_events_of_the_cluster_are_shown(
+    run: Run, shop: Path, environment: dict[str, str], cluster: kubernetes_server.Server
+) -> None:
+    run("up", "-d")
+    with beside(environment, shop, "events", "--json") as watching:
+        eventually(lambda: cluster.watches == 1, "it watches")
+        name = next(iter(cluster.store.named("Pod")))
+        cluster.store.edit("Pod", "shop", name, {"status": {"phase": "Failed", "conditions": []}})
+        (line,) = lines_of(watching, 1)
+    event = json.loads(line)
+    assert (event["action"], event["name"]) == ("exit", name)

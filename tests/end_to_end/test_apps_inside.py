@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 
@@ -265,3 +266,40 @@ def test_services_in_a_circle_are_refused(app: AppDirectory) -> None:
 def test_where_there_is_no_file_that_is_said(app: AppDirectory) -> None:
     refused = app.run("up", "-d", status=125).stderr
     assert "compose.yaml" in refused and "Traceback" not in refused
+
+
+def test_a_port_leads_to_a_service_until_ctrl_c(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          web:
+            image: small:1
+            command: [httpd, -f, -p, "80", -h, /etc]
+            stop_grace_period: 0s
+        """
+    )
+    app.up()
+    (ref,) = app.ids().values()
+    forwarding = app.popen("port-forward", "web", "80", stdout=subprocess.PIPE)
+    try:
+        assert forwarding.stdout is not None
+        address, _, target = forwarding.stdout.readline().decode().split()
+        assert target == "web:80"
+        host, _, port = address.rpartition(":")
+        assert host == "127.0.0.1"
+
+        def answers() -> bool:
+            with socket.create_connection((host, int(port)), 5) as client:
+                client.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
+                return client.makefile("rb").read().endswith(b"hello\n")
+
+        eventually(answers, "the service answers")
+        forwarding.send_signal(signal.SIGTERM)
+        assert forwarding.wait(20) == 0
+        assert app.engine.out("port", ref) == ""
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((host, int(port)), 5)
+    finally:
+        forwarding.kill()
+        forwarding.wait()
+    assert "is no port" in app.run("port-forward", "web", "http", status=125).stderr

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from kubernetes_server import Server
+from kubernetes_server import Server, running
+from multios.drivers.base import DriverContext
 from multios.drivers.orchestrator import ApplyOptions, Place, PlanOptions
 from multios.errors import (
     CommandNotFound,
@@ -27,6 +28,9 @@ from multios.errors import (
 )
 from multios.model import app_document
 from multios_orchestrator_kubernetes import KubernetesOrchestrator
+from multios_orchestrator_kubernetes.settings import KubernetesSettings
+from multios_orchestrator_kubernetes.websockets import V4
+from registry_server import certificate
 
 pytestmark = pytest.mark.needs_root
 Driver = Callable[..., KubernetesOrchestrator]
@@ -172,6 +176,29 @@ def test_a_busy_server_is_asked_again(shop: KubernetesOrchestrator, server: Serv
 
     server.fault = fault
     assert run(shop, "true")[0] == 0
+
+
+def test_much_goes_both_ways_by_tls_and_only_to_the_server_that_is_trusted(
+    root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    ours, key = certificate(tmp_path)
+    other, _ = certificate(tmp_path / "other")
+    with running(ours, key) as server:
+        server.pods.root = root
+        path = server.kubeconfig(tmp_path / "kubeconfig")
+        settings = KubernetesSettings(rate=0.0, timeout=5.0, kubeconfig=str(path))
+        driver = KubernetesOrchestrator(settings, DriverContext(tmp_path, tmp_path))
+        app = app_document.parse({"name": "shop", "services": {"web": {"container": {"image": "web:1"}}}})
+        driver.apply(
+            app, driver.plan(app, driver.existing(app), PlanOptions()), lambda *_: None, ApplyOptions()
+        )
+        much = os.urandom(1 << 20) * 2
+        assert run(driver, "cat", given=much)[:2] == (0, much)
+        path.write_text(path.read_text().replace(str(ours), str(other)))
+        (pod,) = server.store.named("Pod")
+        with pytest.raises(Unavailable, match="certificate verify failed"):
+            driver.cluster().channels("shop", pod, "exec", [("command", "true")], (V4,))
 
 
 # --- copies ---------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def up(values: Values, context: Context) -> int:
         _make_directories(project)
         get_images(values, context, project, values["services"])
     else:
-        _push_images(values, context, project, values["services"])
+        _push_images(values, context, project, elsewhere)
     bring_up(values, context, project, options)
     if values["detach"] or values["no_start"] or values["wait"]:
         return 0
@@ -209,14 +209,14 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
             pull_with_login(image, context)
 
 
-def _push_images(values: Values, context: Context, project: Project, services: Sequence[str]) -> None:
+def _push_images(values: Values, context: Context, project: Project, elsewhere: InClient) -> None:
     """What is built has to be in a registry for an orchestrator elsewhere: by ``--build`` it is made here and pushed."""
-    for name in _chosen(project, services):
+    for name in _chosen(project, values["services"]):
         if name not in project.builds or values["no_build"]:
             continue
         if "image" not in project.config["services"][name]:
             raise InvalidInput(
-                f"service {name!r} is built on this host, where {values['orchestrator'] or 'the orchestrator'!r} has no image of it",
+                f"service {name!r} is built on this host, whose images the orchestrator {elsewhere.name!r} does not see",
                 "give it `image:` of a registry that is reached from there, and use --build, which pushes it",
             )
         if values["build"] or project.pull_policies.get(name) == "build":

@@ -9,7 +9,6 @@ import json
 import ssl
 from typing import Any
 
-import certifi
 from kubernetes import client as library
 from kubernetes.stream import ws_client
 from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException
@@ -117,7 +116,7 @@ def _tls(settings: Any) -> dict[str, Any]:
     """As the library has it for its own requests."""
     options: dict[str, Any] = {"cert_reqs": ssl.CERT_NONE, "check_hostname": False}
     if settings.verify_ssl:
-        options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": settings.ssl_ca_cert or certifi.where()}
+        options = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": settings.ssl_ca_cert}
         if settings.assert_hostname is False:
             options["check_hostname"] = False
     names = {
