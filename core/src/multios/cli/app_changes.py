@@ -231,13 +231,15 @@ def _build(values: Values, context: Context, project: Project, service: str) -> 
     from multios.cli.build import build as build_image  # deferred: few commands do
 
     wanted = project.builds[service]
-    inline = wanted.get("dockerfile_inline")
+    inline, name = wanted.get("dockerfile_inline"), wanted.get("dockerfile")
     file = _in_memory(inline) if inline is not None else -1
+    # Below the context, whatever the current directory has of that name.
+    named = os.path.join(wanted["context"], name) if name else None
     try:
         build_image(
             {
                 "context": wanted["context"],
-                "file": f"/proc/self/fd/{file}" if file >= 0 else wanted.get("dockerfile"),
+                "file": f"/proc/self/fd/{file}" if file >= 0 else named,
                 "tags": [wanted["image"], *wanted.get("tags", [])],
                 "target": wanted.get("target"),
                 "build_args": [f"{key}={value}" for key, value in wanted.get("args", {}).items()],

@@ -86,7 +86,7 @@ class Loader:
                     extending = Extending(self, interpolation, file, directory, document, result)
                     document.put("services", extending.all(services), document.places["services"])
                 result = document if result is None else merge(result, document)
-        merged: Table = settled(result)
+        merged: Table = paths.with_contexts(settled(result), directory)
         return self._with_included(merged, directory, variables, (*within, *files))
 
     def _ready(

@@ -29,8 +29,9 @@ class Dependency:
 class UpdatePolicy:
     """How a service's containers are replaced: ``parallelism`` at a time (0: all), ``delay`` seconds between.
 
-    ``order`` is ``stop-first`` or ``start-first``. A new container that ends or is unhealthy within ``monitor`` seconds
-    has failed; then ``failure_action`` is ``pause`` (stop here), ``continue`` or ``rollback`` (the old ones come back).
+    ``order`` is ``stop-first`` or ``start-first``. A new container that ends or is unhealthy within ``monitor`` seconds,
+    or before its probe has first succeeded, has failed; then ``failure_action`` is ``pause`` (stop here), ``continue`` or
+    ``rollback`` (the old ones come back).
     """
 
     parallelism: int = 1

@@ -16,7 +16,7 @@ from multios.errors import Conflict, MultiosError, NotFound
 from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
-from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, trouble
+from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
 
 MOST_AT_ONCE = 16
 """Services that are worked on at once, and containers of one."""
@@ -237,8 +237,7 @@ class Applying:
         state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
         if problem := trouble(state):
             raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
-        health: dict[str, str] = state.get("Health") or {}
-        return health.get("Status", "healthy") == "healthy"
+        return health_of(state) in ("", "healthy")
 
     def _is_task(self, name: str) -> bool:
         """Whether some service waits until this one has completed."""
