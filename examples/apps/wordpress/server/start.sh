@@ -1,5 +1,5 @@
 # What the image wordpress does: a directory that is empty gets WordPress, with a configuration from the variables.
-set -eu
+set -e
 if ! [ -e /var/www/html/index.php ]; then
     cp --recursive --dereference /usr/share/wordpress/. /var/www/html
     cp /etc/wordpress/wp-config.php /var/www/html/wp-config.php
