@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+from multios.app_labels import FINGERPRINT_LABEL
 from multios.engine.event_log import EventLog
 from multios.engine.event_selection import Selection
 from multios.model.container import Container
@@ -59,8 +60,10 @@ class Events:
         """Publish what happened to a container, with its owner, image and labels."""
         config = container.config
         about: dict[str, Any] = {"owner": container.owner, "image": config.image}
-        if 0 < sum(len(key) + len(value) for key, value in config.labels.items()) <= LARGEST_LABELS:
-            about["labels"] = dict(config.labels)
+        # The fingerprint is for the orchestrator alone, and long.
+        labels = {key: value for key, value in config.labels.items() if key != FINGERPRINT_LABEL}
+        if 0 < sum(len(key) + len(value) for key, value in labels.items()) <= LARGEST_LABELS:
+            about["labels"] = labels
         # A container that is being removed has its name in its config only.
         self.publish("container", action, container.id, config.name, at, **about, **attributes)
 
