@@ -164,9 +164,13 @@ def pull(values: Values, context: Context) -> int:
     """Fetch the images of services that are not built."""
     project = app_project.read(values, values["services"])
     wanted = [name for name in _chosen(project, values["services"]) if name not in project.builds]
+
+    def fetch(image: str) -> None:
+        _pull(context, image)
+        sys.stdout.write(f"{image}\n")
+
     return context.each(
-        list(dict.fromkeys(_image(project, name) for name in wanted if _image(project, name))),
-        lambda image: _pull(context, image),
+        list(dict.fromkeys(_image(project, name) for name in wanted if _image(project, name))), fetch
     )
 
 
@@ -224,11 +228,10 @@ def _pull(context: Context, image: str) -> None:
     from multios.cli.registry import transfer  # deferred: few commands do
 
     transfer(context, "images.pull", {"ref": image}, image, quiet=False)
-    sys.stdout.write(f"{image}\n")
 
 
 def _build(values: Values, context: Context, project: Project, service: str) -> None:
-    from multios.cli.build import build as build_image  # deferred: few commands do
+    from multios.cli.build import built  # deferred: few commands do
 
     wanted = project.builds[service]
     inline, name = wanted.get("dockerfile_inline"), wanted.get("dockerfile")
@@ -236,7 +239,7 @@ def _build(values: Values, context: Context, project: Project, service: str) -> 
     # Below the context, whatever the current directory has of that name.
     named = os.path.join(wanted["context"], name) if name else None
     try:
-        build_image(
+        built(
             {
                 "context": wanted["context"],
                 "file": f"/proc/self/fd/{file}" if file >= 0 else named,
@@ -250,7 +253,6 @@ def _build(values: Values, context: Context, project: Project, service: str) -> 
                 "network": wanted.get("network"),
                 "secrets": [_secret(secret) for secret in wanted.get("secrets", [])],
                 "ssh": wanted.get("ssh", []),
-                "iidfile": None,
                 "quiet": False,
             },
             context,
