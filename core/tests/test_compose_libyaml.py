@@ -93,6 +93,19 @@ except AttributeError as error:
     )
 
 
+def test_several_threads_may_be_the_first_to_use_it() -> None:
+    run(
+        """
+from multios.compose.libyaml import parser_class
+parser_class()
+import yaml
+from concurrent.futures import ThreadPoolExecutor
+with ThreadPoolExecutor(8) as pool:
+    assert list(pool.map(lambda _: yaml.safe_load("a: 1"), range(50))) == [{"a": 1}] * 50
+"""
+    )
+
+
 def test_names_can_be_imported_from_yaml_afterwards() -> None:
     run(
         "from multios.compose.libyaml import parser_class\nparser_class()\n"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from _frozen_importlib import module_from_spec
 from _frozen_importlib_external import PathFinder
+from _thread import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ else:
     ModuleType = type(sys)
 
 _PARSER = "yaml._yaml"
+_finishing = RLock()
 _MARKED = {
     "scanner": "ScannerError",
     "parser": "ParserError",
@@ -48,14 +50,21 @@ def parser_class() -> Any:
 class _Unfinished(ModuleType):
     """``yaml``, whose code runs at the first use of something that it has not."""
 
+    is_begun = False
+
     def __getattr__(self, name: str) -> Any:
-        self.__class__ = ModuleType  # type: ignore[assignment]
+        with _finishing:  # other threads wait; the code itself must not begin anew
+            if not self.is_begun:
+                self.is_begun = True
+                self._finish()
+        return ModuleType.__getattribute__(self, name)
+
+    def _finish(self) -> None:
         self.__spec__.loader.exec_module(self)  # type: ignore[union-attr]
         parser = sys.modules.get(_PARSER)
         for module, error in {**_MARKED, **_PLAIN}.items():
             if parser is not None:
                 setattr(parser, error, getattr(sys.modules[f"yaml.{module}"], error))
-        return getattr(self, name)
 
 
 class _Names:
@@ -89,4 +98,5 @@ def _import_parser() -> None:
         __import__(_PARSER)
     finally:
         for module in (*_MARKED, *_PLAIN):
-            package.__dict__.pop(module, None)
+            if isinstance(package.__dict__[module], _Names):
+                delattr(package, module)
