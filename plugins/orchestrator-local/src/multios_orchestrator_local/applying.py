@@ -13,7 +13,7 @@ from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NETWORK_LABEL, VOLU
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, ApplyOptions, Told
 from multios.errors import Conflict, MultiosError, NotFound
-from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
+from multios.model.app import COMPLETED, HEALTHY, STARTED, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
@@ -32,17 +32,30 @@ class Applying:
 
     def run(self, plan: Sequence[Action]) -> None:
         """Do it. The first failure is raised, when what does not depend on it is done."""
-        self._instances = {item.name: item for item in existing.instances(self._engine, self._app.name)}
-        self._by_place = {(item.service, item.number): item for item in self._instances.values()}
+        replaces = any(action.verb in ("remove", "recreate") for action in plan)
+        found = existing.instances(self._engine, self._app.name) if replaces else ()
+        self._instances = {item.name: item for item in found}
+        self._by_place = {(item.service, item.number): item for item in found}
         for action in plan:
             if action.kind == "network":
                 self._do(action, partial(self._network, action))
             elif action.kind == "volume":
                 self._do(action, partial(self._volume, action))
-        services = dict.fromkeys(action.service for action in plan if action.kind == "container")
-        self._side_by_side({name: [item for item in plan if item.service == name] for name in services})
+        work: dict[str, list[Action]] = {}
+        for action in plan:
+            if action.kind == "container":
+                work.setdefault(action.service, []).append(action)
+        self._side_by_side({name: actions for name, actions in work.items() if not self._is_kept(actions)})
         if self._options.wait:
             self._await_all(plan)
+
+    def _is_kept(self, actions: Sequence[Action]) -> bool:
+        """Whether a service is as it shall be; that is told."""
+        if any(action.verb != "keep" for action in actions):
+            return False
+        for action in actions:
+            self._tell(action, "done")
+        return True
 
     # --- order --------------------------------------------------------------------------------------
 
@@ -85,9 +98,10 @@ class Applying:
 
     def _work_on(self, name: str, actions: Sequence[Action]) -> None:
         service = self._app.service(name)
-        if service is not None and any(action.verb != "keep" for action in actions):
+        if service is not None:
             for dependency in service.depends_on:
-                self._await_dependency(service, dependency)
+                if dependency.condition != STARTED:
+                    self._await_dependency(service, dependency)
         removals = [action for action in actions if action.verb == "remove"]
         self._each(removals, lambda action: self._do(action, lambda: self._remove(action)))
         rest = [action for action in actions if action.verb != "remove"]
