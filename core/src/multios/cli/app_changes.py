@@ -301,10 +301,14 @@ _LONGEST_WAIT = 86_400
 
 
 def make_networks(values: Values, context: Context, project: Project, service: str) -> None:
-    """Make what a service's containers need to be there, and none of them."""
+    """Make what a service's containers need to be there; those that there are stay as they are."""
+    rows = app_project.rows(context, project.name)
+    there = {app_project.number_of(row) for row in rows if app_project.service_of(row) == service} - {0}
+    options = {"services": [service], "scale": {service: len(there)}}
     bring_up(
-        values, context, project, {"services": [service], "scale": {service: 0}, "no_dependencies": True}
-    )
+        values, context, project,
+        {**options, "no_recreate": True, "no_start": True, "no_dependencies": True},
+    )  # fmt: skip
 
 
 def _make_directories(project: Project) -> None:
