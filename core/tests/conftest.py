@@ -29,6 +29,7 @@ def _load(name: str) -> ModuleType:
 
 _load("fake_daemon")
 _load("engine_box")
+_load("compose_box")
 
 
 @pytest.fixture

@@ -245,8 +245,8 @@ class Box:
     def settle(self) -> None:
         """Wait until the workers have done what they were given."""
         workers = self.engine.exits._workers
-        everyone = threading.Barrier(workers._max_workers)  # none of them is at anything else
-        for done in [workers.submit(everyone.wait, 30) for _ in range(workers._max_workers)]:
+        all_free = threading.Barrier(workers._max_workers)
+        for done in [workers.submit(all_free.wait, 30) for _ in range(workers._max_workers)]:
             done.result()
 
     def eventually(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:

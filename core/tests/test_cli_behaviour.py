@@ -254,7 +254,7 @@ def test_plugins_are_listed_shown_and_checked(daemon: Any, cli: Any) -> None:
         ("cp a b", "cp is between one container and this host", "write one side as CONTAINER:/PATH and the other as a path on this host, or - for a tar stream"),
         ("completion csh", "no such shell: 'csh'", "did you mean 'zsh'? there are bash, zsh, fish"),
         ("--sokcet x ps", "no such option: --sokcet", "did you mean '--socket'? see multios-container --help"),
-        ("plugin new star", "what kind of plugin?", "give --kind, one of isolation, storage, network, security, template, image_source, orchestrator, hooks, command"),
+        ("plugin new star", "what kind of plugin?", "give --kind, one of isolation, storage, network, security, template, template_converter, image_source, orchestrator, hooks, command"),
         ("start -a a b", "only one container can be attached to", "start the others without --attach"),
     ],
 )  # fmt: skip

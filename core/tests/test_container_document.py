@@ -226,21 +226,6 @@ def test_page_sizes_have_the_kernels_names(size: int, name: str) -> None:
     assert page_name(size) == name
 
 
-def test_a_health_check_is_read_with_its_durations() -> None:
-    check = {
-        "test": "curl -f http://localhost",
-        "interval": "1m30s",
-        "timeout": 5,
-        "start_period": "0s",
-        "retries": 2,
-    }
-    assert parse({"image": "x", "healthcheck": check}).healthcheck == HealthRequest(
-        ("CMD-SHELL", "curl -f http://localhost"), 90.0, 5.0, 2, 0.0
-    )
-    assert parse({"image": "x", "healthcheck": {"test": ["NONE"]}}).healthcheck == HealthRequest(("NONE",))
-    assert parse({"image": "x"}).healthcheck is None
-
-
 def test_a_given_file_has_the_modes_and_the_owner_that_are_usual_for_it() -> None:
     content = base64.b64encode(b"abc").decode()
     files = [
@@ -304,3 +289,18 @@ def test_net_parameters_need_a_network_namespace() -> None:
     assert parse({"image": "i", **asked, "networking": {"network": "none"}}).sysctls
     with pytest.raises(Refused, match="host's network"):
         parse({"image": "i", **asked, "networking": {"network": "host"}})
+
+
+def test_a_health_check_is_read_with_its_durations() -> None:
+    check = {
+        "test": "curl -f http://localhost",
+        "interval": "1m30s",
+        "timeout": 5,
+        "start_period": "0s",
+        "retries": 2,
+    }
+    assert parse({"image": "x", "healthcheck": check}).healthcheck == HealthRequest(
+        ("CMD-SHELL", "curl -f http://localhost"), 90.0, 5.0, 2, 0.0
+    )
+    assert parse({"image": "x", "healthcheck": {"test": ["NONE"]}}).healthcheck == HealthRequest(("NONE",))
+    assert parse({"image": "x"}).healthcheck is None

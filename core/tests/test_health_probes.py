@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -11,6 +13,7 @@ import pytest
 from engine_box import Box
 
 from multios.drivers.base import Capability
+from multios.engine.event_selection import Selection
 from multios.engine.health_probes import HealthProbes
 from multios.engine.timers import Timers
 from multios.errors import CommandNotFound, Conflict, InvalidInput, Unavailable, Unsupported
@@ -93,7 +96,8 @@ class Probed:
         return str(state.status), state.failing_streak
 
     def told(self) -> list[str]:
-        found = self.box.engine.events.follow(0, {"action": "health_status"}, False, lambda: True)
+        selection = Selection({"action": "health_status"})
+        found = self.box.engine.events.follow(selection, False, lambda: True)
         return [event["attributes"]["health"] for event in found]
 
 
@@ -237,7 +241,6 @@ def test_a_command_that_is_not_there_has_failed_and_an_engine_in_trouble_says_no
 
 
 def test_somebody_who_holds_a_container_delays_its_probe_and_no_other(box: Box, probed: Probed) -> None:
-    import threading
 
     held, other = box.started(healthcheck=CHECK), box.started(healthcheck=CHECK)
     lock, free, let_go = box.registry.lock(held.id), threading.Event(), threading.Event()
@@ -291,7 +294,6 @@ def test_the_next_daemon_goes_on_with_state_and_step(box: Box, probed: Probed) -
 def test_a_probe_can_be_asked_for_and_counts(
     box: Box, probed: Probed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
 
     container = box.started(healthcheck=CHECK)
     answers: list[Any] = []
@@ -341,7 +343,6 @@ def test_ps_inspect_and_filters_know_the_health(box: Box, probed: Probed) -> Non
 
 
 def test_health_is_waited_for(box: Box, probed: Probed) -> None:
-    import threading
 
     container = box.started(healthcheck=CHECK)
     answers: list[Any] = []
@@ -382,3 +383,19 @@ def test_an_end_before_its_restart_is_no_end_for_who_waits_for_health(box: Box, 
     stopped = box.registry.change(ended, stopped_by_user=True)
     with pytest.raises(Conflict):
         waiting._has_health(stopped, frozenset({"healthy"}))
+
+
+def test_a_disk_that_is_full_ends_no_probing(
+    box: Box, probed: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = box.started(healthcheck=CHECK)
+
+    def full(row: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(box.engine.database, "save", full)
+        probed.round(0)
+        assert probed.health(container) == ("starting", 0)
+    probed.round(0)
+    assert probed.health(container) == ("healthy", 0)

@@ -16,6 +16,7 @@ from multios.testing.hooks import HooksSuite
 from multios.testing.image_source import ImageSourceDriverSuite
 from multios.testing.orchestrator import OrchestratorDriverSuite
 from multios.testing.template import TemplateDriverSuite
+from multios.testing.template_converter import TemplateConverterDriverSuite
 
 
 class TestFakeTemplate(TemplateDriverSuite):
@@ -24,6 +25,15 @@ class TestFakeTemplate(TemplateDriverSuite):
 
 class TestNoopTemplate(TemplateDriverSuite):
     driver_type = noop.NoopTemplate
+
+
+class TestFakeTemplateConverter(TemplateConverterDriverSuite):
+    driver_type = fakes.FakeTemplateConverter
+    example = {"fake.template": "anything"}
+
+
+class TestNoopTemplateConverter(TemplateConverterDriverSuite):
+    driver_type = noop.NoopTemplateConverter
 
 
 class TestFakeImageSource(ImageSourceDriverSuite):

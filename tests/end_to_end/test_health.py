@@ -225,6 +225,15 @@ def test_a_container_that_ends_in_the_middle_of_a_probe(engine: PrivateEngine, n
     engine.run("delete", name)
 
 
+def test_what_fails_while_it_is_being_stopped_does_not_count(engine: PrivateEngine, name: str) -> None:
+    command = "trap 'rm /works; sleep 1.5; exit 0' TERM; touch /works; while :; do sleep 0.05; done"
+    run(engine, name, EXISTS, "--health-retries", "1", "--health-interval", "100ms", command=command)
+    engine.out("wait", "--condition", "healthy", name)
+    engine.run("stop", name)
+    assert engine.inspect(name)["State"]["ExitCode"] == 0
+    assert health(engine, name)["Status"] == "healthy"
+
+
 # --- the daemon ----------------------------------------------------------------------------------------------
 
 

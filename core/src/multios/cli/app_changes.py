@@ -348,5 +348,6 @@ def _attached(values: Values, context: Context, project: Project) -> int:
         follow(context, rows, ends_with_all=True)
     except KeyboardInterrupt:
         sys.stderr.write("\nstopping\n")
+        context.client.close()  # an answer may have been read in part
         stop({**values, "project_name": project.name}, context)
     return 0

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def execute(values: Values, context: Context) -> int:
     """Run a command in a container of a service."""
     row = app_project.one(context, app_project.name(values), values["service"], values["index"])
-    return load("exec").run({**values, "ref": row["id"]}, context) or 0
+    streams = {"tty": False, "interactive": True} if values["no_tty"] else {}
+    return load("exec").run({**values, **streams, "ref": row["id"]}, context) or 0
 
 
 def run(values: Values, context: Context) -> int:

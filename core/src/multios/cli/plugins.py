@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from multios.cli.grammar import Values
     from multios.cli.output import Columns
 
-KINDS = ("isolation", "storage", "network", "security", "template", "image_source", "orchestrator")
+KINDS = (
+    "isolation", "storage", "network", "security", "template", "template_converter", "image_source", "orchestrator",
+)  # fmt: skip
 _USABLE = ("ready", "default")
 _KIND = Option("--kind -k", "kind", TEXT, "Only this kind", "KIND", (*KINDS, "hooks", "command"))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from multios.cli.context import Context
     from multios.cli.grammar import Values
 
+_ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _KNOWN = ("template.toml", "lesson.md", "template.lock", "README.md", "LICENSE", "rootfs")
 
 
@@ -26,12 +27,14 @@ def validate(values: Values, context: Context) -> int:
 
 
 def bring(values: Values, context: Context) -> int:
-    """Import folders, archives, what registries have, or what indexes list."""
-    sources = values["sources"]
+    """Import folders, archives, what registries have, what indexes list, or what converters make of other formats."""
+    sources, directory = values["sources"], values["to"]
     named = [source for source in sources if values["index"] or _is_name(source)]
+    if named and directory is not None:
+        raise _nothing_to_convert(named[0])
     status = context.each(
         [source for source in sources if source not in named],
-        lambda source: _bring_one(source, values["shared"], context),
+        lambda source: _bring_one(source, values["shared"], directory, context),
     )
     if named:
         from multios.cli import template_indexes  # deferred: it reads indexes, which few do
@@ -40,7 +43,11 @@ def bring(values: Values, context: Context) -> int:
     return status
 
 
-def _bring_one(source: str, shared: bool, context: Context) -> None:
+def _bring_one(source: str, shared: bool, directory: str | None, context: Context) -> None:
+    if _may_be_foreign(source) and _convert(source, shared, directory, context):
+        return
+    if directory is not None:
+        raise _nothing_to_convert(source)
     if os.path.exists(source) or _is_path(source):
         facts = _with_archive(source, context, "templates.import", {"shared": shared})
     else:
@@ -60,9 +67,39 @@ def _is_name(source: str) -> bool:
     return "/" not in source and not _is_path(source) and not os.path.exists(source)
 
 
+def _may_be_foreign(source: str) -> bool:
+    """Whether it is a folder without a ``template.toml``, or a file that is no archive by its name."""
+    if os.path.isdir(source):
+        return not os.path.lexists(os.path.join(source, "template.toml"))
+    return os.path.isfile(source) and not source.endswith(_ARCHIVES)
+
+
+def _nothing_to_convert(source: str) -> InvalidInput:
+    return InvalidInput(
+        f"{source}: is nothing to convert", "leave out --to: it is for templates of other formats"
+    )
+
+
+def _convert(source: str, shared: bool, directory: str | None, context: Context) -> bool:
+    """Have a converter bring it; ``False`` for a file that none knows, which may be an archive after all."""
+    from multios.cli import template_conversion  # deferred: it loads plugins
+
+    def give(folder: str, where: str) -> str:
+        facts = _with_archive(folder, context, "templates.import", {"shared": shared}, where=where)
+        return str(facts["name"])
+
+    known = template_conversion.bring(source, directory, give, context)
+    if not known and os.path.isdir(source):
+        raise InvalidInput(
+            f"{source}: there is no template.toml in it",
+            f"a template is a folder with one; {template_conversion.formats()}",
+        )
+    return known
+
+
 def _is_path(source: str) -> bool:
     """Whether somebody who wrote this meant a file, though it is not there."""
-    return source.startswith(("/", "./", "../", "~")) or source.endswith((".tar", ".tar.gz", ".tgz", "/"))
+    return source.startswith(("/", "./", "../", "~")) or source.endswith((*_ARCHIVES, "/"))
 
 
 def package(values: Values, context: Context) -> int:
@@ -138,12 +175,18 @@ def remove(values: Values, context: Context) -> int:
 
 
 def _with_archive(
-    path: str, context: Context, method: str, params: dict[str, Any], fds: list[int] | None = None
+    path: str,
+    context: Context,
+    method: str,
+    params: dict[str, Any],
+    fds: list[int] | None = None,
+    where: str = "",
 ) -> Any:
-    """Call a method with the template at ``path`` as its first descriptor."""
+    """Call a method with the template at ``path``, in errors ``where``, as its first descriptor."""
     descriptor = _opened(path)
     try:
-        facts = context.call(method, {**params, "where": path.rstrip("/") or "/"}, [descriptor, *(fds or [])])
+        where = where or path.rstrip("/") or "/"
+        facts = context.call(method, {**params, "where": where}, [descriptor, *(fds or [])])
     finally:
         os.close(descriptor)
     tell_left_out(facts)

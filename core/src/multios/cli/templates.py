@@ -151,15 +151,25 @@ COMMANDS = {
         (
             Option("--shared", "shared", FLAG, "Give it to everyone on this host (administrators only)"),
             _INDEX,
+            Option(
+                "--to",
+                "to",
+                TEXT,
+                "Write what it is converted to below this directory instead",
+                "DIR",
+                completes="files",
+            ),
         ),
         (Argument("sources", "PATH|REFERENCE|NAME[==VERSION]", 1, 0, completes="files"),),
         "PATH is a folder or an archive of one, REFERENCE what template publish stored at a registry, NAME what an index lists: "
         "the first index that has the name gives its newest version, or the one that is asked for. With --index all are names. "
-        "The template is yours alone, and replaces one that you imported under the same name.",
+        "The template is yours alone, and replaces one that you imported under the same name. A PATH to a dev container, a "
+        "Kathará lab or a containerlab topology is converted as far as it maps, and what was left out is said.",
         (
             "template import ./my-template",
             "template import registry.example.org/templates/my-template:1.0",
             "template import --index https://school.example.org/templates/ my-template==1.0",
+            "template import ./my-lab --to ./converted",
         ),
     ),
     "template search": Command(

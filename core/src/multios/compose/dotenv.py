@@ -21,9 +21,14 @@ _BLANK = " \t\v\f\r\x85\xa0"
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "$": "$$"}
 
 
-def parse(text: str, name: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the file ``name``. ``variables`` are what values may refer to, and go before those of the file."""
-    return _Reader(text, name, variables).read()
+def parse(
+    text: str, name: str, variables: Mapping[str, str], earlier: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The variables of the file ``name``.
+
+    Values may refer to ``variables``, then to those of the file itself, then to ``earlier``, which are those of other files.
+    """
+    return _Reader(text, name, variables, earlier or {}).read()
 
 
 def parse_raw(text: str, name: str) -> dict[str, str]:
@@ -40,11 +45,13 @@ def parse_raw(text: str, name: str) -> dict[str, str]:
 
 
 class _Reader:
-    def __init__(self, text: str, name: str, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, text: str, name: str, variables: Mapping[str, str], earlier: Mapping[str, str]
+    ) -> None:
         self._text, self._name, self._outside = text.removeprefix("\ufeff"), name, variables
         self._at, self._line, self._total = 0, 1, 0
         self._found: dict[str, str] = {}
-        self._variables = dict(variables)
+        self._variables = {**earlier, **variables}
 
     def read(self) -> dict[str, str]:
         while self._skip():

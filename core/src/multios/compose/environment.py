@@ -60,5 +60,5 @@ def _files(field: Field, variables: Mapping[str, str]) -> dict[str, str]:
         if not is_required and not os.path.exists(path):
             continue
         text = read_text(path, path, path_field.place, path_field.path)
-        found |= dotenv.parse_raw(text, path) if is_raw else dotenv.parse(text, path, {**found, **variables})
+        found |= dotenv.parse_raw(text, path) if is_raw else dotenv.parse(text, path, variables, found)
     return found

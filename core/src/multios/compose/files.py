@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from multios.compose.field import Field
 
-_LARGEST_ID = 2**31
+_LARGEST_ID, _LARGEST_MODE = 2**31, 0o777
 _SOURCES = ("file", "environment", "content")
 
 
@@ -108,7 +108,7 @@ def _mode(field: Field) -> int:
             mode = int(field.value, 8)
         except ValueError:
             mode = -1
-        if not 0 <= mode <= 0o7777:
+        if not 0 <= mode <= _LARGEST_MODE:
             raise field.expected("a mode such as 0440")
         return mode
-    return field.whole(0, 0o7777)
+    return field.whole(0, _LARGEST_MODE)

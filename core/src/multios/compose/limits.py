@@ -18,6 +18,8 @@ RLIMITS = (
     "rttime", "sigpending", "stack",
 )  # fmt: skip
 """What may be limited: setrlimit(2)."""
+_OWN_PARAMETERS = ("net.", "fs.mqueue.", "kernel.msg", "kernel.sem", "kernel.shm")
+"""How names of kernel parameters begin that containers have of their own."""
 _MOST_CORES, _FEWEST_CORES = 65536, 0.01
 _MOST_PIDS = 4194304
 _LARGEST = 2**63 - 1
@@ -35,10 +37,10 @@ def resources(service: dict[str, Field], limits: dict[str, Field]) -> dict[str, 
         found["memory_swap"] = _memory(service["memswap_limit"])
         if found["memory_swap"] and "memory_limit" not in found:
             raise service["memswap_limit"].error("memory itself is not limited", "give mem_limit too")
-    if "cpu_shares" in service:
-        found["cpu_shares"] = service["cpu_shares"].whole(0, 262144)
+    if "cpu_shares" in service and (shares := service["cpu_shares"].whole(0, 262144)):
+        found["cpu_shares"] = max(shares, 2)  # the kernel's least, as docker has it
     if "cpuset" in service:
-        found["cpuset"] = service["cpuset"].text()
+        found["cpuset"] = _processors(service["cpuset"])
     if "storage_opt" in service:
         for name, field in service["storage_opt"].entries().items():
             if name != "size":
@@ -72,6 +74,14 @@ def _memory(field: Field) -> int | None:
 
 def _pids(field: Field) -> int | None:
     return field.whole(-1, _MOST_PIDS) or None
+
+
+def _processors(field: Field) -> str:
+    text = field.text()
+    ends = [end for part in text.split(",") for end in part.split("-", 1)]
+    if text and not all(end.isascii() and end.isdecimal() and len(end) <= 6 for end in ends):
+        raise field.expected("processors such as 0-3 or 0,2")
+    return text
 
 
 def _quota(found: dict[str, Any], service: dict[str, Field]) -> None:
@@ -114,4 +124,18 @@ def rlimits(field: Field) -> dict[str, Any]:
         if hard != -1 and (soft == -1 or soft > hard):
             raise keys["soft"].error("it is above the hard limit", "make it smaller")
         found[name] = [soft, hard]
+    return found
+
+
+def sysctls(field: Field, is_on_host: bool) -> dict[str, str]:
+    """Kernel parameters of the container's own namespaces; those of networks are the host's in the host's network."""
+    found = {}
+    for name, item in field.pairs().items():
+        if not name.startswith(_OWN_PARAMETERS):
+            raise item.error(
+                f"{name[:80]!r} is the whole host's", f"a container has its own {', '.join(_OWN_PARAMETERS)}"
+            )
+        if is_on_host and name.startswith("net."):
+            raise item.error(f"{name[:80]!r} would be the host's", "leave it out, or use another network")
+        found[name] = item.scalar()
     return found

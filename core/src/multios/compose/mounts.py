@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from multios.compose import quantities
+from multios.compose.addresses import checked_name
 from multios.compose.field import Field
-from multios.compose.networks import checked_name, external_name
+from multios.compose.networks import external_name
 from multios.compose.paths import is_path
 from multios.compose.tree import Table
 
@@ -14,21 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_SHARED_MEMORY = "/dev/shm"
-_NO_MEANING = (
-    "rw",
-    "cached",
-    "delegated",
-    "consistent",
-    "nocopy",
-    "rprivate",
-    "private",
-    "exec",
-    "nosuid",
-    "nodev",
-    "noexec",
-)
-"""Of the short form: what is so anyway, or means nothing on Linux."""
+_NO_MEANING = ("rw", "cached", "delegated", "consistent", "nocopy", "rprivate", "private")
+"""Options of a mount that are so anyway, or mean nothing on Linux."""
+_OF_MEMORY = ("rw", "exec", "nosuid", "nodev", "mode=1777", "mode=01777")
+"""Options of a tmpfs that are so anyway."""
 
 
 class Volumes:
@@ -147,15 +137,11 @@ class Mounts:
                 name, _, value = option.partition("=")
                 if name == "size" and value:
                     size = value
-                elif not (name in _NO_MEANING or (name == "mode" and value.lstrip("0") == "1777")):
+                elif option not in _OF_MEMORY:
                     raise item.error(
                         f"the option {option[:40]!r} is not supported", "the only one is size=SIZE"
                     )
             self._add_memory(item, target, size)
-
-    def add_shared_memory(self, field: Field) -> None:
-        """``shm_size``"""
-        self._memory[_SHARED_MEMORY] = {"container": _SHARED_MEMORY, "size": quantities.size(field, 4096)}
 
     def _add(self, field: Field, target: str, source: dict[str, str], is_read_only: bool) -> None:
         target = self._target(field, target)

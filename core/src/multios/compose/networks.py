@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multios.compose.addresses import address, alias, checked_name, hostname, mac, subnet
 from multios.compose.tree import Items, Table
 
 TYPE_CHECKING = False
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 DEFAULT = "default"
 _BUILT_IN = ("host", "none")
 _MTU, _AMONG_EACH_OTHER = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
-_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
-_LONGEST_HOSTNAME, _LONGEST_LABEL, _LONGEST_NAME = 64, 63, 128
 
 
 def external_name(field: Field, keys: dict[str, Field]) -> str:
@@ -28,36 +27,6 @@ def external_name(field: Field, keys: dict[str, Field]) -> str:
     if not external.flag():
         return ""
     return keys["name"].text() if "name" in keys else field.path.partition(".")[2]
-
-
-def checked_name(field: Field, name: str) -> str:
-    """``name`` if the engine takes it for a network, volume or container."""
-    if not 0 < len(name) <= _LONGEST_NAME or not name[0].isalnum() or not (_LETTERS | {"."}).issuperset(name):
-        raise field.error(
-            f"{name[:80]!r} is not allowed as a name",
-            f"use at most {_LONGEST_NAME} letters, digits, '_', '.' and '-', a letter or digit first",
-        )
-    return name
-
-
-def hostname(field: Field, text: str = "") -> str:
-    """A host's name, in which ``_`` is allowed for aliases only: see :func:`alias`."""
-    name = alias(field, text)
-    if "_" in name:
-        raise field.expected("a host name of letters, digits and '-'")
-    return name
-
-
-def alias(field: Field, text: str = "") -> str:
-    """A name by which others find a container."""
-    name = text or field.text()
-    labels = name.split(".")
-    if len(name) > _LONGEST_HOSTNAME or not all(
-        0 < len(label) <= _LONGEST_LABEL and _LETTERS.issuperset(label) and label[0] != "-"
-        for label in labels
-    ):
-        raise field.expected(f"a host name of at most {_LONGEST_HOSTNAME} letters, digits, '-' and '_'")
-    return name
 
 
 class Networks:
@@ -146,13 +115,14 @@ def _addresses(ipam: dict[str, Field], request: dict[str, Any]) -> None:
     families: set[bool] = set()
     for field in ipam["config"].items() if "config" in ipam else []:
         keys = field.table("networks, ipam, config")
-        for key, name in (("subnet", "subnets"), ("gateway", "gateways")):
-            if key in keys:
-                request.setdefault(name, []).append(keys[key].text())
+        if "subnet" in keys:
+            request.setdefault("subnets", []).append(subnet(keys["subnet"]))
+        if "gateway" in keys:
+            request.setdefault("gateways", []).append(address(keys["gateway"]))
         if "ip_range" in keys:
             if "ip_range" in request or ":" in keys["ip_range"].text():
                 raise keys["ip_range"].error("a network has one range, of IPv4", "leave it out")
-            request["ip_range"] = keys["ip_range"].text()
+            request["ip_range"] = subnet(keys["ip_range"])
         family = any(":" in item.text() for item in keys.values())
         if family in families:
             raise field.error(
@@ -187,7 +157,7 @@ class Places:
                 raise self._service["networks"].error("'host' and 'none' stand alone", "leave the others out")
             return {"networks": names}
         if "mac_address" in self._service:
-            self._attachments[names[0]]["mac"] = _single(self._service["mac_address"], replicas)
+            self._attachments[names[0]]["mac"] = mac(_single(self._service["mac_address"], replicas))
         return {"networks": names, "attachments": self._attachments}
 
     def _mode(self) -> str:
@@ -228,16 +198,19 @@ class Places:
         for item in keys["aliases"].items() if "aliases" in keys else []:
             if alias(item) not in place["aliases"]:
                 place["aliases"].append(item.text())
-        for key, name in (("ipv4_address", "address"), ("ipv6_address", "address6"), ("mac_address", "mac")):
+        for key, name, version in (("ipv4_address", "address", 4), ("ipv6_address", "address6", 6)):
             if key in keys:
-                place[name] = _single(keys[key], replicas)
+                place[name] = address(_single(keys[key], replicas), version)
+        if "mac_address" in keys:
+            place["mac"] = mac(_single(keys["mac_address"], replicas))
         return place
 
 
-def _single(field: Field, replicas: int) -> str:
+def _single(field: Field, replicas: int) -> Field:
+    """``field``, which only one container can have."""
     if replicas > 1:
         raise field.error(f"{replicas} containers cannot have one address", "leave it out")
-    return field.text()
+    return field
 
 
 def naming(service: dict[str, Field]) -> dict[str, Any]:
@@ -245,19 +218,18 @@ def naming(service: dict[str, Field]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in ("dns", "dns_search"):
         if service.get(key):
-            found[key] = [item.text() if key == "dns" else hostname(item) for item in service[key].some()]
+            found[key] = [address(item) if key == "dns" else hostname(item) for item in service[key].some()]
     hosts: dict[str, str] = {}
     for name, field in service["extra_hosts"].pairs("=:").items() if "extra_hosts" in service else []:
-        addresses = [item.text() for item in field.some()]
-        if len(addresses) != 1 or hosts.get(name, addresses[0]) != addresses[0]:
+        values = field.some()
+        if len(values) != 1:
             raise field.error("a name has one address here", "leave the others out")
-        address = addresses[0].removeprefix("[").removesuffix("]")
-        if address == "host-gateway":
+        if values[0].text() == "host-gateway":
             raise field.error(
                 "host-gateway is not known",
                 "give the network a gateway with ipam, and write its address here",
             )
-        hosts[hostname(field, name)] = address
+        hosts[hostname(field, name)] = address(values[0])
     if hosts:
         found["extra_hosts"] = hosts
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from multios.compose.addresses import address as checked_address
+from multios.compose.field import Field
 from multios.compose.tree import Table, written
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-    from multios.compose.field import Field
 
 MOST_PORTS = 4096
 """Of one service."""
@@ -74,6 +74,7 @@ def _short(field: Field) -> list[dict[str, Any]]:
             f"{host} and {inside} are not equally many ports",
             "give as many ports of the host as inside, or no port of the host for any that is free",
         )
+    _check_address(field, address)
     return [
         _mapping(port, begin + port - first if host else 0, protocol, address)
         for port in range(first, last + 1)
@@ -94,7 +95,13 @@ def _long(field: Field) -> list[dict[str, Any]]:
         keys["mode"].one_of("host", "ingress")
     protocol = keys["protocol"].one_of(*_PROTOCOLS) if "protocol" in keys else ""
     address = keys["host_ip"].text() if "host_ip" in keys else ""
+    _check_address(keys.get("host_ip", field), address)
     return [_mapping(inside, host.whole(0, _LARGEST) if host else 0, protocol, address)]
+
+
+def _check_address(field: Field, address: str) -> None:
+    if address:
+        checked_address(Field(address, field.path, field.place, field.report))
 
 
 def _mapping(inside: int, host: int, protocol: str, address: str) -> dict[str, Any]:

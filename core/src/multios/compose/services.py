@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from multios.compose import environment, limits, mounts, networks, ports, quantities
+from multios.compose import capabilities, environment, limits, mounts, networks, ports, quantities
+from multios.compose.addresses import alias, checked_name, hostname
 from multios.compose.builds import build
 from multios.compose.deployment import Deployment
 from multios.compose.health import healthcheck
 from multios.compose.mounts import Mounts
-from multios.compose.networks import Places, alias, checked_name
+from multios.compose.networks import Places
 from multios.compose.sources import read_text
 from multios.compose.tree import Items, Table
 from multios.errors import nearest
@@ -93,8 +94,6 @@ class Service:
             self.mounts.add_volumes(self._keys["volumes"])
         if "tmpfs" in self._keys:
             self.mounts.add_tmpfs(self._keys["tmpfs"])
-        if "shm_size" in self._keys:
-            self.mounts.add_shared_memory(self._keys["shm_size"])
 
     # --- beside the container -------------------------------------------------------------------------------
 
@@ -173,9 +172,10 @@ class Service:
 
     def _dependencies(self, services: dict[str, Service], disabled: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for link in self._keys["links"].items() if "links" in self._keys else []:
-            other = self._other(link.text().partition(":")[0], services, disabled, link)
-            found[other.name] = {"condition": "started"}
+        for key in ("links", "volumes_from"):
+            for item in self._keys[key].items() if key in self._keys else []:
+                other = self._other(item.text().partition(":")[0], services, disabled, item)
+                found[other.name] = {"condition": "started"}
         field = self._keys.get("depends_on")
         if field is None:
             return found
@@ -207,9 +207,9 @@ class Service:
     def _share_mounts(self, field: Field, services: dict[str, Service]) -> None:
         for item in field.items():
             name, _, mode = item.text().partition(":")
-            if name == "container" or mode not in ("", "ro", "rw"):
-                raise item.error("only services of this app are known here", "write SERVICE or SERVICE:ro")
-            self.mounts.add_from(self._other(name, services, {}, item).mounts, mode == "ro")
+            if mode not in ("", "ro", "rw"):
+                raise item.expected("SERVICE or SERVICE:ro")
+            self.mounts.add_from(services[name].mounts, mode == "ro")
 
     # --- the container ------------------------------------------------------------------------------------------
 
@@ -230,6 +230,7 @@ class Service:
             "environment": environment.environment(keys, self._shared.variables),
             "labels": environment.labels(keys, self._shared.variables),
             "resources": limits.resources(keys, self._deployment.limits),
+            "sysctls": limits.sysctls(keys["sysctls"], self._is_on_host()) if "sysctls" in keys else {},
             "rlimits": limits.rlimits(keys["ulimits"]) if "ulimits" in keys else {},
             "security": self._security(),
             "log": self._log(),
@@ -263,15 +264,17 @@ class Service:
         if keys.get("group_add"):
             found["groups"] = [item.text() for item in keys["group_add"].items()]
         if "hostname" in keys:
-            found["hostname"] = networks.hostname(keys["hostname"])
+            found["hostname"] = hostname(keys["hostname"])
         for key, name in (("tty", "terminal"), ("stdin_open", "open_stdin"), ("init", "init")):
             if key in keys and keys[key].flag():
                 found[name] = True
         if "stop_signal" in keys:
-            found["stop_signal"] = keys["stop_signal"].text()
+            found["stop_signal"] = _signal(keys["stop_signal"])
         if "stop_grace_period" in keys:
             period = quantities.seconds(keys["stop_grace_period"])
             found["stop_timeout"] = min(int(period) + (period % 1 > 0), _LARGEST_STOP)
+        if "shm_size" in keys:
+            found["shm_size"] = quantities.size(keys["shm_size"], 4096)
         if "isolation" in keys and keys["isolation"].text() not in ("default", ""):
             found["drivers"] = {"isolation": keys["isolation"].text()}
         return found
@@ -281,7 +284,7 @@ class Service:
         found: dict[str, Any] = {}
         for key, name in (("cap_add", "capabilities"), ("cap_drop", "drop_capabilities")):
             if keys.get(key):
-                found[name] = [item.text() for item in keys[key].items()]
+                found[name] = [capabilities.checked(item) for item in keys[key].items()]
         if "privileged" in keys and keys["privileged"].flag():
             found["privileged"] = True
         if "read_only" in keys and keys["read_only"].flag():
@@ -300,6 +303,9 @@ class Service:
         for item in keys["security_opt"].items() if "security_opt" in keys else []:
             found |= _security_option(item)
         return found
+
+    def _is_on_host(self) -> bool:
+        return "host" in self._networking["networks"]
 
     def _log(self) -> dict[str, Any]:
         if "logging" not in self._keys:
@@ -344,6 +350,18 @@ def _dependency(keys: dict[str, Field], is_required: bool) -> dict[str, Any]:
     if not is_required:
         found["required"] = False
     return found
+
+
+def _signal(field: Field) -> str:
+    import signal  # deferred: few services have one
+
+    text = field.text()
+    if text.isascii() and text.isdecimal() and len(text) <= 3 and int(text) in set(signal.Signals):
+        return signal.Signals(int(text)).name
+    name = "SIG" + text.upper().removeprefix("SIG")
+    if name not in signal.Signals.__members__:
+        raise field.error(f"there is no signal {text[:40]!r}", "use a name such as SIGTERM: see signal(7)")
+    return name
 
 
 def _security_option(item: Field) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def environment_files(
         if not is_required and not os.path.isfile(path):
             continue
         name = shown(path, directory)
-        found |= dotenv.parse(read_text(path, name), name, {**found, **variables})
+        found |= dotenv.parse(read_text(path, name), name, variables, found)
     return found
 
 

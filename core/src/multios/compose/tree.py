@@ -91,15 +91,13 @@ def settled(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The same in ``dict``, ``list``, ``int`` and ``float``."""
+    """The same in ``dict`` and ``list``; a number that would be written otherwise is its text."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
-    if isinstance(value, Integer):
-        return int(value)
-    if isinstance(value, Decimal):
-        return float(value)
+    if isinstance(value, (Integer, Decimal)):
+        return float(value) if str(value) == value.text else value.text
     return value
 
 

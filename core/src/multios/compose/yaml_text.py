@@ -39,7 +39,8 @@ def read(text: str, name: str) -> list[Any]:
         return _Reader(loader(text).get_event, name).documents()
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
+        last = text.rstrip().count("\n") + 1  # the end of the file is behind it
+        line = f":{min(mark.line + 1, last)}" if mark else ""
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
         raise InvalidInput(f"{name}{line}: this is not YAML: {problem}", "correct the line") from None
 

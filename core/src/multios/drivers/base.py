@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from multios.supervisor.client import Supervisor
 
 CONTRACT_VERSION = "v1"
-KINDS = ("isolation", "storage", "network", "security", "template", "image_source", "orchestrator")
+KINDS = (
+    "isolation", "storage", "network", "security", "template", "template_converter", "image_source", "orchestrator",
+)  # fmt: skip
 
 
 def group(kind: str) -> str:

@@ -117,7 +117,10 @@ class HealthProbes:
             )
         run = self._runs.get(container.id)
         if run is None:
-            raise Conflict(f"container {container.name!r} is {container.status}, not running", "start it")
+            state = (
+                "being stopped" if container.status == Status.RUNNING else f"{container.status}, not running"
+            )
+            raise Conflict(f"container {container.name!r} is {state}", "start or resume it")
         answer: Future[ProbeResult | MultiosError] = Future()
         self._work(self._start, run, answer.set_result)
         result = answer.result()
@@ -132,9 +135,10 @@ class HealthProbes:
         if container.probe is None:
             return
         former = self._runs.get(container.id)
-        runs = container.status == Status.RUNNING and not container.removing
+        # What fails while it is being stopped says nothing.
+        runs = container.status == Status.RUNNING and not (container.removing or container.stopped_by_user)
         if former is not None and not (runs and former.started == container.started):
-            del self._runs[container.id]
+            self._runs.pop(container.id, None)
             if former.next is not None:
                 self._timers.cancel(former.next)
             if container.status == Status.PAUSED:  # they could not end, and their time would be over
@@ -174,30 +178,31 @@ class HealthProbes:
         began = self._now()
         try:
             if not self._is_current(run):
-                raise Conflict("the container was stopped or paused meanwhile", "try again")
-            process = probe_processes.start(
-                self._containers, self._drivers, self._registry.current(run.container_id)
-            )
+                raise _interrupted()
+            container = self._registry.current(run.container_id)
+            process = probe_processes.start(self._containers, self._drivers, container)
+            deadline = self._timers.now() + run.probe.timeout
+            probe = _Probe(run, process, began, deadline, told)
+            self._under_way.add(probe)
         except (CommandNotFound, CommandNotExecutable, StepFailed) as error:
-            self._record(run, ProbeResult(began, self._now(), error.exit_status, error.cause), told)
+            result = ProbeResult(began, self._now(), error.exit_status, error.cause)
+            self._work(self._record, run, result, told)
             return
-        except Exception as error:  # not the container's fault
-            if not isinstance(error, MultiosError):
-                log.exception("a probe of container %s could not be started", run.container_id)
-                error = MultiosError("the probe could not be started", "see the daemon's log")
+        except Exception as error:
             self._leave(run, told, error)
             return
         finally:
             lock.release()
-        probe = _Probe(run, process, began, self._timers.now() + run.probe.timeout, told)
-        self._under_way.add(probe)
         self._look_later(probe, _FIRST_READ)
         self._exits.when_exec_ends(
             process.exec_id, lambda code: self._timers.after(0.0, partial(self._ended, probe, code))
         )
 
-    def _leave(self, run: _Run, told: Told | None, error: MultiosError) -> None:
-        """Nothing came of a probe that says anything of the container."""
+    def _leave(self, run: _Run, told: Told | None, error: Exception) -> None:
+        """Nothing came of a probe that says anything of the container: it has ended, or the engine is in trouble."""
+        if not isinstance(error, MultiosError):
+            log.error("a probe of container %s failed", run.container_id, exc_info=error)
+            error = MultiosError("the probe failed", "see the daemon's log")
         if told is not None:
             told(error)
         else:
@@ -256,14 +261,16 @@ class HealthProbes:
         try:
             container = self._registry.get(run.container_id)
             if container is None or not self._is_current(run):
-                self._leave(run, told, Conflict("the container was stopped or paused meanwhile", "try again"))
-                return
+                raise _interrupted()
             before = container.health or HealthState()
             state = health_states.after(before, result, run.probe, run.started)
             if (state.status, state.failing_streak) == (before.status, before.failing_streak):
                 self._registry.note(container, health=state)
             else:
-                container = self._registry.change(container, health=state)
+                self._registry.change(container, health=state)
+        except Exception as error:
+            self._leave(run, told, error)
+            return
         finally:
             lock.release()
         if state.status != before.status:
@@ -279,6 +286,10 @@ class HealthProbes:
             told(result)
         else:
             self._schedule_again(run)
+
+
+def _interrupted() -> Conflict:
+    return Conflict("the container was stopped or paused meanwhile", "try again")
 
 
 def _logged(action: Callable[..., object], *arguments: Any) -> None:

@@ -15,6 +15,7 @@ _CLASSES = {
     "network": "NetworkDriver",
     "security": "SecurityDriver",
     "template": "TemplateDriver",
+    "template_converter": "TemplateConverterDriver",
     "image_source": "ImageSourceDriver",
     "orchestrator": "OrchestratorDriver",
 }

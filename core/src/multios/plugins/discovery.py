@@ -23,6 +23,7 @@ _PREFIXES = {
     "network": "multios-net-",
     "security": "multios-security-",
     "template": "multios-template-",
+    "template_converter": "multios-converter-",
     "image_source": "multios-image-",
     "orchestrator": "multios-orchestrator-",
     HOOKS: "multios-hooks-",

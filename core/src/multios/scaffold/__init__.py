@@ -19,6 +19,7 @@ _SUFFIXES = {
     "network": "Network",
     "security": "Security",
     "template": "Template",
+    "template_converter": "Converter",
     "image_source": "ImageSource",
     "orchestrator": "Orchestrator",
     HOOKS: "",

@@ -32,6 +32,7 @@ from multios.drivers.orchestrator import (
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import Snapshot, StorageDriver, Usage
 from multios.drivers.template import TemplateDriver
+from multios.drivers.template_converter import Conversion, LeftOut, TemplateConverterDriver
 from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unsupported, unknown
 from multios.model.app import App, AppState, Instance, changed_fields, fingerprint
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
@@ -327,6 +328,28 @@ class FakeTemplate(_Noting, TemplateDriver):
 
     def lesson(self) -> str:
         return "# Fake\n\nRead `/etc/greeting`.\n"
+
+
+class FakeTemplateConverter(_Noting, TemplateConverterDriver):
+    """Makes the bare base of a file ``fake.template``, and leaves out what is in it."""
+
+    name = "fake"
+    summary = "for tests: a template of the bare base"
+
+    def find(self, source: Path) -> Path | None:
+        file = source / "fake.template" if source.is_dir() else source
+        return file if file.name == "fake.template" and file.is_file() else None
+
+    def convert(self, file: Path, target: Path) -> Conversion:
+        self._note("convert", file.name)
+        folder = target / "faked"
+        folder.mkdir()
+        (folder / "template.toml").write_text(
+            'schema = 1\nname = "faked"\nversion = "1.0"\ndescription = "The bare base"\nlicense = "MIT"\nbase = "fake:1"\n'
+            '[[checks]]\nname = "runs"\ncommand = ["true"]\n'
+        )
+        (folder / "lesson.md").write_text("# Faked\n")
+        return Conversion((folder,), (LeftOut(file.name, 1, "content", "it is not looked at"),))
 
 
 class FakeImageSource(_Noting, ImageSourceDriver):

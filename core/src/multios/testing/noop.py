@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from multios.drivers.image_source import ANYHOW, ContentSink, FetchRequest, ImageSourceDriver, Progress
@@ -23,6 +24,7 @@ from multios.drivers.orchestrator import (
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import Snapshot, StorageDriver, Usage
 from multios.drivers.template import TemplateDriver
+from multios.drivers.template_converter import Conversion, TemplateConverterDriver
 from multios.errors import InvalidInput, NotFound
 from multios.model.app import App, AppState
 from multios.model.image import Descriptor, ResolvedImage
@@ -144,6 +146,19 @@ class NoopTemplate(TemplateDriver):
 
     def lesson(self) -> str:
         return "# The bare base\n\nNothing is added to `debian:12`.\n"
+
+
+class NoopTemplateConverter(TemplateConverterDriver):
+    """Knows no format."""
+
+    name = "noop"
+    summary = "knows no format"
+
+    def find(self, source: Path) -> Path | None:
+        return None
+
+    def convert(self, file: Path, target: Path) -> Conversion:
+        raise InvalidInput(f"{file.name}: is of no format", "this converter knows none")
 
 
 class NoopImageSource(ImageSourceDriver):

@@ -21,6 +21,11 @@ SUITES = {
     "network": ("multios.testing.network", "NetworkDriverSuite", "driver_type"),
     "security": ("multios.testing.security", "SecurityDriverSuite", "driver_type"),
     "template": ("multios.testing.template", "TemplateDriverSuite", "driver_type"),
+    "template_converter": (
+        "multios.testing.template_converter",
+        "TemplateConverterDriverSuite",
+        "driver_type",
+    ),
     "image_source": ("multios.testing.image_source", "ImageSourceDriverSuite", "driver_type"),
     "orchestrator": ("multios.testing.orchestrator", "OrchestratorDriverSuite", "driver_type"),
     HOOKS: ("multios.testing.hooks", "HooksSuite", "plugin"),

@@ -237,7 +237,8 @@ class Applying:
         state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
         if problem := trouble(state):
             raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
-        return (state.get("Health") or {}).get("Status", "healthy") == "healthy"
+        health: dict[str, str] = state.get("Health") or {}
+        return health.get("Status", "healthy") == "healthy"
 
     def _is_task(self, name: str) -> bool:
         """Whether some service waits until this one has completed."""

@@ -1,0 +1,3 @@
+# Flask reads these
+FLASK_APP=app.py
+FLASK_RUN_HOST="0.0.0.0"
