@@ -7,7 +7,7 @@ import sys
 
 from multios.app_labels import waves
 from multios.cli import app_project
-from multios.cli.app_orchestrators import orchestrator
+from multios.cli.app_orchestrators import orchestrator, runs_here
 from multios.errors import InvalidInput, MultiosError
 
 TYPE_CHECKING = False
@@ -163,11 +163,17 @@ _AT_ONCE = 16
 def pull(values: Values, context: Context) -> int:
     """Fetch the images of services that are not built."""
     project = app_project.read(values, values["services"])
-    wanted = [name for name in _chosen(project, values["services"]) if name not in project.builds]
-    return context.each(
-        list(dict.fromkeys(_image(project, name) for name in wanted if _image(project, name))),
-        lambda image: _pull(context, image),
-    )
+    wanted = {
+        _image(project, name): name
+        for name in _chosen(project, values["services"])
+        if name not in project.builds and _image(project, name)
+    }
+
+    def one(image: str) -> None:
+        _pull(context, project, wanted[image])
+        sys.stdout.write(f"{image}\n")
+
+    return context.each(list(wanted), one)
 
 
 def build(values: Values, context: Context) -> int:
@@ -180,7 +186,9 @@ def build(values: Values, context: Context) -> int:
 
 
 def get_images(values: Values, context: Context, project: Project, services: Sequence[str]) -> None:
-    """Build and pull as the files and options say; what is only absent is pulled by the daemon, unless it needs a login."""
+    """Build and pull as the files and options say, before anything is made; elsewhere images are not this host's matter."""
+    if not runs_here(values):
+        return
     chosen = _chosen(project, services)
     images = {name: _image(project, name) for name in chosen if _image(project, name)}
     there = context.call("images.find", {"references": sorted(set(images.values()))}) if images else {}
@@ -190,16 +198,14 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
         if builds and (values["build"] or policy == "build" or image not in there):
             _build(values, context, project, name)
         elif policy == "always" and name not in project.builds:
-            _pull(context, image)
+            _pull(context, project, name)
         elif image not in there and policy == "never":
             raise InvalidInput(
                 f"service {name!r}: image {image!r} is not here, and is not to be pulled",
                 f"pull it: multios-container image pull {image}",
             )
         elif image not in there:
-            from multios.cli.registry import pull_with_login  # deferred: most images are there
-
-            pull_with_login(image, context)
+            _pull(context, project, name)
 
 
 def _chosen(project: Project, services: Sequence[str]) -> list[str]:
@@ -220,11 +226,17 @@ def _image(project: Project, service: str) -> str:
     return str(project.document["services"][service]["container"].get("image", ""))
 
 
-def _pull(context: Context, image: str) -> None:
+def _pull(context: Context, project: Project, service: str) -> None:
     from multios.cli.registry import transfer  # deferred: few commands do
 
-    transfer(context, "images.pull", {"ref": image}, image, quiet=False)
-    sys.stdout.write(f"{image}\n")
+    image, params = _image(project, service), {}
+    if service in project.platforms:
+        params["platform"] = project.platforms[service]
+    try:
+        transfer(context, "images.pull", {"ref": image, **params}, image, quiet=False)
+    except MultiosError as error:
+        error.cause = f"service {service!r}: {error.cause}"
+        raise
 
 
 def _build(values: Values, context: Context, project: Project, service: str) -> None:

@@ -33,7 +33,12 @@ class Applying:
     def run(self, plan: Sequence[Action]) -> None:
         """Do it. The first failure is raised, when what does not depend on it is done."""
         self._instances = {item.name: item for item in existing.instances(self._engine, self._app.name)}
-        self._by_place = {(item.service, item.number): item for item in self._instances.values()}
+        removed = {action.subject for action in plan if action.verb == "remove"}
+        self._by_place = {
+            (item.service, item.number): item
+            for item in self._instances.values()
+            if item.name not in removed  # of two with one number, the other
+        }
         for action in plan:
             if action.kind == "network":
                 self._do(action, partial(self._network, action))
@@ -152,10 +157,14 @@ class Applying:
         if action.verb == "create":
             Replacing(self._engine, self._app, service, self._options).create(action.number, self._starts)
         elif action.verb == "start":
-            self._engine.call("containers.start", {"ref": action.subject})
+            self._engine.call("containers.start", {"ref": self._there(action).id})
         elif action.verb == "restart":
             timeout = self._options.stop_timeout
-            self._engine.call("containers.restart", {"ref": action.subject, "timeout": timeout})
+            self._engine.call("containers.restart", {"ref": self._there(action).id, "timeout": timeout})
+
+    def _there(self, action: Action) -> Instance:
+        """The container in an action's place, whatever it is called."""
+        return self._by_place[action.service, action.number]
 
     @property
     def _starts(self) -> bool:
@@ -168,7 +177,7 @@ class Applying:
         failure: MultiosError | None = None
 
         def one(action: Action) -> None:
-            old = self._by_place[action.service, action.number]
+            old = self._there(action)
             self._do(action, lambda: replacing.replace(old, action.number, policy, self._starts))
 
         for position in range(0, len(actions), together):
