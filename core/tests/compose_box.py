@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from multios.compose.project import Project, Request, read
-from multios.model import app_document, container_document
+from multios.model import app_document
 from multios.model.app import App
 
 
@@ -43,12 +42,8 @@ def service_text(snippet: str) -> str:
 
 
 def checked(made: Project) -> App:
-    """The document as the daemon's door takes it, health probes where it knows them."""
-    document = copy.deepcopy(made.document)
-    if "healthcheck" not in container_document._TOP:
-        for item in document.get("services", {}).values():
-            item["container"].pop("healthcheck", None)
-    return app_document.parse(document)
+    """The document as the daemon's door takes it."""
+    return app_document.parse(made.document)
 
 
 def at(document: Any, path: str) -> Any:

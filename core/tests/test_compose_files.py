@@ -52,6 +52,16 @@ def test_without_a_file_the_error_says_where_it_was_looked_for(tmp_path: Path) -
     assert caught.value.cause == f"there is no compose.yaml in {tmp_path}, nor in a directory above it"
 
 
+def test_a_current_directory_that_is_gone_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(NotFound, match="the current directory is not there any more"):
+        Request()
+
+
 def test_several_files_are_merged_in_their_order_and_paths_begin_at_the_first(tmp_path: Path) -> None:
     write(tmp_path, {"one/a.yaml": "services: {web: {image: a, volumes: ['./x:/x']}}",
                      "two/b.yaml": "services: {web: {image: b, volumes: ['./y:/y']}}"})  # fmt: skip
@@ -238,11 +248,13 @@ def test_a_service_that_is_not_enabled_cannot_be_depended_on_unless_it_need_not_
     checked(made)
 
 
-def test_what_a_disabled_service_has_is_not_looked_at_beyond_its_profiles(tmp_path: Path) -> None:
+def test_a_disabled_service_may_have_what_is_not_supported_but_no_unknown_key(tmp_path: Path) -> None:
     project(
         tmp_path,
         "services: {web: {image: w}, x: {profiles: [p], image: i, env_file: absent, runtime: x}}",
     )
+    with pytest.raises(InvalidInput, match="services.x.imgae: there is no key"):
+        project(tmp_path, "services: {web: {image: w}, x: {profiles: [p], imgae: i}}")
 
 
 def test_a_target_that_is_no_service_is_told_the_nearest(tmp_path: Path) -> None:
@@ -379,6 +391,22 @@ def test_what_cannot_be_extended_is_an_error(tmp_path: Path, services: str, caus
     assert caught.value.cause.startswith("compose.yaml:1: ") and cause in caught.value.cause.replace(
         f"{tmp_path}/", ""
     )
+
+
+def test_services_that_override_all_others_are_extended_too(tmp_path: Path) -> None:
+    write(
+        tmp_path, {"a.yaml": WEB, "b.yaml": "services: !override {b: {image: b}, c: !override {extends: b}}"}
+    )
+    assert images(read(Request(["a.yaml", "b.yaml"], {}, str(tmp_path)))) == {"b": "b", "c": "b"}
+
+
+def test_how_often_files_include_and_services_extend_is_bounded(tmp_path: Path) -> None:
+    files = {f"f{n}.yaml": f"include: [f{n + 1}.yaml, f{n + 1}.yaml]" for n in range(30)}
+    with pytest.raises(InvalidInput, match="there are more than 200 includes"):
+        project(tmp_path, "include: [f0.yaml]", {**files, "f30.yaml": WEB})
+    chain = "\n".join(f"  s{n}: {{extends: s{n + 1}}}" for n in range(100))
+    with pytest.raises(InvalidInput, match="more than 50 services extend each other"):
+        project(tmp_path, f"services:\n{chain}\n  s100: {{image: i}}")
 
 
 def test_a_service_may_extend_one_of_an_earlier_file(tmp_path: Path) -> None:

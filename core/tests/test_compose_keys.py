@@ -402,11 +402,6 @@ def expected(value: Any, directory: Path) -> Any:
     return [expected(item, directory) for item in value] if isinstance(value, list) else value
 
 
-def door(made: Any) -> None:
-    """What the daemon checks of it, and takes."""
-    checked(made)
-
-
 @pytest.mark.parametrize(("section", "key", "snippet", "found"), SERVICE)
 def test_keys_of_services_become_fields_of_the_document(
     tmp_path: Path, section: str, key: str, snippet: str, found: dict[str, Any]
@@ -417,7 +412,7 @@ def test_keys_of_services_become_fields_of_the_document(
     made = project(tmp_path, service_text(snippet), FILES, environment=ENVIRONMENT)
     for path, value in found.items():
         assert at(made.document["services"]["web"], path) == expected(value, tmp_path), path
-    door(made)
+    checked(made)
 
 
 @pytest.mark.parametrize(("section", "key", "text", "found"), APP)
@@ -427,7 +422,7 @@ def test_keys_of_files_become_fields_of_the_document(
     made = project(tmp_path, text, FILES, environment=ENVIRONMENT)
     for path, value in found.items():
         assert at(made.document, path) == expected(value, tmp_path), path
-    door(made)
+    checked(made)
 
 
 @pytest.mark.parametrize(("section", "key", "text", "attribute", "value"), BESIDE)
@@ -438,7 +433,7 @@ def test_keys_that_concern_more_than_containers_stand_beside_the_document(
         tmp_path, text, FILES, environment=ENVIRONMENT, project_name="" if key == "name" else "app"
     )
     assert getattr(made, attribute) == expected(value, tmp_path)
-    door(made)
+    checked(made)
 
 
 def test_every_key_that_is_supported_has_a_case_here() -> None:
@@ -511,7 +506,7 @@ def test_what_costs_convenience_only_is_warned_of(tmp_path: Path, section: str, 
     (warning,) = made.warnings
     assert warning.startswith(f"compose.yaml:{line}: ")
     assert f"{key}: {key} is left out: {KEYS[section][key][1]}" in warning
-    door(made)
+    checked(made)
 
 
 @pytest.mark.parametrize(("section", "key"), keys_in(REFUSED, IGNORED))

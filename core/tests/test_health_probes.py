@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from multios.engine.event_selection import Selection
 from multios.engine.health_probes import HealthProbes
 from multios.engine.timers import Timers
 from multios.errors import CommandNotFound, Conflict, InvalidInput, Unavailable, Unsupported
-from multios.model.container import Container
+from multios.model.container import Container, RestartPolicy
 
 CHECK = {"test": ["CMD", "check"], "interval": "10s", "timeout": "4s", "retries": 2}
 
@@ -399,3 +400,23 @@ def test_a_disk_that_is_full_ends_no_probing(
         assert probed.health(container) == ("starting", 0)
     probed.round(0)
     assert probed.health(container) == ("healthy", 0)
+
+
+def test_what_was_waited_for_is_what_is_answered(box: Box, probed: Probed) -> None:
+    """One that has ended and come back healthy meanwhile is running, for who did not ask for its end."""
+    container = box.started(healthcheck=CHECK)
+    answers: list[Any] = []
+
+    def wait() -> None:
+        answers.append(box.call("containers.wait", ref=container.name, condition="healthy"))
+
+    box.registry.change(
+        box.now(container), config=replace(container.config, restart_policy=RestartPolicy("always"))
+    )
+    thread = threading.Thread(target=wait)
+    thread.start()
+    box.exits(container, 1)
+    box.eventually(lambda: box.now(container).status == "running")
+    probed.round(0)
+    thread.join(10)
+    assert answers[0]["status"] == "running"

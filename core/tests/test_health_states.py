@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.engine.health_states import RESULTS_KEPT, after, chosen, next_due
+from multios.errors import InvalidInput
 from multios.model.container import HealthProbe, HealthRequest, HealthState, HealthStatus, ProbeResult
 from multios.model.image import Healthcheck, ImageConfig
 
@@ -150,7 +151,7 @@ def test_a_shell_line_runs_in_the_images_shell() -> None:
     ("asked", "image"),
     [
         (None, None),
-        (HealthRequest(interval=1.0), None),
+        (HealthRequest(), None),
         (HealthRequest(("NONE",)), Healthcheck(("CMD", "true"))),
         (None, Healthcheck(("NONE",))),
         (None, Healthcheck(("RUN", "true"))),
@@ -168,3 +169,9 @@ def test_an_images_times_are_brought_within_bounds() -> None:
     assert probe is not None
     assert (probe.interval, probe.timeout, probe.retries) == (0.001, 86400.0, 1000)
     assert (probe.start_period, probe.start_interval) == (86400.0, 0.001)
+
+
+@pytest.mark.parametrize("image", [None, Healthcheck(("NONE",)), Healthcheck(interval=3.0)])
+def test_times_of_a_probe_that_there_is_none_of_are_refused(image: Healthcheck | None) -> None:
+    with pytest.raises(InvalidInput, match="no test"):
+        chosen(HealthRequest(interval=1.0), ImageConfig(healthcheck=image))

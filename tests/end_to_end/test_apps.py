@@ -106,7 +106,8 @@ def test_services_that_left_the_file_stay_until_asked_for(app: AppDirectory) -> 
     app.write(THREE)
     app.up()
     app.write(
-        "services: {db: {image: 'small:1', command: sleep 1000, volumes: ['data:/data']}}\nvolumes: {data: }"
+        "services: {db: {image: 'small:1', command: sleep 1000, stop_grace_period: 0s, volumes: ['data:/data']}}\n"
+        "volumes: {data: }"
     )
     assert app.up() == []
     assert set(app.ids()) == {"web-1", "api-1", "db-1"}

@@ -234,7 +234,7 @@ def test_config_prints_the_files_merged_and_with_variables(app: AppDirectory) ->
     [
         ("services:\n  web:\n    image: small:1\n    ports: [x]\n", 4, "x"),
         ("services:\n  web:\n    imgae: small:1\n", 3, "imgae"),
-        ("services:\n  web: {image: 'small:1'\n", 3, ""),
+        ("services:\n  web: {image: 'small:1'\n", 2, ""),
         (
             "services:\n  web:\n    image: small:1\n    depends_on: [bd]\n  db: {image: 'small:1'}\n",
             4,

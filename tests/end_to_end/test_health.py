@@ -338,6 +338,7 @@ def test_a_check_from_a_configuration(engine: PrivateEngine, name: str, tmp_path
         (("--health-cmd", "true", "--health-timeout", "soon"), "healthcheck.timeout"),
         (("--health-cmd", "true", "--health-retries", "0"), "healthcheck.retries"),
         (("--health-cmd", "true", "--health-start-period=-1s"), "healthcheck.start_period"),
+        (("--health-interval", "5s"), "no test"),
         (("--health-cmd", ""), "healthcheck.test"),
         (("--health-cmd", "[]"), "healthcheck.test"),
         (("--health-cmd", "[1]"), "healthcheck.test"),

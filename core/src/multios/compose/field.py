@@ -75,10 +75,8 @@ class Field:
         """A whole number within bounds."""
         number = self.value
         if isinstance(number, str):
-            try:
-                number = int(number) if number.isascii() and len(number) < 20 else None
-            except ValueError:
-                number = None
+            digits = number[1:] if number[:1] in ("+", "-") else number
+            number = int(number) if digits.isascii() and digits.isdecimal() and len(digits) < 20 else None
         if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
             raise self.expected(f"a whole number from {least} to {most}")
         return int(number)
@@ -86,7 +84,7 @@ class Field:
     def number(self, least: float, most: float) -> float:
         """A number within bounds."""
         try:
-            number = float(self.text())
+            number = float(self.text().replace("_", "?"))  # which Python would take
         except ValueError:
             raise self.expected("a number") from None
         if not least <= number <= most:
@@ -105,17 +103,23 @@ class Field:
         """A mapping whose keys are those of ``section``; null is as if it was not there."""
         return {key: field for key, field in self.entries().items() if self._is_usable(key, field, section)}
 
+    def check_keys(self, section: str) -> None:
+        """Raise for a key of this mapping that ``section`` does not have."""
+        for key, field in self.entries().items():
+            field.check_key(key, section)
+
+    def check_key(self, key: str, section: str) -> None:
+        """Raise if ``section`` has no ``key``, whose value this is."""
+        if key not in KEYS[section] and not key.startswith("x-"):
+            guess = nearest(key, list(KEYS[section]))
+            remedy = f"did you mean {guess!r}?" if guess else "leave it out, or begin it with x-"
+            raise self.error(f"there is no key {key[:80]!r}", remedy)
+
     def _is_usable(self, key: str, field: Field, section: str) -> bool:
+        field.check_key(key, section)
         if key.startswith("x-"):
             return False
-        known = KEYS[section]
-        if key not in known:
-            guess = nearest(key, list(known))
-            raise wrong(
-                field.place, field.path, f"there is no key {key!r}",
-                f"did you mean {guess!r}?" if guess else "leave it out, or begin it with x-",
-            )  # fmt: skip
-        state, note = known[key]
+        state, note = KEYS[section][key]
         if state == REFUSED and field:
             raise field.error(f"{key} is not supported", note)
         if state == IGNORED and field:

@@ -54,7 +54,9 @@ class Files:
         directory = "/run/secrets/" if section == "secrets" else "/"
         target = keys["target"].text() if "target" in keys else name
         if {"", ".", ".."} & set(target.removeprefix("/").split("/")):
-            raise keys["target"].error(f"{target[:80]!r} is no place inside", "write a path without ..")
+            raise keys.get("target", item).error(
+                f"{target[:80]!r} is no place inside", "write a path without .."
+            )
         use: dict[str, Any] = {
             "source": self._content(section, name, item),
             "target": target if target.startswith("/") else directory + target,

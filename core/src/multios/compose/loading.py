@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from multios.compose.tree import Place
 
 MOST_EXTENDS = 50
-MOST_INCLUDES = 20
-"""How deep."""
+"""Of services that extend each other, one behind the other."""
+MOST_INCLUDES = 200
+"""In all, a file that is included twice counted twice."""
 _MERGED_BY_NAME = ("services", "networks", "volumes", "configs", "secrets")
 _TOO_MANY = "use fewer files"
 
@@ -34,7 +35,8 @@ class Loader:
     """Reads files, each once, with one set of variables for those of the app itself."""
 
     def __init__(self, sources: Sources, report: Report) -> None:
-        self._sources, self._report = sources, report
+        self.sources, self.report = sources, report
+        self._includes = 0
         self._documents: dict[str, list[Table]] = {}
         self.read: list[str] = []
         """The files that were read."""
@@ -42,25 +44,25 @@ class Loader:
     def name(self, variables: Mapping[str, str]) -> tuple[str, Place]:
         """The app's name as the files have it, and where; empty if none does."""
         found: tuple[str, Place] = ("", ("", 0))
-        for file in self._sources.files:
-            for document in self.documents(self._sources.path(file)):
+        for file in self.sources.files:
+            for document in self.documents(self.sources.path(file)):
                 if document.get("name") is not None:
                     place = document.places["name"]
-                    value = Interpolation(variables, self._report).tree(document["name"], "name", place)
-                    found = Field(value, "name", place, self._report).text(), place
+                    value = Interpolation(variables, self.report).tree(document["name"], "name", place)
+                    found = Field(value, "name", place, self.report).text(), place
         return found
 
     def load(self, variables: Mapping[str, str]) -> Table:
         """The app's own files, merged, with all that they include."""
-        files = [self._sources.path(file) for file in self._sources.files]
-        return self._merged(files, self._sources.directory, variables, ())
+        files = [self.sources.path(file) for file in self.sources.files]
+        return self._merged(files, self.sources.directory, variables, ())
 
     def documents(self, path: str, place: Place | None = None, wanted_at: str = "") -> list[Table]:
         """The documents of a file as they are written."""
         if path not in self._documents:
             if len(self._documents) >= MOST_FILES:
                 raise InvalidInput(f"{path}: there are more than {MOST_FILES} files", _TOO_MANY)
-            name = self._sources.shown(path)
+            name = self.sources.shown(path)
             documents = []
             for document in yaml_text.read(read_text(path, name, place, wanted_at), name):
                 if document is not None and not isinstance(document, Table):
@@ -77,19 +79,20 @@ class Loader:
     def _merged(
         self, files: Sequence[str], directory: str, variables: Mapping[str, str], within: tuple[str, ...]
     ) -> Table:
-        interpolation = Interpolation(variables, self._report)
+        interpolation = Interpolation(variables, self.report)
         result: Table | None = None
         for file in files:
-            for document in self._ready(file, directory, interpolation):
-                services = document.get("services")
-                if isinstance(services, Table):
-                    extending = Extending(self, interpolation, file, directory, document, result)
-                    document.put("services", extending.all(services), document.places["services"])
+            for document in self.ready(file, directory, interpolation):
+                if "services" in document:
+                    extended = Extending(self, interpolation, file, document, result).all(
+                        document["services"]
+                    )
+                    document.put("services", extended, document.places["services"])
                 result = document if result is None else merge(result, document)
         merged: Table = settled(result)
-        return self._with_included(merged, directory, variables, (*within, *files))
+        return self._with_included(merged, variables, (*within, *files))
 
-    def _ready(
+    def ready(
         self,
         file: str,
         directory: str,
@@ -101,7 +104,7 @@ class Loader:
         ready = []
         for document in self.documents(file, place, wanted_at):
             self._check_top(document)
-            tree = interpolation.tree(document, "", (self._sources.shown(file), 1))
+            tree = interpolation.tree(document, "", (self.sources.shown(file), 1))
             ready.append(paths.resolve(tree, directory))
         return ready
 
@@ -117,18 +120,22 @@ class Loader:
 
     # --- include ------------------------------------------------------------------------------------------
 
-    def _with_included(
-        self, merged: Table, directory: str, variables: Mapping[str, str], within: tuple[str, ...]
-    ) -> Table:
+    def _with_included(self, merged: Table, variables: Mapping[str, str], within: tuple[str, ...]) -> Table:
         if merged.get("include") is None:
             return merged
         result = merged.without("include")
-        for field in Field(merged["include"], "include", merged.places["include"], self._report).items():
+        for field in Field(merged["include"], "include", merged.places["include"], self.report).items():
             files, own, env_files = self._included(field)
-            if len(within) > MOST_INCLUDES or set(files) & set(within):
+            self._includes += 1
+            if self._includes > MOST_INCLUDES:
+                raise field.error(f"there are more than {MOST_INCLUDES} includes", _TOO_MANY)
+            if set(files) & set(within):
                 raise field.error("these files include each other in a circle", "leave one of them out")
             below = environment_files(
-                env_files or [os.path.join(own, ".env")], variables, directory, bool(env_files)
+                env_files or [os.path.join(own, ".env")],
+                variables,
+                self.sources.current,
+                bool(env_files),
             )
             included = self._merged(files, own, {**below, **variables}, within)
             self._add(result, included)
@@ -174,16 +181,19 @@ class Extending:
         loader: Loader,
         interpolation: Interpolation,
         file: str,
-        directory: str,
         document: Table,
         before: Table | None,
     ) -> None:
-        self._loader, self._interpolation, self._report = loader, interpolation, loader._report
-        self._file, self._directory, self._document, self._before = file, directory, document, before
+        self._loader, self._interpolation = loader, interpolation
+        self._file, self._before = file, before
         self._ready: dict[str, Table] = {file: document}
 
-    def all(self, services: Table) -> Table:
+    def all(self, services: Any) -> Any:
         """The services with what they extend."""
+        if isinstance(services, Override):
+            return Override(self.all(services.value))
+        if not isinstance(services, Table):
+            return services
         result = Table()
         for name, value in services.items():
             result.put(name, self._service(self._file, name, value, ()), services.places[name])
@@ -195,9 +205,13 @@ class Extending:
         extends = value.get("extends") if isinstance(value, Table) else None
         if extends is None or isinstance(extends, Reset):
             return value
-        field = Field(settled(extends), f"services.{name}.extends", value.places["extends"], self._report)
-        if (file, name) in above or len(above) > MOST_EXTENDS:
+        field = Field(
+            settled(extends), f"services.{name}.extends", value.places["extends"], self._loader.report
+        )
+        if (file, name) in above:
             raise field.error("services extend each other in a circle", "leave one of them out")
+        if len(above) > MOST_EXTENDS:
+            raise field.error(f"more than {MOST_EXTENDS} services extend each other", "use fewer")
         other, base_name = self._named(field, file)
         base = self._service(other, base_name, self._find(other, base_name, field), (*above, (file, name)))
         return merge(settled(base), value.without("extends"), "services.*", field.place)
@@ -212,7 +226,7 @@ class Extending:
 
     def _find(self, file: str, name: str, field: Field) -> Any:
         if file not in self._ready:
-            documents = self._loader._ready(
+            documents = self._loader.ready(
                 file, os.path.dirname(file), self._interpolation, field.place, field.path
             )
             merged = documents[0]
@@ -229,6 +243,6 @@ class Extending:
                 names += services
         guess = nearest(name, names)
         raise field.error(
-            f"there is no service {name[:80]!r} in {self._loader._sources.shown(file)}",
+            f"there is no service {name[:80]!r} in {self._loader.sources.shown(file)}",
             f"did you mean {guess!r}?" if guess else f"there are: {', '.join(names)[:200] or 'none'}",
         )

@@ -66,6 +66,9 @@ def read(request: Request) -> Project:
     project.files = loader.read
     top = Field(tree, "", (loader.read[0], 1), report).table("compose")
     services = _services(top)
+    for section in ("networks", "volumes", "configs", "secrets"):
+        for field in top[section].named().values() if section in top else []:
+            field.check_keys(section)
     enabled = _enabled(services, request, variables, project)
     project.config = _config(tree, name, enabled)
     _translate(project, top, enabled, variables)
@@ -132,6 +135,7 @@ def _enabled(
         if not profiles[name] or active & {*profiles[name], ALL_PROFILES}:
             enabled[name] = field
         else:
+            field.check_keys("service")
             project.disabled[name] = profiles[name]
     return enabled
 

@@ -47,13 +47,8 @@ class Shared:
     def __init__(
         self, app: str, networks: Networks, volumes: Volumes, files: Files, variables: Mapping[str, str]
     ) -> None:
-        self.app, self.networks, self.volumes, self.files, self.variables = (
-            app,
-            networks,
-            volumes,
-            files,
-            variables,
-        )
+        self.app, self.variables = app, variables
+        self.networks, self.volumes, self.files = networks, volumes, files
 
 
 class Service:

@@ -43,23 +43,34 @@ class Request:
         targets: Sequence[str] = (),
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
-        self.directory = directory or os.getcwd()
+        self.directory = directory or _current_directory()
         self.files, self.env_files = tuple(files), tuple(env_files)
         self.project_directory, self.project_name = project_directory, project_name
         self.profiles, self.targets = tuple(profiles), tuple(targets)
 
 
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        raise NotFound("the current directory is not there any more", "change to another one") from None
+
+
 class Sources:
-    """``files`` as their user names them; ``variables`` are the environment's, and below them those of ``.env``."""
+    """Files, directories and variables of one request.
+
+    ``files`` are as their user names them; ``directory`` is the project's, ``current`` the user's; ``variables`` are the
+    environment's, and below them those of ``.env``.
+    """
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self.current = request.directory
         self.variables = dict(request.environment)
         env_files = request.env_files or _listed(self.variables.get("COMPOSE_ENV_FILES", ""), ",")
         if not env_files and not request.files:
-            self._add(
-                [os.path.join(request.directory, ".env")], is_required=False
-            )  # it may have COMPOSE_FILE
+            # It may have COMPOSE_FILE.
+            self._add([os.path.join(request.directory, ".env")], is_required=False)
         self.files = request.files or self._from_environment() or self._found()
         self.directory = self._project_directory()
         if env_files:
@@ -74,7 +85,7 @@ class Sources:
     def _found(self) -> tuple[str, ...]:
         """The default names, here or in the nearest directory above that has one."""
         place = self._request.project_directory or self._request.directory
-        directory = start = os.path.join(self._request.directory, place)
+        directory = start = os.path.normpath(os.path.join(self._request.directory, place))
         while True:
             for name in NAMES:
                 if os.path.isfile(os.path.join(directory, name)):

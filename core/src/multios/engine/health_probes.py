@@ -180,7 +180,7 @@ class HealthProbes:
             if not self._is_current(run):
                 raise _interrupted()
             container = self._registry.current(run.container_id)
-            process = probe_processes.start(self._containers, self._drivers, container)
+            process = probe_processes.start(self._containers, self._drivers, container, run.probe.command)
             deadline = self._timers.now() + run.probe.timeout
             probe = _Probe(run, process, began, deadline, told)
             self._under_way.add(probe)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from multios.errors import InvalidInput
 from multios.model.container import HealthProbe, HealthRequest, HealthState, HealthStatus, ProbeResult
 from multios.model.container_document import LONGEST_PROBE, MOST_RETRIES, SHORTEST_PROBE, is_test
 from multios.model.image import Healthcheck, ImageConfig
@@ -17,10 +18,15 @@ def chosen(asked: HealthRequest | None, image: ImageConfig) -> HealthProbe | Non
     """The probe of a container: field by field what was asked, else the image's, else the default; ``None``: it has none.
 
     An image comes from outside: its times are brought within bounds, and a test that is none is left alone.
+    ``InvalidInput``: something was asked of a probe, and there is none.
     """
     request, inherited = asked or HealthRequest(), image.healthcheck or Healthcheck()
     test = request.test or inherited.test
     if not is_test(test) or test == ("NONE",):
+        if request not in (HealthRequest(), HealthRequest(("NONE",))):
+            raise InvalidInput(
+                "healthcheck: no test is given, and the image has none", "give one: --health-cmd COMMAND"
+            )
         return None
     shell = image.shell or _SHELL
     default = HealthProbe(test, (*shell, test[1]) if test[0] == "CMD-SHELL" else test[1:])

@@ -46,21 +46,22 @@ class ProbeProcess:
         os.close(self.reading)
 
 
-def start(containers: Containers, drivers: Drivers, container: Container) -> ProbeProcess:
-    """Start the probe of a running container. Errors are those of an exec."""
-    assert container.probe is not None
+def start(
+    containers: Containers, drivers: Drivers, container: Container, command: tuple[str, ...]
+) -> ProbeProcess:
+    """Start a probe in a running container. Errors are those of an exec."""
     exec_id = f"{container.id[:12]}{_MARK}{secrets.token_hex(8)}"
-    request = execution.ExecRequest(container.probe.command, environment={VARIABLE: exec_id}, exec_id=exec_id)
-    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    request = execution.ExecRequest(command, environment={VARIABLE: exec_id}, exec_id=exec_id)
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(reading, False)
     try:
-        _, launched = execution.execute(containers, drivers, container, request, (nothing, writing, writing))
+        os.set_blocking(reading, False)
+        with open(os.devnull, "rb") as nothing:
+            streams = (nothing.fileno(), writing, writing)
+            _, launched = execution.execute(containers, drivers, container, request, streams)
     except BaseException:
         os.close(reading)
         raise
     finally:
-        os.close(nothing)
         os.close(writing)
     return ProbeProcess(exec_id, launched.pid, reading)
 
@@ -75,45 +76,64 @@ def kill(isolation: IsolationDriver, container_id: str, exec_id: str, pid: int) 
 
     All are stopped first, until no further one is found, so that none can start another meanwhile.
     """
-    held: dict[int, int] = {}
+    stopped: set[_Process] = set()
     try:
         for _ in range(_ROUNDS):
-            found = _members(isolation.processes(container_id), exec_id, pid) - held.keys()
+            found = _members(isolation.processes(container_id), exec_id, pid) - stopped
             if not found:
-                break
+                return
+            stopped |= found
             for one in found:
-                try:
-                    held[one] = os.pidfd_open(one)
-                    signal.pidfd_send_signal(held[one], signal.SIGSTOP)
-                except ProcessLookupError:
-                    continue
-        for descriptor in held.values():
-            try:
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+                _signal(one, signal.SIGSTOP)
     finally:
-        for descriptor in held.values():
-            os.close(descriptor)
+        for one in stopped:
+            _signal(one, signal.SIGKILL)
 
 
-def _members(pids: tuple[int, ...], exec_id: str, pid: int) -> set[int]:
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """Its pid and when it began tell a process from any other that gets its pid (proc_pid_stat(5))."""
+
+    pid: int
+    parent: int = field(compare=False)
+    began: int
+
+
+def _signal(process: _Process, number: int) -> None:
+    """Signal that process and no other."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _read(process.pid) == process:
+            signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def _members(pids: tuple[int, ...], exec_id: str, pid: int) -> set[_Process]:
     """Those of a container's processes that are a probe's: by descent, or by their environment."""
     mark = f"{VARIABLE}={exec_id}".encode()
-    parents = {one: parent for one in pids if (parent := _parent(one)) is not None}
-    found = {one for one in parents if one == pid or mark in _environment(one).split(b"\0")}
-    while further := {one for one, parent in parents.items() if parent in found} - found:
+    every = [one for number in pids if (one := _read(number)) is not None]
+    found = {one for one in every if one.pid == pid or mark in _environment(one.pid).split(b"\0")}
+    while True:
+        known = {one.pid for one in found}
+        further = {one for one in every if one.parent in known} - found
+        if not further:
+            return found
         found |= further
-    return found
 
 
-def _parent(pid: int) -> int | None:
-    """Of a process that has not ended (proc_pid_stat(5))."""
+def _read(pid: int) -> _Process | None:
+    """A process that has not ended."""
     try:
         words = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(words[1]) if words and words[0] not in (b"Z", b"X") else None
+    return _Process(pid, int(words[1]), int(words[19])) if words and words[0] not in (b"Z", b"X") else None
 
 
 def _environment(pid: int) -> bytes:

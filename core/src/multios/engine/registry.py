@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +15,7 @@ from multios.errors import Conflict, NotFound, unknown
 from multios.model.container import Container, Status
 from multios.store.database import Database
 
+log = logging.getLogger(__name__)
 RUNNING = (Status.RUNNING, Status.PAUSED)
 ENDED_KEPT = 1000
 ALIVE_CHECK_SECONDS = 5.0
@@ -90,10 +92,13 @@ class Registry:
             self._unwritten.add(container.id)
 
     def close(self) -> None:
-        """Write what has only been noted."""
+        """Write what has only been noted, as far as that goes."""
         with self._changed:
             for container_id in self._unwritten:
-                self._database.save(self._containers[container_id])
+                try:
+                    self._database.save(self._containers[container_id])
+                except Exception:
+                    log.exception("container %s could not be written", container_id)
             self._unwritten.clear()
 
     def hide(self, container: Container) -> Container:
@@ -192,17 +197,17 @@ class Registry:
 
         ``alive`` is asked now and then whether anybody still wants to know.
         """
-        return self.wait_for(container_id, lambda container, ended: ended is not None, alive)
+        return self.wait_for(container_id, lambda container, ended: ended, alive)
 
     def wait_for(
         self,
         container_id: str,
-        reached: Callable[[Container, Container | None], bool],
+        reached: Callable[[Container, Container | None], Container | None],
         alive: Callable[[], bool],
     ) -> Container:
-        """Block until ``reached`` says so of a container's record and of its end, if it has ended meanwhile.
+        """Block until ``reached`` has an answer to a container's record, and that of its end if it has ended meanwhile.
 
-        The answer is that end's record where there is one, else the record. ``reached`` may raise, and must be short.
+        ``reached`` may raise, and must be short.
         """
         with self._changed:
             former, ask_at = self._last_ends.get(container_id), time.monotonic() + ALIVE_CHECK_SECONDS
@@ -215,8 +220,8 @@ class Registry:
                     ended = container
                 elif ended is former:
                     ended = None
-                if reached(container, ended):
-                    return ended or container
+                if (answer := reached(container, ended)) is not None:
+                    return answer
                 self._changed.wait(max(0.0, ask_at - time.monotonic()))
                 if time.monotonic() >= ask_at:
                     if not alive():

@@ -34,14 +34,13 @@ def wait(
     ``Conflict`` where it cannot be told any more whether it is healthy: it has no probe, or has exited for good.
     """
 
-    def reached(container: Container, ended: Container | None) -> bool:
+    def reached(container: Container, ended: Container | None) -> Container | None:
         if ended is not None and "exited" in conditions:
-            return True
-        if "running" in conditions and container.status == Status.RUNNING:
-            return True
-        if conditions & _HEALTH:
-            return _has_health(container, conditions)
-        return False
+            return ended
+        is_running = "running" in conditions and container.status == Status.RUNNING
+        if is_running or (conditions & _HEALTH and _has_health(container, conditions)):
+            return container
+        return None
 
     return registry.wait_for(container_id, reached, alive)
 
@@ -55,8 +54,8 @@ def _has_health(container: Container, conditions: frozenset[str]) -> bool:
     if container.removing or (container.status == Status.EXITED and not comes_back(container)):
         code = "unknown" if container.exit_code is None else container.exit_code
         raise Conflict(
-            f"container {container.name!r} has exited ({code})",
-            f"see `multios-container logs {container.name}`",
+            f"container {container.config.name!r} has exited ({code})",
+            f"see `multios-container logs {container.config.name}`",
         )
     health = container.health.status if container.health else HealthStatus.STARTING
     return container.status in RUNNING and str(health) in conditions

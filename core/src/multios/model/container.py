@@ -270,7 +270,7 @@ class HealthStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProbeResult:
-    """How one probe ended: −1 is an exit code that there is none of, because it was killed when its time was over."""
+    """How one probe ended: an exit code of −1 is none, because it was killed when its time was over."""
 
     started: float
     ended: float
