@@ -13,6 +13,7 @@ import select
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from private_engine import PrivateEngine, eventually
 
 pytestmark = [pytest.mark.needs_network, pytest.mark.timeout(1500)]
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/multi-container"
 BUILD_PATIENCE = 1200
 READY_PATIENCE = 60
 STOP_PATIENCE = 9.0
@@ -247,6 +249,22 @@ def test_a_web_server_and_a_database_of_two_templates(application: tuple[Private
     engine.run("exec", "-i", "web-server", "sh", "-c", "cat > /var/www/html/school.php", input=page)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/school.php", timeout=20) as answer:
         assert answer.read() == b"Emmy"
+
+
+def test_a_web_server_and_a_database_of_two_templates_from_one_file(debian: PrivateEngine) -> None:
+    port = free_port()
+    app = ("app", "--file", str(EXAMPLE / "compose.yaml"), "--project-name", "from-one-file")
+    debian.environment["WEB_PORT"] = str(port)
+    try:
+        debian.run(*app, "up", "--wait", timeout=BUILD_PATIENCE)
+        words = ("exec", "-T", "web-server", "mysql", "-h", "database", "-u", "root", "-plearning", "--batch")
+        assert debian.out(*app, *words, "--skip-column-names", "--execute=SELECT 6 * 7") == "42"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+            assert answer.status == 200
+        assert debian.run(*app, "up", "--detach").stderr == "", "as it should be"
+    finally:
+        del debian.environment["WEB_PORT"]
+        debian.run(*app, "down", "--volumes", timeout=120)
 
 
 def _type(command: list[str], environment: dict[str, str], turns: list[tuple[str, str]]) -> str:

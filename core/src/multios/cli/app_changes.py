@@ -190,6 +190,11 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
     if not runs_here(values):
         return
     chosen = _chosen(project, services)
+    for name in chosen:
+        container = project.document["services"][name]["container"]
+        if "template" in container:
+            options = container.get("template_options", {})
+            context.call("templates.build", {"name": container["template"], "options": options})
     images = {name: _image(project, name) for name in chosen if _image(project, name)}
     there = context.call("images.find", {"references": sorted(set(images.values()))}) if images else {}
     for name, image in images.items():
