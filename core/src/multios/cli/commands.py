@@ -192,6 +192,7 @@ def in_order(words: list[str]) -> list[str]:
 
 def resolve(words: list[str]) -> tuple[str, list[str]] | None:
     """The full name of the command that ``words`` begin with, and the words after it; ``None`` if there is none."""
+    words = in_order(words)
     if not words:
         return None
     count = 2 if words[0] in GROUPS else 1

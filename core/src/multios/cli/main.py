@@ -70,16 +70,14 @@ def _dispatch(words: list[str], context: Context) -> int:
             from multios.cli.completion import complete
 
             return complete(rest[1:], context)
-        ordered = in_order(rest)
-        if ordered is not rest:
-            words = [*words[: len(words) - len(rest)], *ordered]
-        found = resolve(ordered)
+        found = resolve(rest)
         if found is not None:
             name, arguments = found
             command = load(name)
             values = parse(command, arguments)
             if values is not None:
                 return command.run(values, context) or 0
+        words = [*words[: len(words) - len(rest)], *in_order(rest)]
     from multios.cli.click_group import run  # help, errors and plugins' commands
 
     return run(words, context)

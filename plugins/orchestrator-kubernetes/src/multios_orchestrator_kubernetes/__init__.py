@@ -1,0 +1,80 @@
+"""Apps on a Kubernetes cluster: ``multios-container app up --orchestrator kubernetes``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from multios.drivers.orchestrator import (
+    Action,
+    ApplyOptions,
+    DestroyOptions,
+    OrchestratorDriver,
+    PlanOptions,
+    Told,
+)
+from multios.model.app import App, AppState
+from multios_orchestrator_kubernetes.settings import KubernetesSettings
+
+if TYPE_CHECKING:
+    from multios_orchestrator_kubernetes.cluster import Cluster
+
+
+class KubernetesOrchestrator(OrchestratorDriver):
+    """The driver. It has no state of its own: everything is found again in the cluster by its labels."""
+
+    name: ClassVar[str] = "kubernetes"
+    summary: ClassVar[str] = "apps on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    needs_engine: ClassVar[bool] = False
+    Settings: ClassVar[type] = KubernetesSettings
+
+    def existing(self, app: App) -> AppState:
+        """What the cluster has of it."""
+        from multios_orchestrator_kubernetes import state
+
+        cluster = self.cluster()
+        return state.read(cluster, app, self._namespace(cluster, app.name))
+
+    def plan(self, app: App, existing: AppState, options: PlanOptions) -> tuple[Action, ...]:
+        """By fingerprints that stand on the objects; an ``existing`` of another driver is one without any."""
+        from multios_orchestrator_kubernetes import plan, state
+
+        if not isinstance(existing, state.ClusterState):
+            existing = state.ClusterState(namespace=self.settings.namespace or app.name)
+        return plan.make(app, existing, options, self.settings)
+
+    def apply(self, app: App, plan: Sequence[Action], told: Told, options: ApplyOptions) -> None:
+        """By server-side apply, in the order of dependencies."""
+        from multios_orchestrator_kubernetes import apply
+
+        cluster = self.cluster(options)
+        namespace = self._namespace(cluster, app.name)
+        apply.Applying(cluster, app, namespace, self.settings, told, options).run(plan)
+
+    def watch(self, app: str) -> Iterator[Mapping[str, Any]]:
+        """Those of its pods."""
+        from multios_orchestrator_kubernetes import watch
+
+        cluster = self.cluster()
+        return watch.pods(cluster, app, self._namespace(cluster, app))
+
+    def destroy(self, app: str, told: Told, options: DestroyOptions) -> None:
+        """Until another list finds nothing."""
+        from multios_orchestrator_kubernetes import destroy
+
+        cluster = self.cluster()
+        destroy.app(cluster, app, self._namespace(cluster, app), self.settings, told, options)
+
+    def cluster(self, options: ApplyOptions | None = None) -> Cluster:
+        """A connection, with the kubeconfig as it is now; the rate of ``options`` goes before the settings'."""
+        from multios.pace import Pace
+        from multios_orchestrator_kubernetes.cluster import Cluster
+
+        settings = self.settings
+        pace = Pace(settings.rate, settings.burst)
+        if options is not None and options.rate:
+            pace = Pace(options.rate, options.burst)
+        return Cluster(settings.kubeconfig, settings.context, pace)
+
+    def _namespace(self, cluster: Cluster, app: str) -> str:
+        return str(self.settings.namespace or cluster.namespace or app)
