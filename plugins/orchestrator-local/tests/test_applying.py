@@ -11,7 +11,7 @@ import pytest
 
 from engine_calls import EngineCalls
 from multios.drivers.orchestrator import Action, ApplyOptions, DestroyOptions, PlanOptions
-from multios.errors import Conflict
+from multios.errors import Conflict, NotFound
 from multios.model.app import App, AppNetwork, AppVolume, Dependency, Instance, Service, UpdatePolicy
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.applying import Applying
@@ -79,6 +79,21 @@ def test_what_cannot_be_replaced_runs_on_under_its_name(calls: EngineCalls) -> N
     with pytest.raises(Exception, match="nothing-here"):
         up(calls, changed(command=["/nothing-here"]))
     assert there(calls) == before
+
+
+@pytest.mark.parametrize(
+    "wanted", [changed(hostname="other"), replace(APP, services=(replace(WEB, replicas=0),))]
+)
+def test_what_somebody_has_removed_since_the_plan_is_no_riddle(calls: EngineCalls, wanted: App) -> None:
+    up(calls, APP)
+    actions = plan(wanted, existing.read(calls, wanted), PlanOptions())
+    calls.call("containers.delete", {"ref": "applied-web-1", "force": True})
+    work = Applying(calls, wanted, lambda action, what: None, PLAINLY)
+    if wanted.services[0].replicas:
+        with pytest.raises(NotFound, match="'applied-web-1' is gone meanwhile"):
+            work.run(actions)
+    else:
+        work.run(actions)
 
 
 def test_a_pace_is_kept(calls: EngineCalls) -> None:

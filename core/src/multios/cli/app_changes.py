@@ -196,14 +196,18 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
             options = container.get("template_options", {})
             context.call("templates.build", {"name": container["template"], "options": options})
     images = {name: _image(project, name) for name in chosen if _image(project, name)}
-    there = context.call("images.find", {"references": sorted(set(images.values()))}) if images else {}
+    there = set(context.call("images.find", {"references": sorted(set(images.values()))}) if images else ())
+    pulled: set[str] = set()
     for name, image in images.items():
         policy = values["pull"] or project.pull_policies.get(name, "missing")
         builds = name in project.builds and not values["no_build"]
         if builds and (values["build"] or policy == "build" or image not in there):
             _build(values, context, project, name)
+        elif image in pulled:
+            continue
         elif policy == "always" and name not in project.builds:
             _pull(context, project, name)
+            pulled.add(image)
         elif image not in there and policy == "never":
             raise InvalidInput(
                 f"service {name!r}: image {image!r} is not here, and is not to be pulled",
@@ -211,6 +215,7 @@ def get_images(values: Values, context: Context, project: Project, services: Seq
             )
         elif image not in there:
             _pull(context, project, name)
+            pulled.add(image)
 
 
 def _chosen(project: Project, services: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -149,9 +150,11 @@ class Applying:
         self._engine.call("volumes.create", {"name": volume.name, "labels": labels})
 
     def _remove(self, action: Action) -> None:
-        instance = self._instances[action.subject]
-        stop(self._engine, instance, self._options.stop_timeout)
-        self._engine.call("containers.delete", {"ref": instance.id, "force": True})
+        instance = self._instances.get(action.subject)
+        if instance is not None:
+            stop(self._engine, instance, self._options.stop_timeout)
+            with contextlib.suppress(NotFound):
+                self._engine.call("containers.delete", {"ref": instance.id, "force": True})
 
     def _simple(self, service: Service, action: Action) -> None:
         if action.verb == "create":
@@ -163,8 +166,11 @@ class Applying:
             self._engine.call("containers.restart", {"ref": self._there(action).id, "timeout": timeout})
 
     def _there(self, action: Action) -> Instance:
-        """The container in an action's place, whatever it is called."""
-        return self._by_place[action.service, action.number]
+        """The container in an action's place, whatever it is called; ``NotFound`` where somebody was quicker."""
+        instance = self._by_place.get((action.service, action.number))
+        if instance is None:
+            raise NotFound(f"container {action.subject!r} is gone meanwhile", "bring the app up once more")
+        return instance
 
     @property
     def _starts(self) -> bool:
@@ -177,8 +183,9 @@ class Applying:
         failure: MultiosError | None = None
 
         def one(action: Action) -> None:
-            old = self._there(action)
-            self._do(action, lambda: replacing.replace(old, action.number, policy, self._starts))
+            self._do(
+                action, lambda: replacing.replace(self._there(action), action.number, policy, self._starts)
+            )
 
         for position in range(0, len(actions), together):
             if position and policy is not None:
