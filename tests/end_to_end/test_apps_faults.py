@@ -275,6 +275,16 @@ def test_a_daemon_killed_while_containers_are_replaced_leaves_what_the_next_up_f
     assert own.up() == []
 
 
+def test_more_containers_than_there_can_be_are_refused_and_fewer_are_made(own: AppDirectory) -> None:
+    own.write("services: {web: {image: 'small:1', command: sleep 1000, stop_grace_period: 0s}}")
+    said = failed(own, "--scale", "web=40")
+    assert "id" in said
+    assert len(own.rows()) == 32, "as many as there are ids for"
+    own.up("--scale", "web=3")
+    assert set(own.ids()) == {"web-1", "web-2", "web-3"}
+    assert {own.status_of(name) for name in own.ids()} == {"running"}
+
+
 def test_a_daemon_killed_during_down_leaves_what_the_next_down_finishes(own: AppDirectory) -> None:
     own.write(chain(8))
     own.up()
