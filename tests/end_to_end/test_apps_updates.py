@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -41,7 +42,6 @@ def versions(app: AppDirectory) -> dict[str, str]:
 
 def moments(app: AppDirectory, since: str) -> list[tuple[str, str]]:
     """What happened to the containers."""
-    import json
 
     shown = app.out("events", "--json", "--since", since, "--until", "0s")
     events = [json.loads(line) for line in shown.splitlines()]

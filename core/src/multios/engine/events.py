@@ -57,10 +57,9 @@ class Events:
             self._changed.notify_all()
 
     def of_container(self, action: str, container: Container, at: float = 0.0, **attributes: Any) -> None:
-        """Publish what happened to a container, with its owner, image and labels."""
+        """Publish what happened to a container, with its owner, image and labels, but what says only of what it is made."""
         config = container.config
         about: dict[str, Any] = {"owner": container.owner, "image": config.image}
-        # The fingerprint is for the orchestrator alone, and long.
         labels = {key: value for key, value in config.labels.items() if key != FINGERPRINT_LABEL}
         if 0 < sum(len(key) + len(value) for key, value in labels.items()) <= LARGEST_LABELS:
             about["labels"] = labels

@@ -169,7 +169,7 @@ class AppState:
 
 def fingerprint(value: Any) -> dict[str, str]:
     """A short digest of each field that stands in ``value``, by its path (``environment.DEBUG``): equal values, equal digests."""
-    return {path: _digest(leaf) for path, leaf in _leaves("", value)}
+    return {path: _digest(leaf) for path, leaf in _leaves("", value) if path}
 
 
 def changed_fields(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -32,10 +33,15 @@ class Applying:
 
     def run(self, plan: Sequence[Action]) -> None:
         """Do it. The first failure is raised, when what does not depend on it is done."""
-        replaces = any(action.verb in ("remove", "recreate") for action in plan)
+        replaces = any(action.verb in ("remove", "recreate", "start", "restart") for action in plan)
         found = existing.instances(self._engine, self._app.name) if replaces else ()
         self._instances = {item.name: item for item in found}
-        self._by_place = {(item.service, item.number): item for item in found}
+        removed = {action.subject for action in plan if action.verb == "remove"}
+        self._by_place = {
+            (item.service, item.number): item
+            for item in found
+            if item.name not in removed  # of two with one number, the other
+        }
         for action in plan:
             if action.kind == "network":
                 self._do(action, partial(self._network, action))
@@ -158,18 +164,27 @@ class Applying:
         self._engine.call("volumes.create", {"name": volume.name, "labels": labels})
 
     def _remove(self, action: Action) -> None:
-        instance = self._instances[action.subject]
-        stop(self._engine, instance, self._options.stop_timeout)
-        self._engine.call("containers.delete", {"ref": instance.id, "force": True})
+        instance = self._instances.get(action.subject)
+        if instance is not None:
+            stop(self._engine, instance, self._options.stop_timeout)
+            with contextlib.suppress(NotFound):
+                self._engine.call("containers.delete", {"ref": instance.id, "force": True})
 
     def _simple(self, service: Service, action: Action) -> None:
         if action.verb == "create":
             Replacing(self._engine, self._app, service, self._options).create(action.number, self._starts)
         elif action.verb == "start":
-            self._engine.call("containers.start", {"ref": action.subject})
+            self._engine.call("containers.start", {"ref": self._there(action).id})
         elif action.verb == "restart":
             timeout = self._options.stop_timeout
-            self._engine.call("containers.restart", {"ref": action.subject, "timeout": timeout})
+            self._engine.call("containers.restart", {"ref": self._there(action).id, "timeout": timeout})
+
+    def _there(self, action: Action) -> Instance:
+        """The container in an action's place, whatever it is called; ``NotFound`` where somebody was quicker."""
+        instance = self._by_place.get((action.service, action.number))
+        if instance is None:
+            raise NotFound(f"container {action.subject!r} is gone meanwhile", "bring the app up once more")
+        return instance
 
     @property
     def _starts(self) -> bool:
@@ -182,8 +197,9 @@ class Applying:
         failure: MultiosError | None = None
 
         def one(action: Action) -> None:
-            old = self._by_place[action.service, action.number]
-            self._do(action, lambda: replacing.replace(old, action.number, policy, self._starts))
+            self._do(
+                action, lambda: replacing.replace(self._there(action), action.number, policy, self._starts)
+            )
 
         for position in range(0, len(actions), together):
             if position and policy is not None:
