@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import busybox_rootfs
 import kubernetes_server
 from document_session import commands, play
 from private_engine import SCRIPTS, PrivateEngine
@@ -18,8 +19,12 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/kubernetes.md"
 
 
 @pytest.fixture
-def cluster() -> Iterator[kubernetes_server.Server]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_server.Server]:
+    """Its pods have a root filesystem."""
+    root = tmp_path_factory.mktemp("pods")
+    subprocess.run(["tar", "-xf", busybox_rootfs.write(root / "root.tar"), "-C", root], check=True)
     with kubernetes_server.running() as running:
+        running.pods.root = root
         yield running
 
 

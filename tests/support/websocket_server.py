@@ -38,7 +38,7 @@ class WebSocket:
         while True:
             try:
                 code, data = self._read()
-            except (OSError, EOFError):
+            except (OSError, EOFError, ValueError):  # the last: our side has closed it
                 return
             if code == _CLOSE:
                 return
