@@ -150,8 +150,10 @@ class Cluster:
                     rest, is_cut = b"", True
             if rest and not is_cut:
                 yield rest
-        except (urllib3.exceptions.HTTPError, OSError):
-            return  # silence, or the connection is gone: whoever follows goes on from the last line
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(
+                f"the log of {pod} broke off: {faults.one_line(str(error))}", "try again"
+            ) from error
         finally:
             response.close()
 

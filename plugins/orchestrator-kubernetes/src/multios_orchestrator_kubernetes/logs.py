@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
 from multios.drivers.orchestrator import Place
-from multios.errors import MultiosError, NotFound
+from multios.errors import MultiosError, NotFound, Unavailable
 from multios_orchestrator_kubernetes import faults, places
 from multios_orchestrator_kubernetes.cluster import Cluster, Failed
 
@@ -64,6 +64,9 @@ class _Stream:
                 if _moment(moment) > before:
                     self.last = moment
                     yield self.place, text + b"\n"
+        except Unavailable:
+            if not follow:
+                raise  # else it was silent for long, or broke off, and is opened again
         except Failed as failed:
             if failed.fault.status not in _NOT_YET:
                 raise faults.error(failed.fault, f"log of {self.pod}", self.cluster.context) from failed
