@@ -95,6 +95,11 @@ def test_much_goes_both_ways_at_once(shop: KubernetesOrchestrator) -> None:
     assert run(shop, "cat", given=much)[:2] == (0, much)
 
 
+def test_a_command_may_end_before_it_has_read_all(shop: KubernetesOrchestrator) -> None:
+    done = run(shop, "sh", "-c", "echo enough; exec <&-; exec sh -c 'exit 4'", given=os.urandom(1 << 20) * 8)
+    assert done[:2] == (4, b"enough\n")
+
+
 def test_a_command_that_is_not_there_is_one_as_in_shells(shop: KubernetesOrchestrator) -> None:
     with pytest.raises(CommandNotFound, match="no-such-command"):
         run(shop, "no-such-command")

@@ -1,6 +1,7 @@
 """Requests to a cluster's API, over the connection of the official client library.
 
-With :mod:`multios_orchestrator_kubernetes.websockets` the only module that imports ``kubernetes``: it reads the kubeconfig, runs the plugin that gets tokens and speaks TLS.
+With :mod:`multios_orchestrator_kubernetes.websockets` the only module that imports ``kubernetes``: it reads the
+kubeconfig, runs the plugin that gets tokens and speaks TLS.
 """
 
 from __future__ import annotations
@@ -134,7 +135,10 @@ class Cluster:
     # --- inside pods --------------------------------------------------------------------------------
 
     def lines(self, namespace: str, pod: str, query: Mapping[str, str]) -> Iterator[bytes]:
-        """The lines of a pod's log, as they come; of one beyond 1 MB the beginning. Raises ``Failed``."""
+        """The lines of a pod's log, as they come; of one beyond 1 MB the beginning.
+
+        Raises ``Failed``, and ``Unavailable`` when it breaks off or nothing comes for a minute.
+        """
         response = self._request("GET", f"{POD.path(namespace, pod)}/log", query, accept="*/*")
         rest, is_cut = b"", False
         try:

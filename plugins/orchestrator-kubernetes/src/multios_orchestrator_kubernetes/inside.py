@@ -65,7 +65,8 @@ class Inside:
             ) from None
         if status:
             reason = one_line(said[_STDERR].decode("utf-8", "replace").strip()) or f"tar ended with {status}"
-            kind = NotFound if "No such file or directory" in reason else MultiosError
+            is_absent = "No such file or directory" in reason and (stdin < 0 or path in reason)
+            kind = NotFound if is_absent else MultiosError
             raise kind(f"{self._place.service}:{path}: {reason}", "look at the path inside")
 
     def _run(

@@ -53,7 +53,8 @@ class Pump:
             elif not self._pending and (has_more or answered & ~select.POLLOUT):
                 is_open = self._receive()
             if self._held and is_open and answered & (select.POLLOUT | select.POLLERR | select.POLLHUP):
-                is_open = self._channels.send(0, self._held)
+                if not self._channels.send(0, self._held):
+                    self._source = -1  # why not may still come
                 self._held = b""
             if self._source >= 0 and self._source in ready:
                 self._read()

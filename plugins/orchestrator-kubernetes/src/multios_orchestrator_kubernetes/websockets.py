@@ -11,7 +11,13 @@ from typing import Any
 
 from kubernetes import client as library
 from kubernetes.stream import ws_client
-from websocket import ABNF, WebSocket, WebSocketBadStatusException, WebSocketException
+from websocket import (
+    ABNF,
+    WebSocket,
+    WebSocketBadStatusException,
+    WebSocketException,
+    WebSocketTimeoutException,
+)
 
 from multios_orchestrator_kubernetes import faults
 
@@ -19,7 +25,9 @@ V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 """Since the fifth, one side can say that a channel has ended."""
 CLOSE = 255
 _TIMEOUT = 60.0
-"""Seconds that connecting may take, and the rest of a message."""
+"""Seconds that connecting may take, and sending a message."""
+_PATIENCE = 1.0
+"""Seconds that the rest of a message is waited for before others have their turn."""
 _LARGEST_BODY = 1 << 20
 
 
@@ -49,8 +57,11 @@ class Channels:
 
     def receive(self) -> tuple[int, bytes] | None:
         """The next message: its channel and bytes; a channel below 0 means nothing. ``None`` is the end."""
+        self._socket.settimeout(_PATIENCE)
         try:
             code, frame = self._socket.recv_data_frame(True)
+        except WebSocketTimeoutException:  # a part of a message, or of TLS' own: it goes on with the rest
+            return -1, b""
         except (WebSocketException, OSError):
             return None
         if code == ABNF.OPCODE_CLOSE:
@@ -62,6 +73,7 @@ class Channels:
 
     def send(self, channel: int, data: bytes) -> bool:
         """Whether it could be sent."""
+        self._socket.settimeout(_TIMEOUT)
         try:
             self._socket.send_binary(bytes((channel,)) + data)
         except (WebSocketException, OSError):
