@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from multios.drivers.base import Capability
 from multios.drivers.orchestrator import (
     Action,
     ApplyOptions,
@@ -14,17 +15,22 @@ from multios.drivers.orchestrator import (
     Told,
 )
 from multios.model.app import App, AppState
+from multios.model.course import Course, CourseMachine
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 if TYPE_CHECKING:
     from multios_orchestrator_kubernetes.cluster import Cluster
+    from multios_orchestrator_kubernetes.course import CourseAction
 
 
 class KubernetesOrchestrator(OrchestratorDriver):
     """The driver. It has no state of its own: everything is found again in the cluster by its labels."""
 
     name: ClassVar[str] = "kubernetes"
-    summary: ClassVar[str] = "apps on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    summary: ClassVar[str] = (
+        "apps and courses on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    )
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.COURSES})
     needs_engine: ClassVar[bool] = False
     Settings: ClassVar[type] = KubernetesSettings
 
@@ -64,6 +70,44 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
         cluster = self.cluster()
         destroy.app(cluster, app, self._namespace(cluster, app), self.settings, told, options)
+
+    def plan_course(self, course: Course) -> Iterator[Action]:
+        """By fingerprints, student by student."""
+        return self._course_plan(self.cluster(), course)
+
+    def apply_course(self, course: Course, told: Told, options: ApplyOptions) -> None:
+        """By server-side apply, a namespace a student."""
+        from multios_orchestrator_kubernetes import course_apply
+
+        cluster = self.cluster(options)
+        plan = self._course_plan(cluster, course)
+        course_apply.Admission(cluster, course, self.settings, told).run(plan)
+
+    def course_state(self, name: str) -> Iterator[CourseMachine]:
+        """As their Deployments say."""
+        from multios_orchestrator_kubernetes import course_state
+
+        return course_state.machines(self.cluster(), name)
+
+    def stop_course(self, name: str, told: Told) -> None:
+        """Their Deployments have no replicas then. What is not in a home that stays is gone."""
+        from multios_orchestrator_kubernetes import course_state
+
+        course_state.stop(self.cluster(), name, self.settings, told)
+
+    def destroy_course(self, name: str, told: Told) -> None:
+        """Namespace by namespace, until lists of all kinds find nothing."""
+        from multios_orchestrator_kubernetes import course_apply
+
+        course_apply.destroy(self.cluster(), name, self.settings, told)
+
+    def _course_plan(self, cluster: Cluster, course: Course) -> Iterator[CourseAction]:
+        from multios_orchestrator_kubernetes import course as planning
+        from multios_orchestrator_kubernetes import course_apply
+
+        planning.check(course)
+        found, foreign = course_apply.existing(cluster, course)
+        return planning.plan(course, found, self.settings, cluster.version(), foreign=foreign)
 
     def cluster(self, options: ApplyOptions | None = None) -> Cluster:
         """A connection, with the kubeconfig as it is now; the rate of ``options`` goes before the settings'."""

@@ -46,6 +46,11 @@ def wait(cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str
         pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
+def why_not(kind: Kind, found: Mapping[str, Any]) -> str:
+    """What the workload itself says of why it has no pods, or an empty text. Asks nobody."""
+    return _failure(kind, found) or _refusal(found)
+
+
 def _is_reached(
     cluster: Cluster, kind: Kind, namespace: str, condition: str, found: Mapping[str, Any]
 ) -> bool:
