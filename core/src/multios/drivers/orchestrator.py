@@ -154,7 +154,8 @@ class OrchestratorDriver(Driver):
     def plan_course(self, course: Course) -> Iterator[Action]:
         """What :meth:`apply_course` would do, what is kept included: the course's own first, then student by student. Capability COURSES.
 
-        ``service`` is the student, empty for what is nobody's. Changes nothing; what there is is read as the first action is asked for.
+        ``service`` is the student, empty for what is nobody's. ``number`` is 1 for the machine itself: ``recreate`` ends one
+        that runs, ``start`` is for one that was stopped. Changes nothing.
         Raises ``InvalidInput`` for a course that cannot be, ``Conflict`` where what is not the course's stands in the way.
         """
         raise self._cannot_courses()

@@ -9,6 +9,7 @@ from typing import Literal
 POLICIES = ("none", "isolated", "shared", "open")
 """What a machine reaches: nothing; no machine and nothing outside; the course's machines; those and the outside."""
 IDLE = ("sleep", "infinity")
+AT_ONCE = 20
 RUNNING, STARTING, STOPPED, MISSING = "running", "starting", "stopped", "missing"
 
 
@@ -44,7 +45,7 @@ class Course:
     profile: Literal["restricted", "baseline"] = "restricted"
     network: Literal["none", "isolated", "shared", "open"] = "isolated"
     egress: tuple[str, ...] = ()
-    at_once: int = 20
+    at_once: int = AT_ONCE
     warm: int = 0
     prefetch: bool = True
     user: int = 1000

@@ -49,6 +49,10 @@ _NOT_OUTSIDE = {
 """Private and link-local addresses: pods, services and the API of the cluster, and its cloud's credentials."""
 _DNS = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
 
+STOPPED = "stopped"
+"""The fingerprint of a Deployment without replicas."""
+_WHY = {None: ("create", "there is none"), STOPPED: ("start", "it was stopped")}
+
 FoundKey = tuple[str, str, str]
 """Kind, namespace and name."""
 
@@ -59,10 +63,8 @@ class CourseAction(ClusterAction):
     __slots__ = ("namespace",)
     namespace: str
 
-    def __init__(
-        self, *fields: str, namespace: str, manifest: Manifest | None = None, service: str = ""
-    ) -> None:
-        super().__init__(*fields, manifest=manifest or {}, service=service)
+    def __init__(self, *fields: str, namespace: str, manifest: Manifest | None = None, **more: Any) -> None:
+        super().__init__(*fields, manifest=manifest or {}, **more)
         object.__setattr__(self, "namespace", namespace)
 
 
@@ -146,15 +148,17 @@ def _steps(
         name = item.name or namespace
         before = found.get((item.kind.name, namespace if is_inside else "", name))
         digest = item.digest
+        place: dict[str, Any] = {
+            "namespace": namespace,
+            "service": student,
+            "number": int(item.kind is DEPLOYMENT and student != ""),
+        }
         if before == digest:
-            reason = "it is as it should be"
-            yield CourseAction("keep", item.kind.name, name, reason, namespace=namespace, service=student)
+            yield CourseAction("keep", item.kind.name, name, "it is as it should be", **place)
             continue
-        verb, reason = ("create", "there is none") if before is None else ("recreate", "changed")
+        verb, reason = _WHY.get(before, ("recreate", "changed"))
         manifest = _manifest(course, item, name, namespace if is_inside else "", student, digest)
-        yield CourseAction(
-            verb, item.kind.name, name, reason, manifest=manifest, namespace=namespace, service=student
-        )
+        yield CourseAction(verb, item.kind.name, name, reason, manifest=manifest, **place)
 
 
 def _manifest(

@@ -17,13 +17,11 @@ from multios_orchestrator_kubernetes.course import (
     ENVIRONMENT,
     KIND_LABEL,
     ROLE_LABEL,
+    STOPPED,
     STUDENT_LABEL,
 )
 from multios_orchestrator_kubernetes.kinds import DEPLOYMENT, NAMESPACE, POD
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
-
-_STOPPED = "stopped"
-"""The fingerprint of a Deployment without replicas: it is not what a plan wants."""
 
 
 def machines(cluster: Cluster, name: str) -> Iterator[CourseMachine]:
@@ -51,7 +49,11 @@ def stop(cluster: Cluster, name: str, settings: KubernetesSettings, told: Told) 
             continue
         metadata = item["metadata"]
         action = Action(
-            "recreate", DEPLOYMENT.name, metadata["namespace"], "stopped", metadata["labels"][STUDENT_LABEL]
+            "recreate",
+            DEPLOYMENT.name,
+            metadata["namespace"],
+            "it is stopped",
+            metadata["labels"][STUDENT_LABEL],
         )
         told(action, BEGUN)
         cluster.apply(_without_replicas(item), settings.field_manager, settings.force_conflicts)
@@ -70,7 +72,7 @@ def _without_replicas(found: Mapping[str, Any]) -> dict[str, Any]:
             "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": metadata["labels"],
-            "annotations": {names.FINGERPRINT_ANNOTATION: _STOPPED},
+            "annotations": {names.FINGERPRINT_ANNOTATION: STOPPED},
         },
         "spec": {**found["spec"], "replicas": 0},
     }
