@@ -65,6 +65,9 @@ bench-templates: install  ## a template's build and second start, resets, and a 
 bench-apps: install  ## an app of ten services up, up again and down beside docker-compose and podman-compose
 	@$(BIN)/python benchmarks/apps.py $(BENCH_ARGUMENTS)
 
+bench-clusters: install  ## a course of 10,000 planned, and one started and wiped on a cluster of the tests' own
+	@$(BIN)/python benchmarks/clusters.py $(BENCH_ARGUMENTS)
+
 clean:  ## remove what was installed and cached in this checkout; containers stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 import kubernetes_server
 import registry_server
-from private_engine import PrivateEngine
+from private_engine import PrivateEngine, eventually
 from registry_server import Registry
 
 pytestmark = pytest.mark.skipif(
@@ -206,6 +208,23 @@ def test_one_students_failure_is_shown_and_a_partial_start_is_wiped(
     assert "2 of 3 machines of intro run: 2 started" in failed.stdout
     assert "intro-s2: " in failed.stderr and "Traceback" not in failed.stderr
     assert states(engine, tmp_path) == {"intro-s1": "running", "intro-s2": "missing", "intro-s3": "running"}
+    engine.run("course", "wipe", "--yes", course, *FAST)
+    assert set(cluster.store.objects) == empty
+
+
+def test_after_an_interrupt_the_next_start_goes_on(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, tmp_path: Path
+) -> None:
+    empty = set(cluster.store.objects)
+    course = str(write(tmp_path, DIGEST, roster="id\n" + "".join(f"s{number}\n" for number in range(30))))
+    cluster.store.behaviour.start_seconds = 0.3
+    process = engine.popen(
+        "course", "start", course, "--at-once", "2", *FAST, stdout=subprocess.PIPE, text=True
+    )
+    eventually(lambda: cluster.store.select("deployments", "intro-s0", ""), "the first student's machine")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    assert "30 of 30 machines of intro run" in engine.out("course", "start", course, *FAST)
     engine.run("course", "wipe", "--yes", course, *FAST)
     assert set(cluster.store.objects) == empty
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multios.drivers.base import Capability
@@ -19,6 +20,7 @@ from multios.model.course import Course, CourseMachine
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 if TYPE_CHECKING:
+    from multios.pace import Pace
     from multios_orchestrator_kubernetes.cluster import Cluster
     from multios_orchestrator_kubernetes.course import CourseAction
 
@@ -114,11 +116,17 @@ class KubernetesOrchestrator(OrchestratorDriver):
         from multios.pace import Pace
         from multios_orchestrator_kubernetes.cluster import Cluster
 
-        settings = self.settings
-        pace = Pace(settings.rate, settings.burst)
+        pace = self._pace
         if options is not None and options.rate:
             pace = Pace(options.rate, options.burst)
-        return Cluster(settings.kubeconfig, settings.context, pace)
+        return Cluster(self.settings.kubeconfig, self.settings.context, pace)
+
+    @cached_property
+    def _pace(self) -> Pace:
+        """One for all connections: a driver serves one request of its user's, however many parts that has."""
+        from multios.pace import Pace
+
+        return Pace(self.settings.rate, self.settings.burst)
 
     def _namespace(self, cluster: Cluster, app: str) -> str:
         return str(self.settings.namespace or cluster.namespace or app)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 
 from multios.drivers.orchestrator import Action, Told
-from multios.errors import MultiosError, StepFailed
+from multios.errors import MultiosError, StepFailed, Unavailable
 from multios.model.app import HEALTHY
 from multios.model.course import Course
 from multios_orchestrator_kubernetes import names, readiness, removal
@@ -51,6 +52,7 @@ class Admission:
     told: Told
     failed: dict[str, MultiosError] = field(default_factory=dict)
     """By namespace."""
+    ended: threading.Event = field(default_factory=threading.Event)
 
     def run(self, plan: Iterable[CourseAction]) -> None:
         """All of ``plan``, which is read as places get free, each student told of. One's failure is not another's.
@@ -59,18 +61,22 @@ class Admission:
         """
         running: dict[Future[None], list[CourseAction]] = {}
         with ThreadPoolExecutor(self.course.at_once) as pool:
-            for namespace, group in itertools.groupby(plan, key=lambda action: action.namespace):
-                every = list(group)
-                actions = [action for action in every if action.verb != "keep"]
-                if not actions:
-                    self.told(_of(every), DONE)
-                    continue
-                self.told(_of(actions), BEGUN)
-                running[pool.submit(self._admit, namespace, actions)] = actions
-                if len(running) >= self.course.at_once or namespace == self.course.common:
+            try:
+                for namespace, group in itertools.groupby(plan, key=lambda action: action.namespace):
+                    every = list(group)
+                    actions = [action for action in every if action.verb != "keep"]
+                    if not actions:
+                        self.told(_of(every), DONE)
+                        continue
+                    self.told(_of(actions), BEGUN)
+                    running[pool.submit(self._admit, namespace, actions)] = actions
+                    if len(running) >= self.course.at_once or namespace == self.course.common:
+                        self._collect(running)
+                while running:
                     self._collect(running)
-            while running:
-                self._collect(running)
+            except BaseException:  # an interrupt, or enough for who is told: nobody waits for pods any more
+                self.ended.set()
+                raise
         if self.failed:
             namespace, error = next(iter(self.failed.items()))
             count = f"{len(self.failed)} of {len(self.course.students) + 1} namespaces failed"
@@ -89,7 +95,13 @@ class Admission:
         for action in actions:
             if action.kind in _AWAITED and action.verb != "remove":
                 kind = BY_NAME[action.kind]
-                readiness.wait(self.cluster, kind, namespace, action.subject, HEALTHY, self.settings.timeout)
+                readiness.wait(
+                    self.cluster, kind, namespace, action.subject, HEALTHY, self.settings.timeout, self._sleep
+                )
+
+    def _sleep(self, seconds: float) -> None:
+        if self.ended.wait(seconds):
+            raise Unavailable("it was interrupted", "start the course again")
 
     def _collect(self, running: dict[Future[None], list[CourseAction]]) -> None:
         for future in wait(running, return_when=FIRST_COMPLETED).done:
