@@ -14,12 +14,14 @@ import pytest
 
 import kubernetes_server
 import registry_server
-from private_engine import PrivateEngine, eventually
+from document_session import commands, play
+from private_engine import SCRIPTS, PrivateEngine, eventually
 from registry_server import Registry
 
 pytestmark = pytest.mark.skipif(
     not Path(registry_server.PROGRAM).exists(), reason="this host has no docker-registry"
 )
+PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/courses.md"
 COURSE = """\
 schema = 1
 name = "intro"
@@ -266,3 +268,20 @@ def test_a_dry_run_on_this_host_says_the_same(engine: PrivateEngine, tmp_path: P
     assert "intro: 2 students, network isolated: 2 to be made, 0 to be started" in said
     assert "create container intro-s1 of small:1" in said
     assert "intro-s1" not in engine.out("ps", "--all")
+
+
+def test_the_page_goes_as_written(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, registry: Registry, tmp_path: Path
+) -> None:
+    (section,) = re.findall(r"^## On a cluster\n.*?^(?=## )", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "section.md").write_text(section)
+    (tmp_path / "intro").mkdir()
+    names = "id,name\ns001,Ada Lovelace\ns002,Grace Hopper\ns003,Alan Turing\n"
+    write(tmp_path / "intro", "small:1", 'disk = "2GB"', names)
+    empty = set(cluster.store.objects)
+    environment = {**engine.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    found = commands(tmp_path / "section.md", {"registry.example.org": registry.host})
+    assert len(found) == 6
+    for command in found:
+        play(command, tmp_path, environment)
+    assert set(cluster.store.objects) == empty
