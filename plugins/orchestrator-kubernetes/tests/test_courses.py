@@ -103,6 +103,7 @@ def test_a_students_pod_has_what_the_restricted_profile_asks_for() -> None:
         ({"user": 0}, "user: the profile 'restricted' has no root"),
         ({"at_once": 0}, "at_once"),
         ({"network": "none"}, "egress: the network 'none' reaches nothing"),
+        ({"name": "course", "students": ("course",)}, "students: 'course-course' is where"),
         ({"part": "Python"}, "name: 'course-python-Python'"),
     ],
 )
@@ -163,7 +164,8 @@ def test_stopped_machines_have_no_pods_and_start_again(driver: Driver, server: S
     assert {(row.state, row.keeps) for row in driver().course_state("python")} == {("running", True)}
     driver().stop_course("python", lambda *_: None)
     assert {row.state for row in driver().course_state("python")} == {"stopped"}
-    assert not server.store.select("pods", "", "org.multios.course.part=environment")
+    pods = server.store.select("pods", "", "")
+    assert pods == [], "neither students' nor those that keep places"
     assert server.store.named("PersistentVolumeClaim")
     told: list[tuple[str, str]] = []
     driver().stop_course("python", lambda action, what: told.append((action.subject, what)))

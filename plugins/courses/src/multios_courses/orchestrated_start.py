@@ -20,7 +20,10 @@ _SHOWN = 5
 
 @dataclass(slots=True)
 class Planned:
-    """A plan, counted. ``first`` is what is done for the first student, ``replaced`` whose machines run and would be ended."""
+    """A plan, counted. ``first`` is what is done for the first student.
+
+    ``waiting`` are the machines for which anything has to be done, ``replaced`` those of them that run and would be ended.
+    """
 
     created: int = 0
     started: int = 0
@@ -28,12 +31,13 @@ class Planned:
     kept: int = 0
     common: bool = False
     first: list[Action] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
 
     @property
     def to_do(self) -> int:
         """How many subjects have anything to be done."""
-        return self.created + self.started + self.changed + len(self.replaced) + self.common
+        return len(self.waiting) + self.common
 
 
 def run(
@@ -61,7 +65,8 @@ def run(
             _apply(driver, record, progress)
     except KeyboardInterrupt:
         progress.outcome.interrupted = True
-        progress.outcome.left = [""] * (sum(plan.to_do for plan in plans) - len(progress.outcome.done))
+        served = {*progress.outcome.done, *(name for name, _ in progress.outcome.failed)}
+        progress.outcome.left = [name for plan in plans for name in plan.waiting if name not in served]
     finally:
         progress.end()
     before = sum(plan.kept for plan in plans)
@@ -81,7 +86,9 @@ def count(plan: Iterable[Action], record: Record) -> Planned:
         machine = next((action.verb for action in actions if action.number), "keep")
         if verbs == {"keep"}:
             planned.kept += 1
-        elif machine == "create":
+            continue
+        planned.waiting.append(record.machine(student))
+        if machine == "create":
             planned.created += 1
         elif machine == "start":
             planned.started += 1

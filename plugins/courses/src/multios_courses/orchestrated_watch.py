@@ -86,7 +86,9 @@ def wipe(path: Path, yes: bool, driver: OrchestratorDriver) -> int:
     """Remove all that has the course's label; the orchestrator looks again, and names what is left as an error."""
     name = name_of(path)
     found = sum(1 for _ in driver.course_state(name))
-    if found and not confirmed(f"Remove {found} machines of {name}, with all work in them?", yes):
+    if found and not confirmed(
+        f"Remove {found} machines of {name} on {driver.name}, with all work in them?", yes
+    ):
         sys.stderr.write("Nothing was removed; --yes does it without asking\n")
         return 1
     progress = orchestrated.Progress("Removing", found)

@@ -101,6 +101,10 @@ def check(course: Course) -> None:
     seen: set[str] = set()
     for student in course.students:
         names.namespace_name("students", course.machine(student))
+        if course.machine(student) == course.common:
+            raise InvalidInput(
+                f"students: {course.common!r} is where the course's own is", "rename the course"
+            )
         if student in seen:
             raise InvalidInput(f"students: {student!r} is named twice", "name each once")
         seen.add(student)
@@ -117,8 +121,8 @@ def plan(
     """What has to be done, the course's own first, then student by student.
 
     ``found`` maps what there is to its fingerprint. ``foreign`` are namespaces that are not the course's: to have one of
-    their names is a ``Conflict``, because what is put there would go with the course. Namespaces of students who are not named any more are kept, with
-    what they made, unless ``remove_gone``.
+    their names is a ``Conflict``, because what is put there would go with the course. Namespaces of students who are not
+    named any more are kept, with what they made, unless ``remove_gone``.
     """
     check(course)
     own, of_each = _of_course(course, settings, version), _of_student(course, settings, version)

@@ -42,19 +42,17 @@ def machines(cluster: Cluster, name: str) -> Iterator[CourseMachine]:
 
 
 def stop(cluster: Cluster, name: str, settings: KubernetesSettings, told: Told) -> None:
-    """No replicas of any student's Deployment, and wait until their pods are gone. Raises ``Unavailable`` that names which are not."""
+    """No replicas of students' Deployments and of what keeps places, and wait until students' pods are gone.
+
+    Raises ``Unavailable`` that names which are not.
+    """
     course = f"{COURSE_LABEL}={names.label_value('name', name)}"
-    for item in cluster.each(DEPLOYMENT, "", f"{course},{STUDENT_LABEL}"):
+    for item in cluster.each(DEPLOYMENT, "", course):
         if not item["spec"].get("replicas", 1):
             continue
         metadata = item["metadata"]
-        action = Action(
-            "recreate",
-            DEPLOYMENT.name,
-            metadata["namespace"],
-            "it is stopped",
-            metadata["labels"][STUDENT_LABEL],
-        )
+        student = metadata["labels"].get(STUDENT_LABEL, "")
+        action = Action("recreate", DEPLOYMENT.name, metadata["namespace"], "it is stopped", student)
         told(action, BEGUN)
         cluster.apply(_without_replicas(item), settings.field_manager, settings.force_conflicts)
         told(action, DONE)
