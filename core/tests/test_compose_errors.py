@@ -124,7 +124,7 @@ SERVICES: list[tuple[str, str]] = [
     ("{template: t, image: i}", ".image: there is a template too"),
     ("template: {options: {}}", ".template: name is missing"),
     ("build: https://example.org/x.git", ".build: 'https://example.org/x.git' would have to be fetched"),
-    ("build: {target: x}", ".build: context is missing"),
+    ("build: {}", ".build: context is missing"),
     ("build: {context: ., dockerfile: a, dockerfile_inline: b}", ".build.dockerfile_inline: there is a dockerfile too"),
     ("build: {context: ., platforms: [a, b]}", ".build.platforms: a build is for one platform"),
     ("build: {context: ., network: mine}", ".build.network: expected one of default, none, host, got 'mine'"),

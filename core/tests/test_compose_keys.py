@@ -382,12 +382,17 @@ BESIDE: list[tuple[str, str, str, str, Any]] = [
     ]),
     ("build", "context", "services: {web: {build: {context: ../a}}}", "builds", {
         "web": {"context": "ABOVE/a", "image": "app-web"}}),
+    ("build", "context", "services: {web: {build: {target: last}}}", "builds", {
+        "web": {"context": "HERE", "image": "app-web", "target": "last"}}),
+    ("build", "context", "include: [other/built.yaml]\nservices: {web: {image: i}}", "builds", {
+        "base": {"context": "HERE/other", "image": "app-base", "target": "last"}}),
 ]  # fmt: skip
 
 FILES = {
     "hello.txt": "hello",
     "web.env": "A=1\nB=two\n",
     "raw.env": 'A="$1"\nB= x #y\n',
+    "other/built.yaml": "services: {base: {build: {target: last}}}",
     "other/base.yaml": "\nservices:\n  base: {image: other, volumes: ['./x:/x']}\n",
 }
 ENVIRONMENT = {"HOME": "/home/me", "GREETING": "hello"}

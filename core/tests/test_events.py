@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL
 from multios.engine.event_log import EventLog
 from multios.engine.event_selection import Selection
 from multios.engine.events import LARGEST_LABELS, Events, Leaving
@@ -71,6 +72,24 @@ def test_labels_that_would_fill_the_log_are_left_out(events: Events) -> None:
     events.of_container("die", Container("c" * 64, "box", 7, config, "", {}, 0.0))
     *_, event = events.kept()
     assert "labels" not in event["attributes"]
+
+
+def test_the_long_fingerprint_of_an_apps_container_is_left_out_and_its_other_labels_are_told(
+    events: Events,
+) -> None:
+    labels = {FINGERPRINT_LABEL: "x" * LARGEST_LABELS, "course": "101"}
+    config = parse({"name": "box", "image": "debian:12", "labels": labels})
+    events.of_container("die", Container("c" * 64, "box", 7, config, "", {}, 0.0))
+    *_, event = events.kept()
+    assert event["attributes"]["labels"] == {"course": "101"}
+
+
+def test_the_events_of_an_app_are_found_however_much_its_services_are_made_of(events: Events) -> None:
+    labels = {APP_LABEL: "shop", FINGERPRINT_LABEL: "x" * LARGEST_LABELS}
+    config = parse({"name": "shop-web-1", "image": "debian:12", "labels": labels})
+    events.of_container("die", Container("c" * 64, "box", 7, config, "", {}, 0.0))
+    *_, event = events.kept()
+    assert event["attributes"]["labels"] == {APP_LABEL: "shop"}
 
 
 def test_an_unknown_filter_is_named() -> None:

@@ -96,8 +96,8 @@ class Probed:
         assert state is not None
         return str(state.status), state.failing_streak
 
-    def told(self) -> list[str]:
-        selection = Selection({"action": "health_status"})
+    def told(self, **filters: str) -> list[str]:
+        selection = Selection({"action": "health_status", **filters})
         found = self.box.engine.events.follow(selection, False, lambda: True)
         return [event["attributes"]["health"] for event in found]
 
@@ -121,6 +121,12 @@ def test_the_states_follow_the_probes_and_each_change_is_an_event(box: Box, prob
         probed.round(code)
         assert probed.health(container) == health
     assert probed.told() == ["unhealthy", "healthy"]
+
+
+def test_a_change_of_health_is_found_by_the_containers_labels(box: Box, probed: Probed) -> None:
+    box.started(healthcheck=CHECK, labels={"course": "101"})
+    probed.round(0)
+    assert probed.told(label="course=101") == ["healthy"] and probed.told(label="course=102") == []
 
 
 def test_a_container_without_a_check_costs_nothing(box: Box, probed: Probed) -> None:

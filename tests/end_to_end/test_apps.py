@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -179,7 +180,6 @@ def test_containers_are_made_and_not_started(app: AppDirectory) -> None:
 def test_a_directory_below_finds_the_file_above(app: AppDirectory, engine: PrivateEngine) -> None:
     app.write(THREE)
     (app.directory / "a/b").mkdir(parents=True)
-    import subprocess
 
     done = subprocess.run(
         engine.command("app", "config", "--services"),

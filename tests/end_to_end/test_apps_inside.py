@@ -170,6 +170,13 @@ def test_without_what_it_depends_on_only_the_networks_are_made(app: AppDirectory
     assert app.left() == [f"network {app.name}_default"]
 
 
+def test_a_single_run_of_what_depends_on_nothing_leaves_its_service_alone(talking: AppDirectory) -> None:
+    before = talking.ids()
+    talking.write(TALKERS.replace("db is here", "db is another"))
+    assert talking.out("run", "--rm", "-T", "db", "echo", "once") == "once"
+    assert talking.ids() == before
+
+
 def test_single_runs_publish_ports_only_when_asked_to(app: AppDirectory) -> None:
     app.write("services: {web: {image: 'small:1', ports: ['127.0.0.1::80']}}")
     app.run("run", "--detach", "--name", f"{app.name}-a", "web", "sleep", "1000")

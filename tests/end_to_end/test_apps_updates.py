@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -41,7 +42,6 @@ def versions(app: AppDirectory) -> dict[str, str]:
 
 def moments(app: AppDirectory, since: str) -> list[tuple[str, str]]:
     """What happened to the containers."""
-    import json
 
     shown = app.out("events", "--json", "--since", since, "--until", "0s")
     events = [json.loads(line) for line in shown.splitlines()]
@@ -137,3 +137,21 @@ def test_a_new_version_that_cannot_start_leaves_the_old_one(app: AppDirectory) -
     refused = app.run("up", "-d", status=None)
     assert refused.returncode and "/nothing-here" in refused.stderr
     assert versions(app) == {"1": "1", "2": "1"} and app.ids() == ids
+
+
+def test_an_old_container_serves_until_the_new_one_is_healthy(app: AppDirectory) -> None:
+    text = """
+        services:
+          web:
+            image: small:1
+            command: [sh, -c, 'sleep {wait}; touch /ready; exec sleep 1000']
+            stop_grace_period: 0s
+            healthcheck: {{test: [CMD, test, -e, /ready], interval: 200ms, retries: 50}}
+            deploy: {{update_config: {{order: start-first, monitor: 0s}}}}
+        """
+    app.write(text.format(wait=0))
+    app.up("--wait")
+    app.write(text.format(wait=1))
+    app.up()
+    new = app.engine.inspect(f"{app.name}-web-1")["State"]
+    assert new["Health"]["Status"] == "healthy", "apply has ended, so the old one is gone"

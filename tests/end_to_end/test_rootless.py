@@ -336,6 +336,26 @@ def fetched(port: int) -> bytes:
         return b""
 
 
+def test_an_app_of_several_containers_whose_names_are_known(user: UserEngine) -> None:
+    directory = user.directory / "shop"
+    directory.mkdir()
+    (directory / "compose.yaml").write_text(
+        """services:
+  web: {image: "small:1", command: sleep 1000, depends_on: [db]}
+  db: {image: "small:1", command: sleep 1000, volumes: ["data:/data"]}
+volumes: {data: {}}
+"""
+    )
+    app = ("app", "--project-directory", str(directory))
+    user.run(*app, "up", "--detach")
+    try:
+        assert "Address: " in user.out(*app, "exec", "-T", "web", "nslookup", "db")
+        assert user.run(*app, "up", "--detach").stderr == ""
+    finally:
+        user.run(*app, "down", "--volumes", "--timeout", "0")
+    assert user.out(*app, "ps", "--all", "--quiet") == ""
+
+
 def test_a_low_port_is_refused_with_its_reason(user: UserEngine) -> None:
     if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 81:
         pytest.skip("this host gives low ports to everyone")

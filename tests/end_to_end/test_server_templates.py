@@ -10,19 +10,22 @@ import os
 import pty
 import re
 import select
+import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import debian_image
 from free_ports import free_port
-from private_engine import PrivateEngine, eventually
+from private_engine import SCRIPTS, PrivateEngine, eventually
 
 pytestmark = [pytest.mark.needs_network, pytest.mark.timeout(1500)]
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/multi-container"
 BUILD_PATIENCE = 1200
 READY_PATIENCE = 60
 STOP_PATIENCE = 9.0
@@ -247,6 +250,30 @@ def test_a_web_server_and_a_database_of_two_templates(application: tuple[Private
     engine.run("exec", "-i", "web-server", "sh", "-c", "cat > /var/www/html/school.php", input=page)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/school.php", timeout=20) as answer:
         assert answer.read() == b"Emmy"
+
+
+def test_a_web_server_and_a_database_of_two_templates_from_one_file(debian: PrivateEngine) -> None:
+    """As the example's page has it; the host's port 8080 may be taken, so it is another one."""
+    port = str(free_port())
+    section = (EXAMPLE / "README.md").read_text().partition("## The same from one file")[2]
+    (block,) = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    environment = {**debian.environment, "WEB_PORT": port, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    printed = []
+    try:
+        for line in block.splitlines():
+            done = subprocess.run(
+                ["bash", "-c", line.replace("8080", port)],
+                cwd=EXAMPLE, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                timeout=BUILD_PATIENCE,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            printed.append(done.stdout)
+    finally:
+        debian.run("app", "--project-name", "multi-container", "down", "--volumes", timeout=120)
+    _, listed, pupils, page, _ = printed
+    assert listed.count("(healthy)") == 2 and f"{port}->80/tcp" in listed
+    assert "Emmy" in pupils and "<" in page
+    assert debian.out("network", "ls", "--quiet", "--filter", "name=multi-container") == ""
 
 
 def _type(command: list[str], environment: dict[str, str], turns: list[tuple[str, str]]) -> str:

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,31 @@ FORBIDDEN = (
     "ctypes", "argparse", "multios.engine", "multios.model", "multios.drivers", "multios.plugins", "multios.store",
     "multios.supervisor", "multios.hookspecs", "multios_net_bridge", "multios_isolation_ns",
 )  # fmt: skip
-BUDGET = 45
+FORBIDDEN_TO_APPS = (
+    "re",
+    "enum",
+    "functools",
+    "json",
+    "socket",
+    "threading",
+    "yaml.reader",
+    "yaml.constructor",
+)
+BUDGET, APP_BUDGET = 45, 65
 """Modules beyond those of an idle interpreter."""
+COMPOSE_FILE = """
+services:
+  web:
+    image: small:1
+    ports: ["8080:80"]
+    environment: {DEBUG: "1"}
+    healthcheck: {test: [CMD, "true"], interval: 5s}
+    depends_on: [database]
+  database:
+    image: small:1
+    volumes: [data:/data]
+volumes: {data: {}}
+"""
 
 PROGRAM = """
 import sys
@@ -32,7 +56,7 @@ sys.exit(status)
 
 
 class ListeningDaemon:
-    """Answers every request with an empty list."""
+    """Answers every request with an empty list, but says that every image is there."""
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -44,31 +68,53 @@ class ListeningDaemon:
         connection, _ = self._socket.accept()
         with connection:
             while header := connection.recv(4, socket.MSG_WAITALL):
-                connection.recv(struct.unpack(">I", header)[0], socket.MSG_WAITALL)
-                answer = json.dumps({"result": []}).encode()
+                request = json.loads(connection.recv(struct.unpack(">I", header)[0], socket.MSG_WAITALL))
+                images = dict.fromkeys(request["params"].get("references", ()), "sha256:0")
+                answer = json.dumps({"result": images or []}).encode()
                 connection.sendall(struct.pack(">I", len(answer)) + answer)
+
+
+def imported_by(tmp_path: Path, *words: str) -> tuple[set[str], str]:
+    """The modules that a command imports, and what it prints."""
+    ListeningDaemon(tmp_path / "s")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        env={**os.environ, "MULTIOS_SOCKET": str(tmp_path / "s")}, capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split()), done.stdout
+
+
+def heavy(imported: set[str], forbidden: Sequence[str]) -> set[str]:
+    """Those of the ``forbidden`` modules, and what is in them, that were imported."""
+    prefixes = tuple(f"{word}." for word in forbidden)
+    return {name for name in imported if name in forbidden or name.startswith(prefixes)}
 
 
 @pytest.fixture
 def imported(tmp_path: Path) -> set[str]:
-    ListeningDaemon(tmp_path / "s")
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "ps"],
-        env={**os.environ, "MULTIOS_SOCKET": str(tmp_path / "s")}, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "CONTAINER ID" in done.stdout
-    return set(done.stderr.split())
+    modules, printed = imported_by(tmp_path, "ps")
+    assert "CONTAINER ID" in printed
+    return modules
+
+
+@pytest.fixture
+def imported_by_up(tmp_path: Path) -> set[str]:
+    (tmp_path / "compose.yaml").write_text(COMPOSE_FILE)
+    return imported_by(tmp_path, "app", "-f", str(tmp_path / "compose.yaml"), "up", "-d")[0]
 
 
 def test_ps_imports_nothing_heavy(imported: set[str]) -> None:
-    heavy = {
-        name
-        for name in imported
-        if name in FORBIDDEN or name.startswith(tuple(f"{word}." for word in FORBIDDEN))
-    }
-    assert not heavy
+    assert not heavy(imported, FORBIDDEN)
 
 
 def test_ps_stays_within_its_budget(imported: set[str]) -> None:
     assert len(imported) <= BUDGET, sorted(imported)
+
+
+def test_app_up_imports_nothing_heavy(imported_by_up: set[str]) -> None:
+    assert not heavy(imported_by_up, (*FORBIDDEN, *FORBIDDEN_TO_APPS))
+
+
+def test_app_up_stays_within_its_budget(imported_by_up: set[str]) -> None:
+    assert len(imported_by_up) <= APP_BUDGET, sorted(imported_by_up)

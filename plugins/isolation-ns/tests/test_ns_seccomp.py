@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,23 @@ def test_a_program_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(seccomp, "compile_program", lambda _: pytest.fail("compiled again"))
     assert seccomp.program_file(section, tmp_path) == first
     assert len(Path(first).read_bytes()) % 8 == 0
+
+
+def test_containers_that_start_at_once_have_it_built_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = {**ALLOW, "syscalls": [errno_rule("mount", 2)]}
+    built, compile_program = [], seccomp.compile_program
+
+    def slowly(section: Mapping[str, Any]) -> bytes:
+        built.append(section)
+        time.sleep(0.05)
+        return compile_program(section)
+
+    monkeypatch.setattr(seccomp, "compile_program", slowly)
+    with ThreadPoolExecutor(8) as pool:
+        paths = set(pool.map(lambda _: seccomp.program_file(section, tmp_path), range(8)))
+    assert len(paths) == len(built) == 1
 
 
 def test_names_that_this_machine_does_not_know_are_skipped() -> None:

@@ -249,6 +249,12 @@ def test_networks_and_volumes_that_are_there_are_kept() -> None:
     assert [action.verb for action in plan(NETWORKED, state, PlanOptions())] == ["keep", "keep", "create"]
 
 
+def test_a_network_of_which_nothing_was_asked_has_no_changed_field() -> None:
+    app = replace(NETWORKED, networks=(AppNetwork("front", "shop_front"),))
+    with pytest.raises(Conflict, match=r"'front': internal changed"):
+        plan(app, AppState(networks=FRONT), PlanOptions())
+
+
 def test_a_changed_network_is_refused_with_what_changed_and_what_to_do() -> None:
     other = replace(
         NETWORKED, networks=(AppNetwork("front", "shop_front", request={"subnet": "10.0.0.0/24"}),)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from multios.api.app_options import apply_options, destroy_options, plan_options
 from multios.api.own_calls import OwnCalls
 from multios.drivers.orchestrator import Action, OrchestratorDriver, Told
+from multios.errors import MultiosError
 from multios.model import app_document
 from multios.model.app import App
 from multios.model.json import to_json
@@ -44,7 +45,11 @@ class Apps:
         with self._apps.changing(app.name, call.caller) as change:
             orchestrator = self._orchestrator(call, lambda: change.is_wanted and call.alive())
             plan = orchestrator.plan(app, orchestrator.existing(app), plan_options(call.params))
-            orchestrator.apply(app, plan, _told(call, change), apply_options(call.params))
+            try:
+                orchestrator.apply(app, plan, _told(call, change), apply_options(call.params))
+            except MultiosError:
+                change.check()  # then it failed because it was ended
+                raise
         return {"changed": sum(action.verb != "keep" for action in plan)}
 
     def destroy(self, call: Call) -> Any:

@@ -139,7 +139,10 @@ class System:
 
     def events(self, call: Call) -> Any:
         selection = Selection(
-            call.mapping("filters"), call.moment("since"), call.moment("until"), call.number("after") or 0
+            call.mapping("filters"),
+            call.moment("since"),
+            call.moment("until"),
+            call.number("after", 1 << 53) or 0,
         )
         try:
             with contextlib.closing(

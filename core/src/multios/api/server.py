@@ -25,6 +25,8 @@ ACCEPT_AGAIN_SECONDS = 0.1
 CONNECTIONS_A_USER = 256
 """An ordinary user may have so many at once: each costs a thread."""
 LONGEST_METHOD = 100
+LARGEST_NUMBER = (1 << 31) - 1
+"""Also of seconds: what no clock can add up is refused."""
 LARGEST_REQUEST = 1 << 20
 """Bytes of an ordinary user's request: with all his connections he cannot fill the daemon's memory."""
 Handler = Callable[["Call"], Any]
@@ -65,11 +67,13 @@ class Call:
             raise self._wrong(name, "a list")
         return tuple(self._checked_text(name, word) for word in value)
 
-    def number(self, name: str) -> int | None:
-        """A whole number of at least 0, ``None`` when absent."""
+    def number(self, name: str, most: int = LARGEST_NUMBER) -> int | None:
+        """A whole number from 0 to ``most``, ``None`` when absent."""
         value = self.params.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-            raise self._wrong(name, "a whole number, not negative")
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most
+        ):
+            raise self._wrong(name, f"a whole number from 0 to {most}")
         return value
 
     def moment(self, name: str) -> float:

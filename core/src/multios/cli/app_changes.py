@@ -7,7 +7,7 @@ import sys
 
 from multios.app_labels import waves
 from multios.cli import app_project
-from multios.cli.app_orchestrators import orchestrator
+from multios.cli.app_orchestrators import orchestrator, runs_here
 from multios.errors import InvalidInput, MultiosError
 
 TYPE_CHECKING = False
@@ -163,11 +163,17 @@ _AT_ONCE = 16
 def pull(values: Values, context: Context) -> int:
     """Fetch the images of services that are not built."""
     project = app_project.read(values, values["services"])
-    wanted = [name for name in _chosen(project, values["services"]) if name not in project.builds]
-    return context.each(
-        list(dict.fromkeys(_image(project, name) for name in wanted if _image(project, name))),
-        lambda image: _pull(context, image),
-    )
+    wanted = {
+        _image(project, name): name
+        for name in _chosen(project, values["services"])
+        if name not in project.builds and _image(project, name)
+    }
+
+    def one(image: str) -> None:
+        _pull(context, project, wanted[image])
+        sys.stdout.write(f"{image}\n")
+
+    return context.each(list(wanted), one)
 
 
 def build(values: Values, context: Context) -> int:
@@ -180,26 +186,36 @@ def build(values: Values, context: Context) -> int:
 
 
 def get_images(values: Values, context: Context, project: Project, services: Sequence[str]) -> None:
-    """Build and pull as the files and options say; what is only absent is pulled by the daemon, unless it needs a login."""
+    """Build and pull as the files and options say, before anything is made; elsewhere images are not this host's matter."""
+    if not runs_here(values):
+        return
     chosen = _chosen(project, services)
+    for name in chosen:
+        container = project.document["services"][name]["container"]
+        if "template" in container:
+            options = container.get("template_options", {})
+            context.call("templates.build", {"name": container["template"], "options": options})
     images = {name: _image(project, name) for name in chosen if _image(project, name)}
-    there = context.call("images.find", {"references": sorted(set(images.values()))}) if images else {}
+    there = set(context.call("images.find", {"references": sorted(set(images.values()))}) if images else ())
+    pulled: set[str] = set()
     for name, image in images.items():
         policy = values["pull"] or project.pull_policies.get(name, "missing")
         builds = name in project.builds and not values["no_build"]
         if builds and (values["build"] or policy == "build" or image not in there):
             _build(values, context, project, name)
+        elif image in pulled:
+            continue
         elif policy == "always" and name not in project.builds:
-            _pull(context, image)
+            _pull(context, project, name)
+            pulled.add(image)
         elif image not in there and policy == "never":
             raise InvalidInput(
                 f"service {name!r}: image {image!r} is not here, and is not to be pulled",
                 f"pull it: multios-container image pull {image}",
             )
         elif image not in there:
-            from multios.cli.registry import pull_with_login  # deferred: most images are there
-
-            pull_with_login(image, context)
+            _pull(context, project, name)
+            pulled.add(image)
 
 
 def _chosen(project: Project, services: Sequence[str]) -> list[str]:
@@ -220,24 +236,32 @@ def _image(project: Project, service: str) -> str:
     return str(project.document["services"][service]["container"].get("image", ""))
 
 
-def _pull(context: Context, image: str) -> None:
+def _pull(context: Context, project: Project, service: str) -> None:
     from multios.cli.registry import transfer  # deferred: few commands do
 
-    transfer(context, "images.pull", {"ref": image}, image, quiet=False)
-    sys.stdout.write(f"{image}\n")
+    image, params = _image(project, service), {}
+    if service in project.platforms:
+        params["platform"] = project.platforms[service]
+    try:
+        transfer(context, "images.pull", {"ref": image, **params}, image, quiet=False)
+    except MultiosError as error:
+        error.cause = f"service {service!r}: {error.cause}"
+        raise
 
 
 def _build(values: Values, context: Context, project: Project, service: str) -> None:
-    from multios.cli.build import build as build_image  # deferred: few commands do
+    from multios.cli.build import built  # deferred: few commands do
 
     wanted = project.builds[service]
-    inline = wanted.get("dockerfile_inline")
+    inline, name = wanted.get("dockerfile_inline"), wanted.get("dockerfile")
     file = _in_memory(inline) if inline is not None else -1
+    # Below the context, whatever the current directory has of that name.
+    named = os.path.join(wanted["context"], name) if name else None
     try:
-        build_image(
+        built(
             {
                 "context": wanted["context"],
-                "file": f"/proc/self/fd/{file}" if file >= 0 else wanted.get("dockerfile"),
+                "file": f"/proc/self/fd/{file}" if file >= 0 else named,
                 "tags": [wanted["image"], *wanted.get("tags", [])],
                 "target": wanted.get("target"),
                 "build_args": [f"{key}={value}" for key, value in wanted.get("args", {}).items()],
@@ -248,7 +272,6 @@ def _build(values: Values, context: Context, project: Project, service: str) -> 
                 "network": wanted.get("network"),
                 "secrets": [_secret(secret) for secret in wanted.get("secrets", [])],
                 "ssh": wanted.get("ssh", []),
-                "iidfile": None,
                 "quiet": False,
             },
             context,
@@ -301,10 +324,14 @@ _LONGEST_WAIT = 86_400
 
 
 def make_networks(values: Values, context: Context, project: Project, service: str) -> None:
-    """Make what a service's containers need to be there, and none of them."""
+    """Make what a service's containers need to be there; those that there are stay as they are."""
+    rows = app_project.rows(context, project.name)
+    there = {app_project.number_of(row) for row in rows if app_project.service_of(row) == service} - {0}
+    options = {"services": [service], "scale": {service: len(there)}}
     bring_up(
-        values, context, project, {"services": [service], "scale": {service: 0}, "no_dependencies": True}
-    )
+        values, context, project,
+        {**options, "no_recreate": True, "no_start": True, "no_dependencies": True},
+    )  # fmt: skip
 
 
 def _make_directories(project: Project) -> None:

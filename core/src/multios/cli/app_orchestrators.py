@@ -27,7 +27,7 @@ LOCAL = "local"
 
 def orchestrator(values: Values, context: Context) -> Orchestrator:
     """The one that was asked for: by option, by ``MULTIOS_ORCHESTRATOR``, else the daemon's default."""
-    name = values["orchestrator"] or os.environ.get("MULTIOS_ORCHESTRATOR", "")
+    name = _name(values)
     if name not in ("", LOCAL):
         from multios.cli.app_drivers import here  # deferred: it finds and imports plugins
 
@@ -35,6 +35,15 @@ def orchestrator(values: Values, context: Context) -> Orchestrator:
         if found is not None:
             return found
     return _InDaemon(context, name)
+
+
+def runs_here(values: Values) -> bool:
+    """Whether the containers will run on this host, as far as the name tells."""
+    return _name(values) in ("", LOCAL)
+
+
+def _name(values: Values) -> str:
+    return values["orchestrator"] or os.environ.get("MULTIOS_ORCHESTRATOR", "")
 
 
 class _InDaemon:

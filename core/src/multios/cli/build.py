@@ -24,7 +24,17 @@ _CLOSE = os.O_RDONLY | os.O_CLOEXEC
 
 
 def build(values: Values, context: Context) -> int:
-    """Build an image as the values of a command line say."""
+    """Build an image as the values of a command line say, and print its id."""
+    image = built(values, context)
+    if values["iidfile"]:
+        with open(values["iidfile"], "w", encoding="utf-8") as file:
+            file.write(f"sha256:{image}")
+    sys.stdout.write(f"sha256:{image}\n" if values["quiet"] else f"{image}\n")
+    return 0
+
+
+def built(values: Values, context: Context) -> str:
+    """Build an image as the values of a command line say; its id. What happens is told on stderr."""
     params: dict[str, Any] = {
         "references": values["tags"],
         "target": values["target"] or "",
@@ -55,12 +65,7 @@ def build(values: Values, context: Context) -> int:
     except MultiosError:
         printer.tell_kept()
         raise
-    image = answers.result["id"]
-    if values["iidfile"]:
-        with open(values["iidfile"], "w", encoding="utf-8") as file:
-            file.write(f"sha256:{image}")
-    sys.stdout.write(f"sha256:{image}\n" if values["quiet"] else f"{image}\n")
-    return 0
+    return str(answers.result["id"])
 
 
 # --- what is built ------------------------------------------------------------------------------------

@@ -49,8 +49,6 @@ def build(field: Field, image: str, files: Files, variables: Mapping[str, str]) 
 
 def _context(keys: dict[str, Field], field: Field) -> str:
     if "context" not in keys:
-        if "dockerfile_inline" in keys:
-            return "."
         raise field.error("context is missing", "name the directory to build from")
     context = keys["context"].text()
     if not context or is_remote(context):

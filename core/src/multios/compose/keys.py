@@ -15,7 +15,7 @@ _UPDATE = {
     "parallelism": (YES, "how many at a time; 0 is all"),
     "delay": (YES, "between groups"),
     "failure_action": (YES, "`pause`, `continue` or `rollback`"),
-    "monitor": (YES, "how long a new container is watched"),
+    "monitor": (YES, "how long a new container is watched; at least until its health check succeeds"),
     "max_failure_ratio": (IGNORED, "the first failure counts"),
     "order": (YES, "`stop-first` or `start-first`"),
 }
@@ -141,7 +141,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "args": (YES, "a mapping or a list; without a value, the caller's or `.env`'s"),
         "cache_from": (IGNORED, "the cache is the engine's own"),
         "cache_to": (IGNORED, "the cache is the engine's own"),
-        "context": (PARTLY, "a directory; nothing is fetched"),
+        "context": (PARTLY, "a directory, the project's by default; nothing is fetched"),
         "dockerfile": (YES, "below the context"),
         "dockerfile_inline": (YES, "not together with `dockerfile`"),
         "entitlements": (REFUSED, "builds are confined as containers are"),

@@ -89,7 +89,7 @@ class Loader:
                     )
                     document.put("services", extended, document.places["services"])
                 result = document if result is None else merge(result, document)
-        merged: Table = settled(result)
+        merged: Table = paths.with_contexts(settled(result), directory)
         return self._with_included(merged, variables, (*within, *files))
 
     def ready(

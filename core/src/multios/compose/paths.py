@@ -101,6 +101,22 @@ def resolve(document: Table, directory: str) -> Table:
     return resolved
 
 
+def with_contexts(document: Table, directory: str) -> Table:
+    """A copy of a merged tree in which what is built without a context has ``directory``."""
+
+    def build(value: Any) -> Any:
+        if not isinstance(value, Table) or not value or value.get("context") is not None:
+            return value
+        copy = value.without()
+        copy.put("context", directory, next(iter(value.places.values())))
+        return copy
+
+    found: Table = _with(
+        document, {"services": lambda value: _all(value, lambda item: _with(item, {"build": build}))}
+    )
+    return found
+
+
 def _is_local(options: Any) -> bool:
     return isinstance(options, Table) and "bind" in str(options.get("o", "")).split(",")
 

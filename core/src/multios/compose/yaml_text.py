@@ -6,6 +6,7 @@ and octal numbers such as ``0640``. The tags of the Compose Specification are ``
 
 from __future__ import annotations
 
+from multios.compose.libyaml import parser_class
 from multios.compose.tree import Decimal, Integer, Items, Override, Reset, Table
 from multios.errors import InvalidInput
 
@@ -30,14 +31,14 @@ _MERGE = "<<"
 
 def read(text: str, name: str) -> list[Any]:
     """The documents of a file that is called ``name``; ``InvalidInput`` names file and line."""
-    import yaml  # deferred: no other command needs it
-
     if len(text) > LARGEST:
         raise InvalidInput(f"{name}: it has more than {LARGEST} characters", "split it with include")
-    loader = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
+    parser = parser_class()
+    from yaml.error import YAMLError  # after the parser: alone it would import all of PyYAML
+
     try:
-        return _Reader(loader(text).get_event, name).documents()
-    except yaml.YAMLError as error:
+        return _Reader(parser(text).get_event, name).documents()
+    except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         last = text.rstrip().count("\n") + 1  # the end of the file is behind it
         line = f":{min(mark.line + 1, last)}" if mark else ""
@@ -47,15 +48,15 @@ def read(text: str, name: str) -> list[Any]:
 
 class _Reader:
     def __init__(self, get_event: Callable[[], Any], name: str) -> None:
-        import yaml
+        from yaml import events
 
         self._get, self._name, self._nodes, self._depth = get_event, name, 0, 0
         self._anchors: dict[str, tuple[Any, int] | None] = {}
         """Of each anchor its value and how many nodes it has; ``None`` while it is being read."""
-        self._scalar, self._alias = yaml.ScalarEvent, yaml.AliasEvent
-        self._sequence, self._mapping = yaml.SequenceStartEvent, yaml.MappingStartEvent
-        self._ends = (yaml.SequenceEndEvent, yaml.MappingEndEvent)
-        self._document, self._end = yaml.DocumentStartEvent, yaml.StreamEndEvent
+        self._scalar, self._alias = events.ScalarEvent, events.AliasEvent
+        self._sequence, self._mapping = events.SequenceStartEvent, events.MappingStartEvent
+        self._ends = (events.SequenceEndEvent, events.MappingEndEvent)
+        self._document, self._end = events.DocumentStartEvent, events.StreamEndEvent
 
     def documents(self) -> list[Any]:
         documents = []

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+from multios.app_labels import FINGERPRINT_LABEL
 from multios.engine.event_log import EventLog
 from multios.engine.event_selection import Selection
 from multios.model.container import Container
@@ -56,11 +57,12 @@ class Events:
             self._changed.notify_all()
 
     def of_container(self, action: str, container: Container, at: float = 0.0, **attributes: Any) -> None:
-        """Publish what happened to a container, with its owner, image and labels."""
+        """Publish what happened to a container, with its owner, image and labels, but what says only of what it is made."""
         config = container.config
         about: dict[str, Any] = {"owner": container.owner, "image": config.image}
-        if 0 < sum(len(key) + len(value) for key, value in config.labels.items()) <= LARGEST_LABELS:
-            about["labels"] = dict(config.labels)
+        labels = {key: value for key, value in config.labels.items() if key != FINGERPRINT_LABEL}
+        if 0 < sum(len(key) + len(value) for key, value in labels.items()) <= LARGEST_LABELS:
+            about["labels"] = labels
         # A container that is being removed has its name in its config only.
         self.publish("container", action, container.id, config.name, at, **about, **attributes)
 

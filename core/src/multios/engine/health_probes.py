@@ -274,14 +274,7 @@ class HealthProbes:
         finally:
             lock.release()
         if state.status != before.status:
-            self._events.publish(
-                "container",
-                "health_status",
-                container.id,
-                container.name,
-                owner=container.owner,
-                health=str(state.status),
-            )
+            self._events.of_container("health_status", container, health=str(state.status))
         if told is not None:
             told(result)
         else:

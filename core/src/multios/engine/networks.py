@@ -234,7 +234,8 @@ class Networks:
                     else ("a running container", "it")
                 )
                 raise Conflict(
-                    f"network {network.name!r} has {many}", f"disconnect {they}, or stop {they} first"
+                    f"network {network.name!r} has {many}",
+                    f"disconnect {they}, or stop {they} first: multios-container network inspect {network.name}",
                 )
             self._names.stop(network.id)
             self.driver(network).delete_network(network)

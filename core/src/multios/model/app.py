@@ -29,8 +29,9 @@ class Dependency:
 class UpdatePolicy:
     """How a service's containers are replaced: ``parallelism`` at a time (0: all), ``delay`` seconds between.
 
-    ``order`` is ``stop-first`` or ``start-first``. A new container that ends or is unhealthy within ``monitor`` seconds
-    has failed; then ``failure_action`` is ``pause`` (stop here), ``continue`` or ``rollback`` (the old ones come back).
+    ``order`` is ``stop-first`` or ``start-first``. A new container that ends or is unhealthy within ``monitor`` seconds,
+    or before its probe has first succeeded, has failed; then ``failure_action`` is ``pause`` (stop here), ``continue`` or
+    ``rollback`` (the old ones come back).
     """
 
     parallelism: int = 1
@@ -168,7 +169,7 @@ class AppState:
 
 def fingerprint(value: Any) -> dict[str, str]:
     """A short digest of each field that stands in ``value``, by its path (``environment.DEBUG``): equal values, equal digests."""
-    return {path: _digest(leaf) for path, leaf in _leaves("", value)}
+    return {path: _digest(leaf) for path, leaf in _leaves("", value) if path}
 
 
 def changed_fields(before: Mapping[str, str], after: Mapping[str, str]) -> tuple[str, ...]:

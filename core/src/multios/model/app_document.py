@@ -22,7 +22,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from multios.errors import InvalidInput, nearest
 from multios.model import container_document
@@ -39,6 +39,7 @@ from multios.model.app import (
     Service,
     UpdatePolicy,
 )
+from multios.model.fields import Reader, read_boolean, read_fields, read_integer, read_text, wrong
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
@@ -46,13 +47,13 @@ MOST_REPLICAS = 1000
 MOST_SERVICES = 1000
 LARGEST_FILE = 1 << 20
 """Bytes of a config or secret, as Kubernetes has it."""
-Record = TypeVar("Record")
-Reader = Callable[[str, Any], Any]
 
 
 def parse(document: Any) -> App:
     """The checked app; ``InvalidInput`` names the field that is wrong."""
-    fields = _table("", document, _APP)
+    if not isinstance(document, Mapping):
+        raise wrong("app", document, "an object")
+    fields = read_fields("", document, _APP)
     if "name" not in fields:
         raise InvalidInput("name is missing", "give the app a name")
     app = App(
@@ -132,75 +133,32 @@ def _check_files(app: App) -> None:
 # --- readers: (path, value) to a checked value ------------------------------------------------------
 
 
-def _wrong(path: str, value: Any, expected: str) -> InvalidInput:
-    shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
-    return InvalidInput(f"{path}: expected {expected}, got {shown}", f"correct the field {path!r}")
-
-
-def _table(path: str, value: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _wrong(path or "app", value, "an object")
-    result = {}
-    for key, item in value.items():
-        where = f"{path}.{key}" if path else str(key)
-        if key not in readers:
-            guess = nearest(str(key), list(readers))
-            raise InvalidInput(
-                f"unknown field {where!r}",
-                f"did you mean {guess!r}?" if guess else f"valid fields: {', '.join(readers)}",
-            )
-        if item is not None:
-            result[key] = readers[key](where, item)
-    return result
-
-
 def _named(read: Callable[[str, str, Any], Any]) -> Reader:
     """An object whose keys are names; ``read`` gets the path, the name and what stands under it."""
 
     def readers(path: str, value: Any) -> dict[str, Any]:
         if not isinstance(value, Mapping):
-            raise _wrong(path, value, "an object")
+            raise wrong(path, value, "an object")
         result = {}
         for key, item in value.items():
             if not isinstance(key, str) or not SERVICE.fullmatch(key):
-                raise _wrong(path, key, "names of letters, digits, '_', '.' and '-'")
+                raise wrong(path, key, "names of letters, digits, '_', '.' and '-'")
             result[key] = read(f"{path}.{key}", key, {} if item is None else item)
         return result
 
     return readers
 
 
-def _text(path: str, value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value:
-        raise _wrong(path, value, "text")
-    return value
-
-
-def _flag(path: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(path, value, "true or false")
-    return value
-
-
-def _whole(most: int) -> Reader:
-    def read(path: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-            raise _wrong(path, value, f"a whole number from 0 to {most}")
-        return value
-
-    return read
-
-
 def _seconds(path: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 86400:
-        raise _wrong(path, value, "seconds from 0 to 86400")
+        raise wrong(path, value, "seconds from 0 to 86400")
     return float(value)
 
 
 def _one_of(*choices: str) -> Reader:
     def read(path: str, value: Any) -> str:
         if value not in choices:
-            raise _wrong(path, value, f"one of {', '.join(choices)}")
+            raise wrong(path, value, f"one of {', '.join(choices)}")
         return str(value)
 
     return read
@@ -208,12 +166,14 @@ def _one_of(*choices: str) -> Reader:
 
 def _object(path: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise _wrong(path, value, "an object")
+        raise wrong(path, value, "an object")
     return value
 
 
 def _labels(path: str, value: Any) -> dict[str, str]:
-    return {_text(path, key): _text(f"{path}.{key}", item) for key, item in _object(path, value).items()}
+    return {
+        read_text(path, key): read_text(f"{path}.{key}", item) for key, item in _object(path, value).items()
+    }
 
 
 def _container(path: str, value: Any) -> Mapping[str, Any]:
@@ -228,11 +188,11 @@ def _container(path: str, value: Any) -> Mapping[str, Any]:
 
 
 def _dependency(path: str, name: str, value: Any) -> Dependency:
-    return Dependency(name, **_table(path, value, _DEPENDENCY))
+    return Dependency(name, **read_fields(path, value, _DEPENDENCY))
 
 
 def _file_use(path: str, value: Any) -> FileUse:
-    fields = _table(path, value, _FILE_USE)
+    fields = read_fields(path, value, _FILE_USE)
     if not fields.keys() >= {"source", "target"}:
         raise InvalidInput(
             f"{path}: 'source' or 'target' is missing", "name the file, and where it is inside"
@@ -241,20 +201,20 @@ def _file_use(path: str, value: Any) -> FileUse:
 
 
 def _target(path: str, value: Any) -> str:
-    text = _text(path, value)
+    text = read_text(path, value)
     if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
-        raise _wrong(path, value, "an absolute path without '..'")
+        raise wrong(path, value, "an absolute path without '..'")
     return text
 
 
 def _file_uses(path: str, value: Any) -> tuple[FileUse, ...]:
     if not isinstance(value, (list, tuple)):
-        raise _wrong(path, value, "a list")
+        raise wrong(path, value, "a list")
     return tuple(_file_use(f"{path}[{number}]", item) for number, item in enumerate(value))
 
 
 def _service(path: str, name: str, value: Any) -> Service:
-    fields = _table(path, value, _SERVICE)
+    fields = read_fields(path, value, _SERVICE)
     if "container" not in fields:
         raise InvalidInput(f"{path}.container is missing", "say what its containers are made of")
     fields["depends_on"] = tuple(fields.get("depends_on", {}).values())
@@ -267,15 +227,15 @@ def _service(path: str, name: str, value: Any) -> Service:
 
 
 def _network(path: str, name: str, value: Any) -> AppNetwork:
-    return AppNetwork(name, **{"name": name, **_table(path, value, _NETWORK)})
+    return AppNetwork(name, **{"name": name, **read_fields(path, value, _NETWORK)})
 
 
 def _volume(path: str, name: str, value: Any) -> AppVolume:
-    return AppVolume(name, **{"name": name, **_table(path, value, _VOLUME)})
+    return AppVolume(name, **{"name": name, **read_fields(path, value, _VOLUME)})
 
 
 def _file(path: str, name: str, value: Any) -> AppFile:
-    return AppFile(name, **_table(path, value, _FILE))
+    return AppFile(name, **read_fields(path, value, _FILE))
 
 
 def _content(path: str, value: Any) -> bytes:
@@ -290,44 +250,44 @@ def _content(path: str, value: Any) -> bytes:
 
 _DEPENDENCY: dict[str, Reader] = {
     "condition": _one_of(STARTED, HEALTHY, COMPLETED),
-    "restart": _flag,
-    "required": _flag,
+    "restart": read_boolean,
+    "required": read_boolean,
 }
 _UPDATE: dict[str, Reader] = {
-    "parallelism": _whole(MOST_REPLICAS),
+    "parallelism": read_integer(0, MOST_REPLICAS),
     "delay": _seconds,
     "order": _one_of("stop-first", "start-first"),
     "monitor": _seconds,
     "failure_action": _one_of("pause", "continue", "rollback"),
 }
 _FILE_USE: dict[str, Reader] = {
-    "source": _text,
+    "source": read_text,
     "target": _target,
-    "mode": _whole(0o777),
-    "uid": _whole(2**31),
-    "gid": _whole(2**31),
+    "mode": read_integer(0, 0o777),
+    "uid": read_integer(0, 2**31),
+    "gid": read_integer(0, 2**31),
 }
 _SERVICE: dict[str, Reader] = {
     "container": _container,
-    "replicas": _whole(MOST_REPLICAS),
-    "container_name": lambda path, value: container_document.check_name("container", _text(path, value)),
+    "replicas": read_integer(0, MOST_REPLICAS),
+    "container_name": lambda path, value: container_document.check_name("container", read_text(path, value)),
     "depends_on": _named(_dependency),
-    "update": lambda path, value: UpdatePolicy(**_table(path, value, _UPDATE)),
+    "update": lambda path, value: UpdatePolicy(**read_fields(path, value, _UPDATE)),
     "files": _file_uses,
 }
 _NETWORK: dict[str, Reader] = {
-    "name": lambda path, value: container_document.check_name("network", _text(path, value)),
-    "external": _flag,
+    "name": lambda path, value: container_document.check_name("network", read_text(path, value)),
+    "external": read_boolean,
     "request": _object,
 }
 _VOLUME: dict[str, Reader] = {
-    "name": lambda path, value: container_document.check_name("volume", _text(path, value)),
-    "external": _flag,
+    "name": lambda path, value: container_document.check_name("volume", read_text(path, value)),
+    "external": read_boolean,
     "labels": _labels,
 }
-_FILE: dict[str, Reader] = {"content": _content, "secret": _flag}
+_FILE: dict[str, Reader] = {"content": _content, "secret": read_boolean}
 _APP: dict[str, Reader] = {
-    "name": _text,
+    "name": read_text,
     "services": _named(_service),
     "networks": _named(_network),
     "volumes": _named(_volume),

@@ -15,7 +15,6 @@ import posixpath
 import re
 import secrets
 import signal
-from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from multios.errors import InvalidInput, nearest
@@ -32,6 +31,18 @@ from multios.model.container import (
     Security,
     Volume,
 )
+from multios.model.fields import (
+    Reader,
+    read_absolute,
+    read_boolean,
+    read_fields,
+    read_integer,
+    read_list,
+    read_mapping,
+    read_option_text,
+    read_text,
+    wrong,
+)
 from multios.model.network import PortMapping
 from multios.model.quantities import parse_cpus, parse_duration, parse_rate, parse_size
 
@@ -47,7 +58,6 @@ LARGEST_FILE = 1 << 20
 LARGEST_FILES = 4 << 20
 """Bytes of all the files given to a container, together."""
 Value = TypeVar("Value")
-Reader = Callable[[str, Any], Any]
 
 
 def check_name(kind: str, name: str) -> str:
@@ -62,7 +72,7 @@ def check_name(kind: str, name: str) -> str:
 
 def parse(document: Any) -> ContainerConfig:
     """The checked configuration; ``InvalidInput`` names the field that is wrong. A missing name is invented."""
-    fields = _fields("", document, _TOP)
+    fields = read_fields("", document, _TOP)
     fields["volumes"] = fields.get("volumes", ()) + fields.pop("tmpfs", ())
     fields.update({f"log_{key}": value for key, value in fields.pop("log", {}).items()})
     if fields.get("image") and fields.get("template"):
@@ -115,100 +125,15 @@ def invent_name() -> str:
 # --- readers: (path, value) to a checked value ------------------------------------------------------
 
 
-def _wrong(path: str, value: Any, expected: str) -> InvalidInput:
-    shown = repr(value) if len(repr(value)) <= 60 else f"a {type(value).__name__}"
-    return InvalidInput(f"{path}: expected {expected}, got {shown}", f"correct the field {path!r}")
-
-
-def _fields(path: str, document: Any, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    if not isinstance(document, Mapping):
-        raise _wrong(path or "configuration", document, "an object")
-    result: dict[str, Any] = {}
-    for key, value in document.items():
-        where = f"{path}.{key}" if path else str(key)
-        if key not in readers:
-            guess = nearest(str(key), list(readers))
-            raise InvalidInput(
-                f"unknown field {where!r}",
-                f"did you mean {guess!r}?" if guess else f"valid fields: {', '.join(readers)}",
-            )
-        if value is not None:
-            result[key] = readers[key](where, value)
-    return result
-
-
-def _text(path: str, value: Any) -> str:
-    if not isinstance(value, str) or "\0" in value or not _can_be_encoded(value):
-        raise _wrong(path, value, "text")
-    return value
-
-
-def _can_be_encoded(text: str) -> bool:
-    """Whether the kernel could be told: half a surrogate pair has no bytes."""
-    try:
-        os.fsencode(text)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _boolean(path: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong(path, value, "true or false")
-    return value
-
-
-def _integer(least: int, most: int) -> Reader:
-    def read(path: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise _wrong(path, value, f"a whole number from {least} to {most}")
-        return value
-
-    return read
-
-
-def _list(item: Reader) -> Reader:
-    def read(path: str, value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, (list, tuple)):
-            raise _wrong(path, value, "a list")
-        return tuple(item(f"{path}[{number}]", entry) for number, entry in enumerate(value))
-
-    return read
-
-
-def _mapping(item: Reader) -> Reader:
-    def read(path: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise _wrong(path, value, "an object")
-        return {_text(path, key): item(f"{path}.{key}", entry) for key, entry in value.items()}
-
-    return read
-
-
-def _option_text(path: str, value: Any) -> str:
-    if isinstance(value, (bool, int, float)):
-        return str(value).lower()
-    return _text(path, value)
-
-
-def _absolute(path: str, value: Any) -> str:
-    text = _text(path, value)
-    if not text.startswith("/"):
-        raise _wrong(path, value, "an absolute path")
-    if ".." in text.split("/"):
-        raise _wrong(path, value, "a path without '..'")
-    return text
-
-
 def _size(least: int) -> Reader:
     def read(path: str, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise _wrong(path, value, "a size such as 512M or 1GB")
+            raise wrong(path, value, "a size such as 512M or 1GB")
         if isinstance(value, float) and not math.isfinite(value):
-            raise _wrong(path, value, "a size such as 512M or 1GB")
+            raise wrong(path, value, "a size such as 512M or 1GB")
         size = parse_size(value if not isinstance(value, float) else int(value), field=path)
         if size < least:
-            raise _wrong(path, value, f"at least {least} bytes")
+            raise wrong(path, value, f"at least {least} bytes")
         return size
 
     return read
@@ -216,7 +141,7 @@ def _size(least: int) -> Reader:
 
 def _cpus(path: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise _wrong(path, value, "cores such as 1.5 or a share such as '50%'")
+        raise wrong(path, value, "cores such as 1.5 or a share such as '50%'")
     return parse_cpus(value, field=path)
 
 
@@ -231,16 +156,16 @@ def _or_unlimited(limit: Reader) -> Reader:
 
 
 def _shares(path: str, value: Any) -> int:
-    return int(_or_unlimited(_integer(2, 262144))(path, value))
+    return int(_or_unlimited(read_integer(2, 262144))(path, value))
 
 
 def _hugepages(path: str, value: Any) -> dict[str, int]:
     found: dict[str, int] = {}
-    for size, limit in _mapping(lambda path, value: value)(path, value).items():
+    for size, limit in read_mapping(lambda path, value: value)(path, value).items():
         page = parse_size(size, field=f"{path}: page size")
         bytes_ = int(_or_unlimited(_size(1))(f"{path}.{size}", limit))
         if bytes_ != -1 and bytes_ % page:
-            raise _wrong(f"{path}.{size}", limit, f"whole pages of {size}")
+            raise wrong(f"{path}.{size}", limit, f"whole pages of {size}")
         found[page_name(page)] = bytes_
     return found
 
@@ -252,71 +177,71 @@ def page_name(size: int) -> str:
 
 
 def _device(path: str, value: Any) -> Device:
-    fields = _fields(path, value, {"host": _absolute, "container": _absolute, "access": _access})
+    fields = read_fields(path, value, {"host": read_absolute, "container": read_absolute, "access": _access})
     if "host" not in fields:
         raise InvalidInput(f"{path}.host is missing", "say which device of the host is meant")
     inside = _target(f"{path}.container", fields.get("container", fields["host"]))
     if os.path.dirname(inside).split("/")[1] != "dev":
-        raise _wrong(f"{path}.container", inside, "a path below /dev")
+        raise wrong(f"{path}.container", inside, "a path below /dev")
     return Device(fields["host"], inside, fields.get("access", "rwm"))
 
 
 def _access(path: str, value: Any) -> str:
-    text = _text(path, value)
+    text = read_text(path, value)
     if not text or set(text) - set("rwm") or len(set(text)) != len(text):
-        raise _wrong(path, value, "some of r (read), w (write) and m (make nodes)")
+        raise wrong(path, value, "some of r (read), w (write) and m (make nodes)")
     return text
 
 
 def _cpuset(path: str, value: Any) -> str:
-    text = _text(path, value)
+    text = read_text(path, value)
     if text in ("", "all", "-1"):
         return ""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
-        raise _wrong(path, value, "processors such as 0-3 or 0,2")
+        raise wrong(path, value, "processors such as 0-3 or 0,2")
     return text
 
 
 def _hostname(path: str, value: Any) -> str:
-    text = _text(path, value)
+    text = read_text(path, value)
     if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*", text) or len(text) > 64:
-        raise _wrong(path, value, "a host name of at most 64 letters, digits and '-'")
+        raise wrong(path, value, "a host name of at most 64 letters, digits and '-'")
     return text
 
 
 def _alias(path: str, value: Any) -> str:
     """A host name in which ``_`` is allowed too, as containers' own names have it."""
-    text = _text(path, value)
+    text = read_text(path, value)
     _hostname(path, text.replace("_", "-"))
     return text
 
 
 def _address(path: str, value: Any) -> str:
     try:
-        address = ipaddress.ip_address(_text(path, value))
+        address = ipaddress.ip_address(read_text(path, value))
         if "%" in str(address):  # a scope is an interface of the host's, and may be any text
             raise ValueError
         return str(address)
     except ValueError:
-        raise _wrong(path, value, "an IP address") from None
+        raise wrong(path, value, "an IP address") from None
 
 
 def _environment(path: str, value: Any) -> dict[str, str]:
-    result = _mapping(_option_text)(path, value)
+    result = read_mapping(read_option_text)(path, value)
     for key in result:
         if not key or "=" in key:
-            raise _wrong(path, key, "variable names without '='")
+            raise wrong(path, key, "variable names without '='")
     return dict(result)
 
 
 def _resources(path: str, value: Any) -> Resources:
-    return Resources(**_fields(path, value, _RESOURCES))
+    return Resources(**read_fields(path, value, _RESOURCES))
 
 
 def _port(path: str, value: Any) -> PortMapping:
     if isinstance(value, int) and not isinstance(value, bool):
         value = {"container": value}
-    fields = _fields(path, value, _PORT)
+    fields = read_fields(path, value, _PORT)
     if "container" not in fields:
         raise InvalidInput(f"{path}.container is missing", "say which port inside is meant")
     return PortMapping(**fields)
@@ -324,14 +249,14 @@ def _port(path: str, value: Any) -> PortMapping:
 
 def _protocol(path: str, value: Any) -> str:
     if value not in ("tcp", "udp", "sctp"):
-        raise _wrong(path, value, "tcp, udp or sctp")
+        raise wrong(path, value, "tcp, udp or sctp")
     return str(value)
 
 
 def _mac(path: str, value: Any) -> str:
-    text = _text(path, value).lower()
+    text = read_text(path, value).lower()
     if not re.fullmatch(r"[0-9a-f][02468ace](:[0-9a-f]{2}){5}", text) or text == "00:00:00:00:00:00":
-        raise _wrong(path, value, "a MAC of one interface such as 02:6d:ac:14:00:02")
+        raise wrong(path, value, "a MAC of one interface such as 02:6d:ac:14:00:02")
     return text
 
 
@@ -340,7 +265,7 @@ def _host_address(path: str, value: Any) -> str:
     address = ipaddress.ip_address(_address(path, value))
     is_mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
     if is_mapped or address.is_multicast or str(address) == "255.255.255.255":
-        raise _wrong(path, value, "an address of this host")
+        raise wrong(path, value, "an address of this host")
     return str(address)
 
 
@@ -348,7 +273,7 @@ def _address_of(version: int) -> Reader:
     def read(path: str, value: Any) -> str:
         address = _address(path, value)
         if ipaddress.ip_address(address).version != version:
-            raise _wrong(path, value, f"an IPv{version} address")
+            raise wrong(path, value, f"an IPv{version} address")
         return address
 
     return read
@@ -357,12 +282,12 @@ def _address_of(version: int) -> Reader:
 def _bandwidth(path: str, value: Any) -> dict[str, int]:
     if isinstance(value, (str, int)) and not isinstance(value, bool):
         value = {"in": value, "out": value}
-    return _fields(path, value, {"in": _rate, "out": _rate})
+    return read_fields(path, value, {"in": _rate, "out": _rate})
 
 
 def _rate(path: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise _wrong(path, value, "a rate such as 10mbit")
+        raise wrong(path, value, "a rate such as 10mbit")
     return parse_rate(value, field=path)
 
 
@@ -373,16 +298,16 @@ def parse_attachment(document: Any) -> Attachment:
 
 def parse_ports(document: Any) -> tuple[PortMapping, ...]:
     """The ``networking.ports`` section alone, as ``port-forward`` sends it."""
-    ports: tuple[PortMapping, ...] = _list(_port)("ports", document)
+    ports: tuple[PortMapping, ...] = read_list(_port)("ports", document)
     return ports
 
 
 def _attachment(path: str, value: Any) -> Attachment:
-    return Attachment(**_fields(path, value, _ATTACHMENT))
+    return Attachment(**read_fields(path, value, _ATTACHMENT))
 
 
 def _networking(path: str, value: Any) -> Networking:
-    fields = _fields(path, value, _NETWORKING)
+    fields = read_fields(path, value, _NETWORKING)
     for direction, rate in fields.pop("bandwidth", {}).items():
         fields[f"bandwidth_{direction}"] = rate
     single = fields.pop("network", None)
@@ -400,11 +325,11 @@ def _networking(path: str, value: Any) -> Networking:
 
 
 def _network_name(path: str, value: Any) -> str:
-    return check_name("network", _text(path, value))
+    return check_name("network", read_text(path, value))
 
 
 def _capability(path: str, value: Any) -> str:
-    name = _text(path, value).upper().removeprefix("CAP_")
+    name = read_text(path, value).upper().removeprefix("CAP_")
     if name != "ALL" and name not in CAPABILITIES:
         guess = nearest(name, list(CAPABILITIES))
         raise InvalidInput(
@@ -415,13 +340,13 @@ def _capability(path: str, value: Any) -> str:
 
 
 def _user_namespace(path: str, value: Any) -> str:
-    text = _text(path, value)
+    text = read_text(path, value)
     id_mapping.parse(text, path)
     return text
 
 
 def _security(path: str, value: Any) -> Security:
-    fields = _fields(path, value, _SECURITY)
+    fields = read_fields(path, value, _SECURITY)
     profiles = dict(fields.pop("profiles", {}))
     for name in ("seccomp", "apparmor"):  # which have a field of their own, older than the others
         if name in profiles and f"{name}_profile" in fields:
@@ -438,15 +363,15 @@ def _security(path: str, value: Any) -> Security:
 
 
 def _profiles(path: str, value: Any) -> dict[str, str]:
-    profiles: dict[str, str] = _mapping(_text)(path, value)
+    profiles: dict[str, str] = read_mapping(read_text)(path, value)
     for name in profiles:
         if security_chain.parse(name, path) != (name,):
-            raise _wrong(path, name, "the names of security drivers")
+            raise wrong(path, name, "the names of security drivers")
     return profiles
 
 
 def _drivers(path: str, value: Any) -> dict[str, str]:
-    fields = _fields(path, value, dict.fromkeys(DRIVER_KINDS, _text))
+    fields = read_fields(path, value, dict.fromkeys(DRIVER_KINDS, read_text))
     if "security" in fields:
         names = security_chain.parse(fields["security"], f"{path}.security")
         fields["security"] = security_chain.write(names)
@@ -455,12 +380,12 @@ def _drivers(path: str, value: Any) -> dict[str, str]:
 
 def _mode(path: str, value: Any) -> str:
     if value not in ("rw", "ro"):
-        raise _wrong(path, value, "rw or ro")
+        raise wrong(path, value, "rw or ro")
     return str(value)
 
 
 def _volume(path: str, value: Any) -> Volume:
-    fields = _fields(path, value, _VOLUME)
+    fields = read_fields(path, value, _VOLUME)
     if ("host" in fields) == ("volume" in fields):
         raise InvalidInput(f"{path}: give either 'host' or 'volume'", "a host path or a volume's name")
     if "container" not in fields:
@@ -472,12 +397,12 @@ def _volume(path: str, value: Any) -> Volume:
 
 def _target(path: str, value: str) -> str:
     if value.rstrip("/") == "":
-        raise _wrong(path, value, "a path below /")
+        raise wrong(path, value, "a path below /")
     return value.rstrip("/")
 
 
 def _tmpfs(path: str, value: Any) -> Volume:
-    fields = _fields(path, value, {"container": _absolute, "size": _size(4096)})
+    fields = read_fields(path, value, {"container": read_absolute, "size": _size(4096)})
     if "container" not in fields:
         raise InvalidInput(f"{path}.container is missing", "say where it is mounted inside")
     return Volume("tmpfs", str(fields.get("size", "")), _target(path, fields["container"]))
@@ -486,7 +411,7 @@ def _tmpfs(path: str, value: Any) -> Volume:
 def _files(path: str, value: Any) -> tuple[GivenFile, ...]:
     if isinstance(value, (list, tuple)) and len(value) > MOST_FILES:
         raise InvalidInput(f"{path}: {len(value)} files; at most {MOST_FILES} can be given", "use a volume")
-    files: tuple[GivenFile, ...] = _list(_file)(path, value)
+    files: tuple[GivenFile, ...] = read_list(_file)(path, value)
     size = sum(file.size for file in files)
     if size > LARGEST_FILES:
         raise InvalidInput(f"{path}: {size} bytes; at most {LARGEST_FILES} can be given", "use a volume")
@@ -494,7 +419,7 @@ def _files(path: str, value: Any) -> tuple[GivenFile, ...]:
 
 
 def _file(path: str, value: Any) -> GivenFile:
-    fields = _fields(path, value, _FILE)
+    fields = read_fields(path, value, _FILE)
     for key in ("path", "content"):
         if key not in fields:
             raise InvalidInput(f"{path}.{key} is missing", "a file needs a path and a content")
@@ -503,9 +428,9 @@ def _file(path: str, value: Any) -> GivenFile:
 
 
 def _file_path(path: str, value: Any) -> str:
-    place = "/" + posixpath.normpath(_absolute(path, value)).lstrip("/")
+    place = "/" + posixpath.normpath(read_absolute(path, value)).lstrip("/")
     if str(value).endswith("/") or place.split("/")[1] in ("", "dev", "proc", "sys"):
-        raise _wrong(path, value, "a file's path outside /dev, /proc and /sys")
+        raise wrong(path, value, "a file's path outside /dev, /proc and /sys")
     return place
 
 
@@ -526,28 +451,28 @@ def _file_mode(path: str, value: Any) -> int:
     if isinstance(value, str) and re.fullmatch(r"[0-7]{3,4}", value):
         value = int(value, 8)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 0o777:
-        raise _wrong(path, value, 'permissions such as "0440" or the number 288')
+        raise wrong(path, value, 'permissions such as "0440" or the number 288')
     return value
 
 
 def _sysctls(path: str, value: Any) -> dict[str, str]:
-    found: dict[str, str] = _mapping(_option_text)(path, value)
+    found: dict[str, str] = read_mapping(read_option_text)(path, value)
     for name, text in found.items():
         sysctls.check(name, text, path)
     return found
 
 
 def _restart_policy(path: str, value: Any) -> RestartPolicy:
-    name, _, count = _text(path, value).partition(":")
+    name, _, count = read_text(path, value).partition(":")
     if name not in ("no", "on-failure", "always", "unless-stopped") or (count and name != "on-failure"):
-        raise _wrong(path, value, "no, on-failure[:n], always or unless-stopped")
+        raise wrong(path, value, "no, on-failure[:n], always or unless-stopped")
     if count and not (count.isdecimal() and len(count) <= 9):
-        raise _wrong(path, value, "a number behind on-failure:")
+        raise wrong(path, value, "a number behind on-failure:")
     return RestartPolicy(name, int(count or 0))
 
 
 def _healthcheck(path: str, value: Any) -> HealthRequest:
-    fields = _fields(path, value, _HEALTHCHECK)
+    fields = read_fields(path, value, _HEALTHCHECK)
     if fields.get("test") == ("NONE",) and len(fields) > 1:
         raise InvalidInput(f"{path}: the test is NONE, and more is given", "leave out one of them")
     return HealthRequest(**fields)
@@ -555,11 +480,13 @@ def _healthcheck(path: str, value: Any) -> HealthRequest:
 
 def _test(path: str, value: Any) -> tuple[str, ...]:
     """``NONE``, ``CMD`` and words, or ``CMD-SHELL`` and a line; a text alone is a line."""
-    words = ("CMD-SHELL", _text(path, value)) if isinstance(value, str) else _list(_text)(path, value)
+    words = (
+        ("CMD-SHELL", read_text(path, value)) if isinstance(value, str) else read_list(read_text)(path, value)
+    )
     if not is_test(words):
-        raise _wrong(path, value, '["CMD", "PROGRAM", …], ["CMD-SHELL", "LINE"] or ["NONE"]')
+        raise wrong(path, value, '["CMD", "PROGRAM", …], ["CMD-SHELL", "LINE"] or ["NONE"]')
     if sum(map(len, words)) > _LONGEST_TEST:
-        raise _wrong(path, value, f"at most {_LONGEST_TEST} letters")
+        raise wrong(path, value, f"at most {_LONGEST_TEST} letters")
     return words
 
 
@@ -581,7 +508,7 @@ def _duration(least: float) -> Reader:
 
 
 def _signal(path: str, value: Any) -> str:
-    return signal_name(str(_option_text(path, value)), path)
+    return signal_name(str(read_option_text(path, value)), path)
 
 
 def signal_name(text: str, field: str = "signal") -> str:
@@ -604,10 +531,10 @@ def _rlimit(path: str, value: Any) -> tuple[int, int]:
         raise InvalidInput(f"{path}: no such limit", f"valid limits: {', '.join(RLIMITS)}")
     pair = (value, value) if isinstance(value, int) else value
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-        raise _wrong(path, value, "a number or a pair [soft, hard]")
-    soft, hard = (_integer(-1, 2**63 - 1)(path, item) for item in pair)
+        raise wrong(path, value, "a number or a pair [soft, hard]")
+    soft, hard = (read_integer(-1, 2**63 - 1)(path, item) for item in pair)
     if hard != -1 and (soft == -1 or soft > hard):
-        raise _wrong(path, value, "a soft limit not above the hard one")
+        raise wrong(path, value, "a soft limit not above the hard one")
     return soft, hard
 
 
@@ -627,15 +554,15 @@ _RESOURCES: dict[str, Reader] = {
     "cpuset": _cpuset,
     "memory_limit": _or_unlimited(_size(MEMORY_FLOOR)),
     "memory_swap": _or_unlimited(_size(0)),
-    "pids_limit": _or_unlimited(_integer(1, 4194304)),
+    "pids_limit": _or_unlimited(read_integer(1, 4194304)),
     "disk_limit": _size(1024 * 1024),
-    "io_limit": _or_unlimited(_integer(1, 10**9)),
+    "io_limit": _or_unlimited(read_integer(1, 10**9)),
     "io_bytes_limit": _or_unlimited(_size(1024)),
     "hugepages": _hugepages,
 }
 _PORT: dict[str, Reader] = {
-    "container": _integer(1, 65535),
-    "host": _integer(0, 65535),
+    "container": read_integer(1, 65535),
+    "host": read_integer(0, 65535),
     "protocol": _protocol,
     "address": _host_address,
 }
@@ -643,24 +570,24 @@ _ATTACHMENT: dict[str, Reader] = {
     "address": _address_of(4),
     "address6": _address_of(6),
     "mac": _mac,
-    "aliases": _list(_alias),
+    "aliases": read_list(_alias),
 }
 _OF_A_NETWORK = ("ports", "address", "address6", "mac", "egress_allow", "bandwidth_in", "bandwidth_out")
 _NETWORKING: dict[str, Reader] = {
     "network": _network_name,
-    "networks": _list(_network_name),
-    "attachments": _mapping(_attachment),
-    "aliases": _list(_alias),
+    "networks": read_list(_network_name),
+    "attachments": read_mapping(_attachment),
+    "aliases": read_list(_alias),
     "address": _address_of(4),
     "address6": _address_of(6),
     "mac": _mac,
-    "egress_allow": _list(lambda path, value: destination.parse(_text(path, value), path)),
+    "egress_allow": read_list(lambda path, value: destination.parse(read_text(path, value), path)),
     "bandwidth": _bandwidth,
-    "ports": _list(_port),
-    "dns": _list(_address),
-    "dns_search": _list(_hostname),
+    "ports": read_list(_port),
+    "dns": read_list(_address),
+    "dns_search": read_list(_hostname),
     "extra_hosts": lambda path, value: {
-        _hostname(path, name): address for name, address in _mapping(_address)(path, value).items()
+        _hostname(path, name): address for name, address in read_mapping(_address)(path, value).items()
     },
 }
 
@@ -672,16 +599,16 @@ def _explanation(path: str, value: Any) -> str:
 
 
 _SECURITY: dict[str, Reader] = {
-    "capabilities": _list(_capability),
-    "drop_capabilities": _list(_capability),
-    "seccomp_profile": _text,
-    "apparmor_profile": _text,
+    "capabilities": read_list(_capability),
+    "drop_capabilities": read_list(_capability),
+    "seccomp_profile": read_text,
+    "apparmor_profile": read_text,
     "profiles": _profiles,
-    "profile": _text,
-    "read_only": _boolean,
-    "read_only_tmpfs": _boolean,
-    "no_new_privileges": _boolean,
-    "privileged": _boolean,
+    "profile": read_text,
+    "read_only": read_boolean,
+    "read_only_tmpfs": read_boolean,
+    "no_new_privileges": read_boolean,
+    "privileged": read_boolean,
     "user_namespace": _user_namespace,
     "explain": _explanation,
 }
@@ -689,58 +616,60 @@ _HEALTHCHECK: dict[str, Reader] = {
     "test": _test,
     "interval": _duration(SHORTEST_PROBE),
     "timeout": _duration(SHORTEST_PROBE),
-    "retries": _integer(1, MOST_RETRIES),
+    "retries": read_integer(1, MOST_RETRIES),
     "start_period": _duration(0.0),
     "start_interval": _duration(SHORTEST_PROBE),
 }
 _VOLUME: dict[str, Reader] = {
-    "host": _absolute,
-    "volume": lambda path, value: check_name("volume", _text(path, value)),
-    "container": _absolute,
+    "host": read_absolute,
+    "volume": lambda path, value: check_name("volume", read_text(path, value)),
+    "container": read_absolute,
     "mode": _mode,
 }
 _FILE: dict[str, Reader] = {
     "path": _file_path,
     "content": _file_content,
     "mode": _file_mode,
-    "uid": _integer(0, 2**32 - 2),
-    "gid": _integer(0, 2**32 - 2),
-    "secret": _boolean,
+    "uid": read_integer(0, 2**32 - 2),
+    "gid": read_integer(0, 2**32 - 2),
+    "secret": read_boolean,
 }
 _TOP: dict[str, Reader] = {
-    "name": _text,
-    "image": _text,
-    "template": _text,
-    "template_options": _mapping(_option_text),
-    "command": _list(_text),
-    "entrypoint": _list(_text),
+    "name": read_text,
+    "image": read_text,
+    "template": read_text,
+    "template_options": read_mapping(read_option_text),
+    "command": read_list(read_text),
+    "entrypoint": read_list(read_text),
     "environment": _environment,
-    "working_directory": _absolute,
-    "user": _text,
-    "groups": _list(_text),
+    "working_directory": read_absolute,
+    "user": read_text,
+    "groups": read_list(read_text),
     "hostname": _hostname,
-    "terminal": _boolean,
-    "open_stdin": _boolean,
-    "init": _boolean,
+    "terminal": read_boolean,
+    "open_stdin": read_boolean,
+    "init": read_boolean,
     "resources": _resources,
     "networking": _networking,
     "security": _security,
-    "volumes": _list(_volume),
-    "tmpfs": _list(_tmpfs),
+    "volumes": read_list(_volume),
+    "tmpfs": read_list(_tmpfs),
     "files": _files,
     "shm_size": _size(4096),
     "sysctls": _sysctls,
-    "devices": _list(_device),
-    "rlimits": _mapping(_rlimit),
-    "labels": _mapping(_option_text),
+    "devices": read_list(_device),
+    "rlimits": read_mapping(_rlimit),
+    "labels": read_mapping(read_option_text),
     "restart_policy": _restart_policy,
     "healthcheck": _healthcheck,
     "stop_signal": _signal,
-    "stop_timeout": _integer(0, 86400),
-    "auto_remove": _boolean,
-    "log": lambda path, value: _fields(path, value, {"max_size": _size(4096), "max_files": _integer(1, 100)}),
+    "stop_timeout": read_integer(0, 86400),
+    "auto_remove": read_boolean,
+    "log": lambda path, value: read_fields(
+        path, value, {"max_size": _size(4096), "max_files": read_integer(1, 100)}
+    ),
     "drivers": _drivers,
-    "driver_options": lambda path, value: _fields(
-        path, value, dict.fromkeys(DRIVER_KINDS, _mapping(_option_text))
+    "driver_options": lambda path, value: read_fields(
+        path, value, dict.fromkeys(DRIVER_KINDS, read_mapping(read_option_text))
     ),
 }

@@ -12,6 +12,7 @@ import hashlib
 import json
 import marshal
 import os
+from _thread import allocate_lock
 
 from multios.errors import InvalidInput, Unsupported
 from multios_isolation_ns import socketcall
@@ -35,6 +36,8 @@ _ACTIONS = {
 }
 _KNOWN: dict[tuple[bytes, str], str] = {}
 _MOST_KNOWN = 256
+_compiling = allocate_lock()
+"""Containers that are the first with a profile, and start at once, shall not all build the same program."""
 _ERRNO, _TRACE = 0x50000, 0x7FF00000
 _OPERATORS = {
     "SCMP_CMP_NE": 1,
@@ -55,7 +58,8 @@ def program_file(section: Mapping[str, Any], directory: str | os.PathLike[str]) 
     known = _short_key(section), os.fspath(directory)
     if known in _KNOWN and os.path.exists(_KNOWN[known]):
         return _KNOWN[known]
-    path = _KNOWN[known] = _program_file(section, known[1])
+    with _compiling:
+        path = _KNOWN[known] = _program_file(section, known[1])
     if len(_KNOWN) > _MOST_KNOWN:
         _KNOWN.pop(next(iter(_KNOWN)), None)
     return path

@@ -8,7 +8,10 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from multios.errors import Conflict, StepFailed, Unsupported
@@ -86,6 +89,9 @@ class Veths:
 
     def __init__(self) -> None:
         self._host = Connection(PROTOCOL)
+        # Every change of a link waits for one lock of the kernel's, and writing to /proc/sys does so by trying again and
+        # again: starts side by side would take the processors from whoever has the lock.
+        self._one_at_a_time = threading.Lock()
 
     def close(self) -> None:
         """Close the netlink socket; the links stay."""
@@ -100,12 +106,20 @@ class Veths:
                 f"the bridge {network.interface} is missing",
                 "restart the daemon: it makes networks whole",
             )
-        self._make_pair(bridge, endpoint, netns, mtu)
+        with self._one_at_a_time:
+            self._make_pair(bridge, endpoint, netns, mtu)
+            with self._removed_on_failure(network, endpoint):
+                container_side.configure(
+                    endpoint, netns, _default_route(network), lambda index: _sending_limits(endpoint, index)
+                )
+                self._join(endpoint, port)
+        with self._removed_on_failure(network, endpoint):
+            self._wait_until_passing(bridge, endpoint)
+
+    @contextmanager
+    def _removed_on_failure(self, network: Network, endpoint: Endpoint) -> Iterator[None]:
         try:
-            container_side.configure(
-                endpoint, netns, _default_route(network), lambda index: _sending_limits(endpoint, index)
-            )
-            self._join(bridge, endpoint, port)
+            yield
         except BaseException as error:
             self._remove(endpoint.host_interface)
             if isinstance(error, OSError):
@@ -128,7 +142,8 @@ class Veths:
         if outer.master != bridge.index:
             parts = LINK.pack(0, 0, outer.index, 0, 0) + unsigned(MASTER, bridge.index)
             self._host.request([Message(NEW_LINK, F_ACK, parts)])
-        self._join(bridge, endpoint, port)
+        self._join(endpoint, port)
+        self._wait_until_passing(bridge, endpoint)
 
     def detach(self, endpoint: Endpoint) -> None:
         """Remove the pair, unless it is gone or its namespace is: then the kernel removes it by itself.
@@ -208,8 +223,8 @@ class Veths:
             )
         remove_link(self._host, link.index)
 
-    def _join(self, bridge: Link, endpoint: Endpoint, port: Port) -> None:
-        """Set up the host's end as a port of the bridge, and let packets through."""
+    def _join(self, endpoint: Endpoint, port: Port) -> None:
+        """Set up the host's end as a port of the bridge."""
         # What a bridge does not forward comes in by its port: the host has no IPv6 there that would heed it.
         write_setting(f"ipv6/conf/{endpoint.host_interface}/disable_ipv6", "1")
         outer = find_link(self._host, endpoint.host_interface)
@@ -227,6 +242,9 @@ class Veths:
         if endpoint.bandwidth_in:
             messages.append(rates.limit(outer.index, endpoint.bandwidth_in))
         self._host.request(messages)
+
+    def _wait_until_passing(self, bridge: Link, endpoint: Endpoint) -> None:
+        """Wait until packets pass the port."""
         self._wait_until_operational(endpoint.host_interface)
         if not bridge.operational:
             self._wait_until_operational(str(bridge.index))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
@@ -13,10 +14,10 @@ from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NETWORK_LABEL, VOLU
 from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, ApplyOptions, Told
 from multios.errors import Conflict, MultiosError, NotFound
-from multios.model.app import COMPLETED, HEALTHY, App, Dependency, Instance, Service, fingerprint
+from multios.model.app import COMPLETED, HEALTHY, STARTED, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
-from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, trouble
+from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
 
 MOST_AT_ONCE = 16
 """Services that are worked on at once, and containers of one."""
@@ -32,17 +33,35 @@ class Applying:
 
     def run(self, plan: Sequence[Action]) -> None:
         """Do it. The first failure is raised, when what does not depend on it is done."""
-        self._instances = {item.name: item for item in existing.instances(self._engine, self._app.name)}
-        self._by_place = {(item.service, item.number): item for item in self._instances.values()}
+        replaces = any(action.verb in ("remove", "recreate", "start", "restart") for action in plan)
+        found = existing.instances(self._engine, self._app.name) if replaces else ()
+        self._instances = {item.name: item for item in found}
+        removed = {action.subject for action in plan if action.verb == "remove"}
+        self._by_place = {
+            (item.service, item.number): item
+            for item in found
+            if item.name not in removed  # of two with one number, the other
+        }
         for action in plan:
             if action.kind == "network":
                 self._do(action, partial(self._network, action))
             elif action.kind == "volume":
                 self._do(action, partial(self._volume, action))
-        services = dict.fromkeys(action.service for action in plan if action.kind == "container")
-        self._side_by_side({name: [item for item in plan if item.service == name] for name in services})
+        work: dict[str, list[Action]] = {}
+        for action in plan:
+            if action.kind == "container":
+                work.setdefault(action.service, []).append(action)
+        self._side_by_side({name: actions for name, actions in work.items() if not self._is_kept(actions)})
         if self._options.wait:
             self._await_all(plan)
+
+    def _is_kept(self, actions: Sequence[Action]) -> bool:
+        """Whether a service is as it shall be; that is told."""
+        if any(action.verb != "keep" for action in actions):
+            return False
+        for action in actions:
+            self._tell(action, "done")
+        return True
 
     # --- order --------------------------------------------------------------------------------------
 
@@ -85,9 +104,10 @@ class Applying:
 
     def _work_on(self, name: str, actions: Sequence[Action]) -> None:
         service = self._app.service(name)
-        if service is not None and any(action.verb != "keep" for action in actions):
+        if service is not None:
             for dependency in service.depends_on:
-                self._await_dependency(service, dependency)
+                if dependency.condition != STARTED:
+                    self._await_dependency(service, dependency)
         removals = [action for action in actions if action.verb == "remove"]
         self._each(removals, lambda action: self._do(action, lambda: self._remove(action)))
         rest = [action for action in actions if action.verb != "remove"]
@@ -144,18 +164,27 @@ class Applying:
         self._engine.call("volumes.create", {"name": volume.name, "labels": labels})
 
     def _remove(self, action: Action) -> None:
-        instance = self._instances[action.subject]
-        stop(self._engine, instance, self._options.stop_timeout)
-        self._engine.call("containers.delete", {"ref": instance.id, "force": True})
+        instance = self._instances.get(action.subject)
+        if instance is not None:
+            stop(self._engine, instance, self._options.stop_timeout)
+            with contextlib.suppress(NotFound):
+                self._engine.call("containers.delete", {"ref": instance.id, "force": True})
 
     def _simple(self, service: Service, action: Action) -> None:
         if action.verb == "create":
             Replacing(self._engine, self._app, service, self._options).create(action.number, self._starts)
         elif action.verb == "start":
-            self._engine.call("containers.start", {"ref": action.subject})
+            self._engine.call("containers.start", {"ref": self._there(action).id})
         elif action.verb == "restart":
             timeout = self._options.stop_timeout
-            self._engine.call("containers.restart", {"ref": action.subject, "timeout": timeout})
+            self._engine.call("containers.restart", {"ref": self._there(action).id, "timeout": timeout})
+
+    def _there(self, action: Action) -> Instance:
+        """The container in an action's place, whatever it is called; ``NotFound`` where somebody was quicker."""
+        instance = self._by_place.get((action.service, action.number))
+        if instance is None:
+            raise NotFound(f"container {action.subject!r} is gone meanwhile", "bring the app up once more")
+        return instance
 
     @property
     def _starts(self) -> bool:
@@ -168,8 +197,9 @@ class Applying:
         failure: MultiosError | None = None
 
         def one(action: Action) -> None:
-            old = self._by_place[action.service, action.number]
-            self._do(action, lambda: replacing.replace(old, action.number, policy, self._starts))
+            self._do(
+                action, lambda: replacing.replace(self._there(action), action.number, policy, self._starts)
+            )
 
         for position in range(0, len(actions), together):
             if position and policy is not None:
@@ -237,8 +267,7 @@ class Applying:
         state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
         if problem := trouble(state):
             raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
-        health: dict[str, str] = state.get("Health") or {}
-        return health.get("Status", "healthy") == "healthy"
+        return health_of(state) in ("", "healthy")
 
     def _is_task(self, name: str) -> bool:
         """Whether some service waits until this one has completed."""

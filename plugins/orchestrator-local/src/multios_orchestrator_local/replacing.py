@@ -117,21 +117,28 @@ class Replacing:
             self._engine.call("containers.delete", {"ref": container_id, "force": True})
 
     def _monitor(self, container_id: str, seconds: float) -> None:
-        """Raise ``Conflict`` when the new one ends, or is unhealthy, before ``seconds`` are over."""
+        """Raise ``Conflict`` when the new one ends, or is unhealthy, before ``seconds`` are over and it is healthy, if probed."""
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            problem = trouble(self._engine.call("containers.inspect", {"ref": container_id})["State"])
-            if problem:
+        while True:
+            state = self._engine.call("containers.inspect", {"ref": container_id})["State"]
+            if problem := trouble(state):
                 raise Conflict(
                     f"service {self._service.name!r}: its new container {problem}",
                     f"see `multios-container app --project-name {self._app.name} logs {self._service.name}`",
                 )
-            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            if time.monotonic() >= deadline and health_of(state) != "starting":
+                return
+            time.sleep(LOOK_SECONDS)
 
 
 def trouble(state: Mapping[str, Any]) -> str:
     """What is wrong with a container that should run, by its ``State``; empty for nothing."""
     if not state["Running"]:
         return f"ended with status {state['ExitCode']}"
-    health: Mapping[str, Any] = state.get("Health") or {}
-    return "is unhealthy" if health.get("Status") == "unhealthy" else ""
+    return "is unhealthy" if health_of(state) == "unhealthy" else ""
+
+
+def health_of(state: Mapping[str, Any]) -> str:
+    """``starting``, ``healthy`` or ``unhealthy``; empty for a container without a probe."""
+    health: Mapping[str, str] = state.get("Health") or {}
+    return health.get("Status", "")

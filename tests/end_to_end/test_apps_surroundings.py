@@ -1,0 +1,236 @@
+"""What the services of an app have around them: names, ports, secrets, variables; and other users' apps."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app_directory import AppDirectory
+from free_ports import free_port
+from other_users import User, open_to_group
+from private_engine import PrivateEngine, eventually
+
+SERVE = "[sh, -c, 'hostname > /tmp/index.html; exec httpd -f -p 80 -h /tmp']"
+
+
+def asked(app: AppDirectory, service: str, name: str) -> str:
+    """What a service is told when it asks ``http://NAME/``."""
+    return app.out("exec", "-T", service, "wget", "-q", "-O", "-", f"http://{name}/", status=None)
+
+
+# --- names ----------------------------------------------------------------------------------------------
+
+
+def test_services_find_each_other_by_their_names_and_aliases(app: AppDirectory) -> None:
+    app.write(
+        f"""
+        services:
+          web: {{image: "small:1", command: sleep 1000, depends_on: [api]}}
+          api:
+            image: small:1
+            command: {SERVE}
+            container_name: {app.name}-the-api
+            networks: {{default: {{aliases: [backend]}}}}
+        """
+    )
+    app.up()
+    hostname = app.out("exec", "-T", "api", "hostname")
+    for name in ("api", "backend", f"{app.name}-the-api"):
+        eventually(lambda name=name: asked(app, "web", name) == hostname, f"{name} answers")  # type: ignore[misc]
+
+
+def test_a_name_is_spread_over_all_replicas_and_follows_them(app: AppDirectory) -> None:
+    app.write(
+        f"""
+        services:
+          client: {{image: "small:1", command: sleep 1000}}
+          api: {{image: "small:1", command: {SERVE}, deploy: {{replicas: 3}}, stop_grace_period: 0s}}
+        """
+    )
+    app.up()
+    hostnames = {row["id"][:12] for name, row in app.rows().items() if "-api-" in name}
+    eventually(lambda: {asked(app, "client", "api") for _ in range(6)} == hostnames, "all three answer")
+    app.run("scale", "api=1")
+    left = {row["id"][:12] for name, row in app.rows().items() if "-api-" in name}
+    assert len(left) == 1
+    assert {asked(app, "client", "api") for _ in range(6)} == left
+
+
+def test_networks_keep_services_apart(app: AppDirectory) -> None:
+    app.write(
+        f"""
+        services:
+          web: {{image: "small:1", command: sleep 1000, networks: [front]}}
+          api: {{image: "small:1", command: {SERVE}, networks: [front, back]}}
+          db: {{image: "small:1", command: {SERVE}, networks: [back]}}
+        networks: {{front: {{}}, back: {{internal: true}}}}
+        """
+    )
+    app.up()
+    eventually(lambda: asked(app, "web", "api"), "the neighbour answers")
+    eventually(lambda: asked(app, "api", "db"), "the neighbour's neighbour answers it")
+    assert app.run("exec", "-T", "web", "nslookup", "db", status=None).returncode != 0
+
+
+def test_a_changed_network_is_refused_until_the_app_is_down(app: AppDirectory) -> None:
+    text = "services: {web: {image: 'small:1', command: sleep 1000, networks: [n]}}\nnetworks: {n: {internal: %s}}"
+    app.write(text % "false")
+    app.up()
+    app.write(text % "true")
+    refused = app.run("up", "-d", status=125).stderr
+    assert "network 'n': internal changed" in refused and f"app --project-name {app.name} down" in refused
+    app.down()
+    app.up()
+
+
+# --- ports ----------------------------------------------------------------------------------------------
+
+
+def test_ports_are_published_and_shown(app: AppDirectory) -> None:
+    port = free_port()
+    app.write(f"services: {{web: {{image: 'small:1', command: {SERVE}, ports: ['127.0.0.1:{port}:80']}}}}")
+    app.up()
+    assert app.out("port", "web", "80") == f"127.0.0.1:{port}"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+        assert answer.status == 200
+    assert f"127.0.0.1:{port}->80/tcp" in app.out("ps")
+
+
+def test_a_port_for_every_replica_is_chosen(app: AppDirectory) -> None:
+    app.write(
+        f"services: {{web: {{image: 'small:1', command: {SERVE}, ports: ['80'], deploy: {{replicas: 2}}}}}}"
+    )
+    app.up()
+    places = {app.out("port", "--index", str(index), "web", "80") for index in (1, 2)}
+    assert len(places) == 2 and all(re.search(r":\d+$", place) for place in places)
+
+
+# --- secrets and configs --------------------------------------------------------------------------------
+
+
+def test_secrets_and_configs_are_files_inside_and_secrets_are_shown_to_nobody(app: AppDirectory) -> None:
+    app.write("hunter2", "password.txt")
+    app.write(
+        """
+        services:
+          web:
+            image: small:1
+            command: sleep 1000
+            secrets: [password, {source: token, target: /run/token, mode: 0400}]
+            configs: [{source: page, target: /srv/page.html, mode: 0440}]
+        secrets: {password: {file: ./password.txt}, token: {environment: APP_TOKEN}}
+        configs: {page: {content: "<p>hello</p>"}}
+        """
+    )
+    app.write("APP_TOKEN=sesame\n", ".env")
+    app.up()
+    assert app.out("exec", "-T", "web", "cat", "/run/secrets/password") == "hunter2"
+    assert app.out("exec", "-T", "web", "cat", "/run/token") == "sesame"
+    assert app.out("exec", "-T", "web", "stat", "-c", "%a %u", "/run/token") == "400 0"
+    assert app.out("exec", "-T", "web", "cat", "/srv/page.html") == "<p>hello</p>"
+    shown = app.engine.out("inspect", f"{app.name}-web-1") + app.out("up", "--dry-run")
+    assert "hunter2" not in shown and "aHVudGVyMg" not in shown
+    assert (
+        app.out("run", "--rm", "-T", "web", "cat", "/run/secrets/password", "/srv/page.html")
+        == "hunter2<p>hello</p>"
+    )
+    app.write("hunter3", "password.txt")
+    assert "    ~ files./run/secrets/password" in app.out("up", "--dry-run").splitlines()
+    app.up()
+    assert app.out("exec", "-T", "web", "cat", "/run/secrets/password") == "hunter3"
+
+
+# --- files and variables --------------------------------------------------------------------------------
+
+
+def test_profiles_choose_services(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          web: {image: "small:1", command: sleep 1000}
+          debug: {image: "small:1", command: sleep 1000, profiles: [debug]}
+        """
+    )
+    app.up()
+    assert set(app.ids()) == {"web-1"}
+    app.run("--profile", "debug", "up", "-d")
+    assert set(app.ids()) == {"web-1", "debug-1"}
+    app.down()
+    assert app.left() == []
+    app.up("debug")
+    assert "debug-1" in app.ids(), "who is named is enabled"
+
+
+def test_override_files_and_variables_come_together(app: AppDirectory) -> None:
+    app.write("WORD=from-env-file\nTAG=1\n", ".env")
+    app.write(
+        "services: {web: {image: 'small:${TAG}', command: sleep 1000, environment: {WORD: '${WORD}', STAGE: base}}}"
+    )
+    override = app.write("services: {web: {environment: {STAGE: production}}}", "production.yaml")
+    base = app.directory / "compose.yaml"
+    app.run("-f", str(base), "-f", str(override), "up", "-d")
+    words = ("exec", "-T", "web", "sh", "-c", "echo $WORD $STAGE")
+    assert app.out(*words) == "from-env-file production"
+    app.write("WORD=other\nTAG=1\n", "other.env")
+    app.up("--env-file", str(app.directory / "other.env"))
+    assert app.out(*words) == "other base"
+
+
+# --- other users ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def user(engine: PrivateEngine, tmp_path: Path) -> Iterator[User]:
+    """Somebody who may use the same engine."""
+    open_to_group(engine)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents:
+        if parent.stat().st_uid == os.getuid() and parent.is_relative_to("/tmp"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    yield User(engine, "games")
+
+
+def test_anothers_app_of_the_same_name_is_another_app(app: AppDirectory, user: User) -> None:
+    text = """
+        services: {web: {image: "small:1", command: sleep 1000, container_name: %s}}
+        """
+    app.write(text % f"{app.name}-mine")
+    app.up()
+    before = app.rows()
+    theirs = user.directory(app.directory.parent / "theirs", 0o755)
+    (theirs / "compose.yaml").write_text(
+        "services: {web: {image: 'small:1', command: sleep 1000, volumes: ['data:/data']}}\nvolumes: {data: {}}"
+    )
+    words = ("app", "--project-directory", str(theirs), "--project-name", app.name)
+    user.run(*words, "up", "-d")
+    try:
+        assert len(user.out(*words, "ps", "--quiet").split()) == 1
+        assert app.up() == [] and app.out("ps", "--quiet").split() == [row["id"] for row in before.values()]
+        listed = [row["owner"] for row in app.engine.json("app", "ls") if row["name"] == app.name]
+        assert sorted(listed) == [0, user.uid]
+        assert "no container" in user.run(*words, "exec", "db", "true", status=125).stderr
+    finally:
+        user.run(*words, "down", "-v", "--timeout", "0")
+    assert app.rows().keys() == before.keys() and app.status_of("mine") == "running"
+
+
+def test_a_user_cannot_have_what_he_may_not_through_an_app(
+    engine: PrivateEngine, user: User, tmp_path: Path
+) -> None:
+    theirs = user.directory(tmp_path / "theirs", 0o755)
+    for extra in (
+        "privileged: true",
+        "volumes: ['/root:/x']",
+        "ports: ['127.0.0.1:80:80']",
+        "network_mode: host",
+    ):
+        (theirs / "compose.yaml").write_text(f"services:\n  web:\n    image: small:1\n    {extra}\n")
+        words = ("app", "--project-directory", str(theirs), "--project-name", "theirs-alone")
+        refused = user.run(*words, "up", "-d", status=None)
+        user.run(*words, "down", "-v")
+        assert refused.returncode != 0 and "Traceback" not in refused.stderr, extra
