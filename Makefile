@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps clean
+.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
