@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps clean
+.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ bench-templates: install  ## a template's build and second start, resets, and a 
 
 bench-apps: install  ## an app of ten services up, up again and down beside docker-compose and podman-compose
 	@$(BIN)/python benchmarks/apps.py $(BENCH_ARGUMENTS)
+
+bench-clusters: install  ## a course of 10,000 planned, and one started and wiped on a cluster of the tests' own
+	@$(BIN)/python benchmarks/clusters.py $(BENCH_ARGUMENTS)
 
 clean:  ## remove what was installed and cached in this checkout; containers stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -14,9 +14,11 @@ import pytest
 
 import kubernetes_schema
 from kubernetes_server import Request, Server
-from multios.errors import InvalidInput, StepFailed, Unavailable
+from multios.drivers.orchestrator import Action, ApplyOptions
+from multios.errors import Conflict, InvalidInput, StepFailed, Unavailable
+from multios.model.course import Course, CourseQuota
 from multios_orchestrator_kubernetes import KubernetesOrchestrator, course_apply
-from multios_orchestrator_kubernetes.course import Course, Quota, plan
+from multios_orchestrator_kubernetes.course import plan
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 Driver = Callable[..., KubernetesOrchestrator]
@@ -25,7 +27,7 @@ CLASS = Course(
     name="python",
     students=("ada", "ben", "cleo", "dan", "eve", "finn"),
     image=IMAGE,
-    quota=Quota(cpu=0.5, memory=256 << 20, storage=1 << 30),
+    quota=CourseQuota(cpu=0.5, memory=256 << 20, storage=1 << 30),
     at_once=2,
     warm=2,
     egress=("10.1.0.0/16",),
@@ -34,7 +36,7 @@ SETTINGS = KubernetesSettings(runtime_class="gvisor")
 
 
 def manifests(course: Course, student: str) -> dict[str, dict[str, Any]]:
-    namespace = course.namespace(student)
+    namespace = course.machine(student)
     actions = plan(course, {}, SETTINGS, (1, 37))
     return {action.kind: dict(action.manifest) for action in actions if action.namespace == namespace}
 
@@ -42,11 +44,14 @@ def manifests(course: Course, student: str) -> dict[str, dict[str, Any]]:
 def put(driver: KubernetesOrchestrator, course: Course, **planning: Any) -> list[str]:
     told: list[str] = []
     cluster = driver.cluster()
-    steps = plan(course, course_apply.existing(cluster, course.name), driver.settings, (1, 37), **planning)
-    admission = course_apply.Admission(
-        cluster, course, driver.settings, lambda action, what: told.append(f"{action.subject} {what}")
-    )
-    admission.run(steps)
+
+    def tell(action: Action, what: str) -> None:
+        if action.verb != "keep":
+            told.append(f"{action.subject} {what}")
+
+    found, foreign = course_apply.existing(cluster, course)
+    steps = plan(course, found, driver.settings, (1, 37), foreign=foreign, **planning)
+    course_apply.Admission(cluster, course, driver.settings, tell).run(steps)
     return told
 
 
@@ -62,7 +67,11 @@ def test_a_student_has_a_closed_namespace_with_bounds() -> None:
     objects = manifests(CLASS, "ada")
     assert objects["Namespace"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     assert objects["ResourceQuota"]["spec"]["hard"]["services.loadbalancers"] == "0"
-    assert objects["LimitRange"]["spec"]["limits"][0]["max"] == {"cpu": "500m", "memory": str(256 << 20)}
+    assert objects["LimitRange"]["spec"]["limits"][0]["max"] == {
+        "cpu": "500m",
+        "memory": str(256 << 20),
+        "ephemeral-storage": str(1 << 30),
+    }
     policy = objects["NetworkPolicy"]["spec"]
     assert policy["podSelector"] == {}
     assert policy["policyTypes"] == ["Ingress", "Egress"]
@@ -93,6 +102,9 @@ def test_a_students_pod_has_what_the_restricted_profile_asks_for() -> None:
         ({"students": ()}, "students: 0"),
         ({"user": 0}, "user: the profile 'restricted' has no root"),
         ({"at_once": 0}, "at_once"),
+        ({"network": "none"}, "egress: the network 'none' reaches nothing"),
+        ({"name": "course", "students": ("course",)}, "students: 'course-course' is where"),
+        ({"part": "Python"}, "name: 'course-python-Python'"),
     ],
 )
 def test_a_course_that_no_cluster_takes_is_refused(change: dict[str, Any], cause: str) -> None:
@@ -101,12 +113,91 @@ def test_a_course_that_no_cluster_takes_is_refused(change: dict[str, Any], cause
     assert refused.value.cause.startswith(cause)
 
 
+@pytest.mark.parametrize(
+    ("network", "comes_in", "goes_out"),
+    [("none", 0, 0), ("isolated", 0, 0), ("shared", 1, 1), ("open", 1, 3)],
+)
+def test_a_courses_network_is_what_its_policies_let_through(
+    network: Any, comes_in: int, goes_out: int
+) -> None:
+    course = dataclasses.replace(CLASS, network=network, egress=())
+    policy = manifests(course, "ada")["NetworkPolicy"]["spec"]
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert len(policy.get("ingress", ())) == comes_in
+    assert len(policy.get("egress", ())) == goes_out
+    text = json.dumps(policy)
+    assert ("0.0.0.0/0" in text) == (network == "open")
+    assert ("169.254.0.0/16" in text) == (network == "open"), "the credentials of a cloud's nodes are there"
+    assert ('"org.multios.course": "python"' in text) == (network in ("shared", "open"))
+
+
+def test_without_a_command_the_images_own_runs_on_a_terminal() -> None:
+    pod = manifests(dataclasses.replace(CLASS, command=()), "ada")["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert "command" not in container
+    assert container["stdin"] and container["tty"]
+
+
+def test_the_kinds_of_a_courses_machines_are_apart(driver: Driver, server: Server) -> None:
+    empty = set(server.store.objects)
+    first, second = (dataclasses.replace(CLASS, part=part) for part in ("python", "shell"))
+    put(driver(), first)
+    put(driver(), second)
+    assert put(driver(), first) == []
+    assert {"python-ada-python", "python-ada-shell"} <= set(server.store.named("Namespace"))
+    rows = list(driver().course_state("python"))
+    assert {(row.student, row.part) for row in rows} >= {("ada", "python"), ("ada", "shell")}
+    assert len(rows) == 12
+    driver().destroy_course("python", lambda *_: None)
+    assert set(server.store.objects) == empty
+
+
+def test_a_namespace_that_is_not_the_courses_is_never_taken(driver: Driver, server: Server) -> None:
+    server.store.add({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "python-cleo"}})
+    with pytest.raises(Conflict, match="a namespace 'python-cleo' that is not of the course"):
+        driver().apply_course(CLASS, lambda *_: None, ApplyOptions())
+    assert not server.changes()
+
+
+def test_stopped_machines_have_no_pods_and_start_again(driver: Driver, server: Server) -> None:
+    put(driver(), CLASS)
+    assert {(row.state, row.keeps) for row in driver().course_state("python")} == {("running", True)}
+    driver().stop_course("python", lambda *_: None)
+    assert {row.state for row in driver().course_state("python")} == {"stopped"}
+    pods = server.store.select("pods", "", "")
+    assert pods == [], "neither students' nor those that keep places"
+    assert server.store.named("PersistentVolumeClaim")
+    told: list[tuple[str, str]] = []
+    driver().stop_course("python", lambda action, what: told.append((action.subject, what)))
+    assert told == []
+    put(driver(), CLASS)
+    assert {row.state for row in driver().course_state("python")} == {"running"}
+    assert len(server.store.select("pods", "", "org.multios.course.part=environment")) == 6
+
+
+def test_a_machine_that_is_not_there_yet_is_missing_and_one_that_cannot_run_says_why(
+    driver: Driver, server: Server
+) -> None:
+    put(driver(), CLASS)
+    server.store.delete(("deployments", "python-ada", "environment"))
+    refused = {"status": "True", "type": "ReplicaFailure", "message": "exceeded quota: strict"}
+    server.store.edit(
+        "Deployment", "python-ben", "environment",
+        {"status": {"observedGeneration": 1, "availableReplicas": 0, "conditions": [refused]}},
+    )  # fmt: skip
+    rows = {row.student: row for row in driver().course_state("python")}
+    assert rows["ada"].state == "missing"
+    assert (rows["ben"].state, rows["ben"].problem) == ("starting", "exceeded quota: strict")
+    assert rows["cleo"].since > 0
+
+
 MEASURE = """
 import json, resource, sys, time
-from multios_orchestrator_kubernetes.course import Course, Quota, plan
+from multios.model.course import Course, CourseQuota
+from multios_orchestrator_kubernetes.course import plan
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 students = tuple(f"s{number}" for number in range(10_000))
-course = Course("python", students, "r/p@sha256:" + "a" * 64, quota=Quota(storage=1 << 30), warm=50)
+course = Course("python", students, "r/p@sha256:" + "a" * 64, quota=CourseQuota(storage=1 << 30), warm=50)
 begun = time.perf_counter()
 bytes_ = sum(len(json.dumps(action.manifest)) for action in plan(course, {}, KubernetesSettings(), (1, 37)))
 fresh = time.perf_counter() - begun

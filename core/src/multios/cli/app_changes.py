@@ -230,7 +230,7 @@ def _push_images(values: Values, context: Context, project: Project, elsewhere: 
             continue
         if "image" not in project.config["services"][name]:
             raise InvalidInput(
-                f"service {name!r} is built on this host, whose images the orchestrator {elsewhere.name!r} does not see",
+                f"service {name!r} is built on this host, whose images the orchestrator {elsewhere.driver.name!r} does not see",
                 "give it `image:` of a registry that is reached from there, and use --build, which pushes it",
             )
         if values["build"] or project.pull_policies.get(name) == "build":

@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
 from multios.api.app_options import apply_options, destroy_options, plan_options
-from multios.drivers.base import DriverContext
 from multios.drivers.orchestrator import Action, OrchestratorDriver, Told
 from multios.errors import MultiosError
 from multios.model import app_document
 from multios.model.json import to_json
-from multios.plugins.catalog import Catalog
+from multios.plugins import in_client
 
 
 def here(name: str, options: Mapping[str, str]) -> InClient | None:
     """The orchestrator ``name``, unless it is one that works in the daemon. Raises what the catalog says of one that is not there."""
-    catalog = Catalog()
-    kind = cast(type[OrchestratorDriver], catalog.load("orchestrator", name).driver)
-    if kind.needs_engine:
-        return None
-    return InClient(catalog, name, options)
+    driver = in_client.orchestrator(name, options)
+    return InClient(driver) if driver else None
 
 
 class InClient:
     """See :class:`multios.cli.app_orchestrators.Orchestrator`. ``driver`` does what goes into containers."""
 
-    def __init__(self, catalog: Catalog, name: str, options: Mapping[str, str]) -> None:
-        self.name = name
-        self._directory = tempfile.TemporaryDirectory(prefix="multios-app-")
-        where = Path(self._directory.name)
-        context = DriverContext(state=where, runtime=where)
-        self.driver = cast(OrchestratorDriver, catalog.create("orchestrator", name, dict(options), context))
+    def __init__(self, driver: OrchestratorDriver) -> None:
+        self.driver = driver
 
     def plan(self, document: dict[str, Any], options: dict[str, Any]) -> list[dict[str, Any]]:
         """The actions."""

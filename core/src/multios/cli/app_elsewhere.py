@@ -43,7 +43,7 @@ def run(command: str, values: Values, orchestrator: InClient) -> int:
     """Do it there, or say what to do instead."""
     if command in _INSTEAD:
         what, remedy = _INSTEAD[command]
-        raise Unsupported(f"the orchestrator {orchestrator.name!r} cannot {what}", remedy)
+        raise Unsupported(f"the orchestrator {orchestrator.driver.name!r} cannot {what}", remedy)
     return _COMMANDS[command](values, orchestrator)
 
 
@@ -135,7 +135,9 @@ def _place(values: Values) -> Place:
 def _refuse(orchestrator: InClient, values: Values, options: Mapping[str, str]) -> None:
     for key, option in options.items():
         if values[key]:
-            raise Unsupported(f"{option}: the orchestrator {orchestrator.name!r} cannot", "leave it out")
+            raise Unsupported(
+                f"{option}: the orchestrator {orchestrator.driver.name!r} cannot", "leave it out"
+            )
 
 
 # --- copies --------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def template_main() -> int:
 
 def _leave(status: int) -> int:
     """Exit at once, which spares 1 to 2 ms of tearing the interpreter down; what plugins did here may need that, though."""
-    if "click" in sys.modules or "multios.cli.app_drivers" in sys.modules:
+    if "click" in sys.modules or "multios.plugins.in_client" in sys.modules:
         return status
     try:
         sys.stdout.flush()

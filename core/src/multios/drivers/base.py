@@ -53,6 +53,7 @@ class Capability(enum.StrEnum):
     LOGS = "logs"
     COPY = "copy"
     FORWARD = "forward"
+    COURSES = "courses"
 
 
 class Calls(Protocol):

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from multios.drivers.base import Driver
 from multios.errors import Unsupported
 from multios.model.app import App, AppState
+from multios.model.course import Course, CourseMachine
 
 VERBS = ("create", "recreate", "start", "restart", "remove", "keep")
 
@@ -159,6 +160,41 @@ class OrchestratorDriver(Driver):
     def forward(self, app: str, place: Place, port: int, host_port: int) -> AbstractContextManager[int]:
         """While the context lasts, 127.0.0.1:``host_port`` (0: any, which is given back) leads to ``port`` inside. Capability FORWARD."""
         raise self._cannot("forward ports")
+
+    def plan_course(self, course: Course) -> Iterator[Action]:
+        """What :meth:`apply_course` would do, what is kept included: the course's own first, then student by student. Capability COURSES.
+
+        ``service`` is the student, empty for what is nobody's. ``number`` is 1 for the machine itself: ``recreate`` ends one
+        that runs, ``start`` is for one that was stopped. Changes nothing.
+        Raises ``InvalidInput`` for a course that cannot be, ``Conflict`` where what is not the course's stands in the way.
+        """
+        raise self._cannot_courses()
+
+    def apply_course(self, course: Course, told: Told, options: ApplyOptions) -> None:
+        """Do it, ``course.at_once`` students at a time, each told of once, as ``keep`` where nothing is to do. Capability COURSES.
+
+        Idempotent: ended at any moment, another one goes on. One student's failure is not another's: it is told, and
+        ``StepFailed`` is raised when all others are done. Of ``options`` only ``rate`` and ``burst`` mean something.
+        """
+        raise self._cannot_courses()
+
+    def course_state(self, name: str) -> Iterator[CourseMachine]:
+        """The machines of all parts of the course ``name``, whether or not a roster names the students. Capability COURSES."""
+        raise self._cannot_courses()
+
+    def stop_course(self, name: str, told: Told) -> None:
+        """No machine of the course runs, nothing of it is removed; :meth:`apply_course` starts them. Capability COURSES."""
+        raise self._cannot_courses()
+
+    def destroy_course(self, name: str, told: Told) -> None:
+        """Remove all that has the course's label, all parts, with what students made, and look again. Absent: no error.
+
+        Raises ``Unavailable`` that names what is left. Capability COURSES.
+        """
+        raise self._cannot_courses()
+
+    def _cannot_courses(self) -> Unsupported:
+        return self._cannot("run courses")
 
     def _cannot(self, what: str) -> Unsupported:
         return Unsupported(f"the orchestrator {self.name!r} cannot {what}", "use another one")

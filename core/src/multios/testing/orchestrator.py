@@ -30,6 +30,7 @@ from multios.drivers.orchestrator import (
 )
 from multios.errors import MultiosError, Unsupported
 from multios.model.app import App, AppState, Dependency, Service
+from multios.model.course import RUNNING, STOPPED, Course
 from multios.testing.base import DriverSuite
 
 _WEB = Place("web")
@@ -49,6 +50,14 @@ _INSIDE: Mapping[Capability, tuple[Callable[[OrchestratorDriver], object], ...]]
 """The calls that need each capability."""
 ANYHOW = PlanOptions()
 CLEAN = PlanOptions(remove_orphans=True)
+METHODS = {
+    Capability.RESET: ("snapshot", "reset"),
+    Capability.EXEC: ("execute",),
+    Capability.LOGS: ("logs",),
+    Capability.COPY: ("copy_in", "copy_out"),
+    Capability.FORWARD: ("forward",),
+    Capability.COURSES: ("plan_course", "apply_course", "course_state", "stop_course", "destroy_course"),
+}
 
 
 class OrchestratorDriverSuite(DriverSuite):
@@ -74,6 +83,19 @@ class OrchestratorDriverSuite(DriverSuite):
         """The same with ``web`` changed, ``db`` gone and ``cache`` new."""
         other = {**container, "environment": {"CHANGED": "yes"}}
         return replace(app, services=(Service("web", other), Service("cache", container)))
+
+    @pytest.fixture
+    def course(self) -> Course:
+        """A course of two students."""
+        return Course(
+            "suite", ("ada", "ben"), f"registry.example.org/suite@sha256:{'a' * 64}", prefetch=False
+        )
+
+    @pytest.mark.parametrize("capability", METHODS)
+    def test_declares_exactly_what_it_implements(self, capability: Capability) -> None:
+        for name in METHODS[capability]:
+            implemented = getattr(self.driver_type, name) is not getattr(OrchestratorDriver, name)
+            assert implemented == (capability in self.driver_type.capabilities)
 
     def test_planning_is_pure(self, driver: OrchestratorDriver, app: App) -> None:
         before = copy.deepcopy(app)
@@ -278,6 +300,37 @@ class OrchestratorDriverSuite(DriverSuite):
                 driver.reset(app.name, "no-such-state", lambda *_: None)
         finally:
             self._down(driver, app)
+
+    def test_a_course_is_started_stopped_started_again_and_leaves_nothing(
+        self, driver: OrchestratorDriver, course: Course
+    ) -> None:
+        self.require(Capability.COURSES)
+
+        def states() -> dict[str, str]:
+            return {row.student: row.state for row in driver.course_state(course.name)}
+
+        assert {action.verb for action in driver.plan_course(course)} == {"create"}
+        try:
+            self._start(driver, course)
+            assert states() == {"ada": RUNNING, "ben": RUNNING}
+            assert {action.verb for action in driver.plan_course(course)} == {"keep"}
+            assert self._start(driver, course) == {"": "done", "ada": "done", "ben": "done"}
+            driver.stop_course(course.name, lambda action, what: None)
+            assert states() == {"ada": STOPPED, "ben": STOPPED}
+            self._start(driver, course)
+            assert states() == {"ada": RUNNING, "ben": RUNNING}
+        finally:
+            driver.destroy_course(course.name, lambda action, what: None)
+        assert not states()
+        assert {action.verb for action in driver.plan_course(course)} == {"create"}
+        driver.destroy_course(course.name, lambda action, what: None)
+
+    @staticmethod
+    def _start(driver: OrchestratorDriver, course: Course) -> dict[str, str]:
+        """What was told last, by student; of what is nobody's by an empty name."""
+        told: dict[str, str] = {}
+        driver.apply_course(course, lambda action, what: told.update({action.service: what}), ApplyOptions())
+        return told
 
     @staticmethod
     def _up(driver: OrchestratorDriver, app: App, options: PlanOptions = ANYHOW) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from multios.cli.context import Context
+from multios.errors import InvalidInput
 
 _COURSE = click.argument("course_path", metavar="COURSE", type=click.Path(path_type=Path))
 _STUDENTS = click.option(
@@ -22,6 +23,14 @@ _SEED = click.option(
     envvar="MULTIOS_LAB_SEED",
     show_envvar=True,
     help="The course's secret, from which labs derive each student's values; in the environment others do not see it.",
+)
+_LOCAL = ("", "local")
+_ORCHESTRATOR = click.option(
+    "--orchestrator", metavar="NAME", default="", envvar="MULTIOS_ORCHESTRATOR", show_envvar=True,
+    help="What runs the course: local, or an installed one such as kubernetes.",
+)  # fmt: skip
+_ORCHESTRATOR_OPTIONS = click.option(
+    "--orchestrator-opt", "options", metavar="KEY=VALUE", multiple=True, help="A setting of the orchestrator."
 )
 _LAB = click.option("--lab", metavar="NAME", help="This lab only.")
 
@@ -48,13 +57,23 @@ def validate(course_path: Path, students: Path | None) -> int:
 
 @course.command(
     help="Make and start the machines that are missing, in turn; again, it goes on where it ended.",
-    epilog=_epilog("start examples/courses/intro --students roster.csv", "start intro --lab first"),
+    epilog=_epilog(
+        "start examples/courses/intro --students roster.csv",
+        "start intro --lab first",
+        "start intro --orchestrator kubernetes --registry registry.example.org/courses",
+    ),
 )
 @_COURSE
 @_STUDENTS
 @click.option("--at-once", metavar="N", type=click.IntRange(1, 64), help="How many are made at once.")
 @click.option("--lab", metavar="NAME", help="The machines of this lab, instead of the templates' (needs multios-labs).")  # fmt: skip
 @_SEED
+@click.option("--dry-run", is_flag=True, help="Only show how many machines it comes to, and what is done for the first student.")  # fmt: skip
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
+@click.option("--registry", metavar="HOST/PATH", default="", help="Where images are pushed for a cluster to pull them.")  # fmt: skip
+@click.option("--warm", metavar="N", type=click.IntRange(0, 10_000), help="So many places of a cluster are kept free for who comes.")  # fmt: skip
+@click.option("--replace", is_flag=True, help="On a cluster: make machines anew that run with another image, command or quota.")  # fmt: skip
 @click.pass_obj
 def start(
     context: Context,
@@ -63,14 +82,31 @@ def start(
     at_once: int | None,
     lab: str | None,
     seed: str | None,
+    dry_run: bool,
+    orchestrator: str,
+    options: tuple[str, ...],
+    registry: str,
+    warm: int | None,
+    replace: bool,
 ) -> int:
+    if orchestrator not in _LOCAL:
+        _refuse("--orchestrator", lab=lab)
+        from multios.model.course import AT_ONCE
+        from multios_courses import orchestrated, orchestrated_start
+        from multios_courses.course_records import Wishes
+
+        driver = orchestrated.driver(orchestrator, options)
+        wishes = Wishes(registry, at_once or AT_ONCE, warm or 0)
+        return orchestrated_start.run(context, course_path, students, driver, wishes, replace, dry_run)
+    _refuse("a course on this host", orchestrator_opt=options, registry=registry, warm=warm, replace=replace)
     if lab:
+        _refuse("--lab", dry_run=dry_run)
         from multios_courses import lab_start
 
         return lab_start.run(context, course_path, students, at_once, lab, seed)
     from multios_courses import start_command
 
-    return start_command.run(context, course_path, students, at_once)
+    return start_command.run(context, course_path, students, at_once, dry_run)
 
 
 @course.command(
@@ -79,8 +115,24 @@ def start(
 @_COURSE
 @_STUDENTS
 @_FORMAT
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
 @click.pass_obj
-def status(context: Context, course_path: Path, students: Path | None, form: str | None) -> int:
+def status(
+    context: Context,
+    course_path: Path,
+    students: Path | None,
+    form: str | None,
+    orchestrator: str,
+    options: tuple[str, ...],
+) -> int:
+    if orchestrator not in _LOCAL:
+        from multios_courses import orchestrated, orchestrated_watch
+
+        return orchestrated_watch.status(
+            course_path, students, form, orchestrated.driver(orchestrator, options)
+        )
+    _refuse("a course on this host", orchestrator_opt=options)
     from multios_courses import status as module
 
     return module.run(context, course_path, students, form)
@@ -90,12 +142,28 @@ def status(context: Context, course_path: Path, students: Path | None, form: str
     help="Stop a course's machines; they stay as they are.", epilog=_epilog("stop examples/courses/intro")
 )
 @_COURSE
-@click.option("--time", "-t", "timeout", metavar="SECONDS", type=click.IntRange(0, 3600), default=10, help="Seconds before a machine is killed.")  # fmt: skip
+@click.option("--time", "-t", "timeout", metavar="SECONDS", type=click.IntRange(0, 3600), help="Seconds before a machine is killed; 10 on a host.")  # fmt: skip
+@click.option("--yes", "-y", is_flag=True, help="On a cluster: stop machines that keep nothing, too.")
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
 @click.pass_obj
-def stop(context: Context, course_path: Path, timeout: int) -> int:
+def stop(
+    context: Context,
+    course_path: Path,
+    timeout: int | None,
+    yes: bool,
+    orchestrator: str,
+    options: tuple[str, ...],
+) -> int:
+    if orchestrator not in _LOCAL:
+        _refuse("--orchestrator", time=timeout)
+        from multios_courses import orchestrated, orchestrated_watch
+
+        return orchestrated_watch.stop(course_path, yes, orchestrated.driver(orchestrator, options))
+    _refuse("a course on this host", orchestrator_opt=options)
     from multios_courses import wiping
 
-    return wiping.stop(context, course_path, timeout)
+    return wiping.stop(context, course_path, 10 if timeout is None else timeout)
 
 
 @course.command(
@@ -104,8 +172,15 @@ def stop(context: Context, course_path: Path, timeout: int) -> int:
 )
 @_COURSE
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
 @click.pass_obj
-def wipe(context: Context, course_path: Path, yes: bool) -> int:
+def wipe(context: Context, course_path: Path, yes: bool, orchestrator: str, options: tuple[str, ...]) -> int:
+    if orchestrator not in _LOCAL:
+        from multios_courses import orchestrated, orchestrated_watch
+
+        return orchestrated_watch.wipe(course_path, yes, orchestrated.driver(orchestrator, options))
+    _refuse("a course on this host", orchestrator_opt=options)
     from multios_courses import wiping
 
     return wiping.wipe(context, course_path, yes)
@@ -203,6 +278,15 @@ def grade(
     from multios_courses import grading
 
     return grading.run(context, course_path, students, submissions, output, lab, seed)
+
+
+def _refuse(where: str, **given: object) -> None:
+    """Raise ``InvalidInput`` for the first of these options that was given: it means nothing with ``where``."""
+    for name, value in given.items():
+        if value is not None and value is not False and value not in ("", ()):
+            raise InvalidInput(
+                f"--{name.replace('_', '-')} means nothing with {where}", "leave one of the two out"
+            )
 
 
 def confirmed(question: str, yes: bool) -> bool:

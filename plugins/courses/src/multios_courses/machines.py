@@ -48,15 +48,15 @@ def expected(course: Course, students: Sequence[Student]) -> list[Machine]:
         raise InvalidInput(
             f"{course.name}: {count} machines are more than {MOST_MACHINES}", "split the course"
         )
-    suffixes = _suffixes(course.templates)
+    behind = suffixes(course.templates)
     return [
         Machine(student, template, f"{course.name}-{student.id}{suffix}", student.user)
         for student in students
-        for template, suffix in zip(course.templates, suffixes, strict=True)
+        for template, suffix in zip(course.templates, behind, strict=True)
     ]
 
 
-def _suffixes(templates: Sequence[Template]) -> list[str]:
+def suffixes(templates: Sequence[Template]) -> list[str]:
     """What tells one student's machines apart: nothing for a single one."""
     if len(templates) == 1:
         return [""]
@@ -90,7 +90,7 @@ def document(course: Course, machine: Machine, network: str) -> dict[str, Any]:
             TEMPLATE_LABEL: template.source,
         },
         "networking": {"network": network},
-        "resources": _resources(course.quota, len(course.templates)),
+        "resources": resources(course.quota, len(course.templates)),
     }
     if template.name:
         config |= {"template": template.name, "template_options": dict(template.options)}
@@ -103,7 +103,7 @@ def document(course: Course, machine: Machine, network: str) -> dict[str, Any]:
     return config
 
 
-def _resources(quota: Quota, machines: int) -> dict[str, Any]:
+def resources(quota: Quota, machines: int) -> dict[str, Any]:
     """A student's quota in equal parts."""
     parts = {
         "memory_limit": quota.memory and quota.memory // machines,

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from multios.errors import InvalidInput, nearest
 
-LARGEST_FILE = 1 << 20
+LARGEST_ROW = 1 << 10
+"""Bytes of a student's line, on average."""
 MOST_STUDENTS = 1000
+MOST_ON_A_CLUSTER = 10_000
 _LONGEST_CELL = 200
 _ID = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,30}[A-Za-z0-9])?")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -37,20 +39,21 @@ COLUMNS = tuple(item.name for item in fields(Student))
 _UNIQUE = ("id", "email", "user")
 
 
-def load(path: Path) -> tuple[Student, ...]:
-    """The students of a file, in its order. Raises ``InvalidInput`` that names file and line."""
+def load(path: Path, most: int = MOST_STUDENTS) -> tuple[Student, ...]:
+    """The students of a file, in its order, ``most`` of them. Raises ``InvalidInput`` that names file and line."""
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE + 1)
+            data = file.read(most * LARGEST_ROW + 1)
     except OSError as error:
         raise InvalidInput(f"{path}: {error.strerror}", "name the roster: --students FILE.csv") from None
-    return parse(data, str(path))
+    return parse(data, str(path), most)
 
 
-def parse(data: bytes, file: str) -> tuple[Student, ...]:
+def parse(data: bytes, file: str, most: int = MOST_STUDENTS) -> tuple[Student, ...]:
     """The students in ``data``; ``file`` is what errors call it."""
-    if len(data) > LARGEST_FILE:
-        raise InvalidInput(f"{file}: it is larger than 1 MB", "a roster has a short line a student")
+    if len(data) > most * LARGEST_ROW:
+        size = f"{most * LARGEST_ROW // 1_000_000} MB"
+        raise InvalidInput(f"{file}: it is larger than {size}", "a roster has a short line a student")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,8 +72,8 @@ def parse(data: bytes, file: str) -> tuple[Student, ...]:
         student = _student(columns, cells, file, number)
         _refuse_double(student, lines, file, number)
         found.append(student)
-        if len(found) > MOST_STUDENTS:
-            raise InvalidInput(f"{file}:{number}: more than {MOST_STUDENTS} students", "split the course")
+        if len(found) > most:
+            raise InvalidInput(f"{file}:{number}: more than {most} students", "split the course")
     if not found:
         raise InvalidInput(f"{file}: there is no student in it", "write a line a student below the titles")
     return tuple(found)

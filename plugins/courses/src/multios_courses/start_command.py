@@ -21,11 +21,16 @@ _SHOWN_FAILURES = 10
 INTERRUPTED = 130
 
 
-def run(context: Context, path: Path, students: Path | None, at_once: int | None) -> int:
+def run(
+    context: Context, path: Path, students: Path | None, at_once: int | None, dry_run: bool = False
+) -> int:
     """Make and start what is missing; the exit status is 1 when a machine could not be had."""
     course, file, roster = validation.load(path, students)
     wanted = machines.expected(course, roster)
     uids = machines.owners(wanted, str(file))
+    if dry_run:
+        there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
+        return _shown(course, wanted, there)
     for template in course.templates:
         if template.name:  # built once, before the queue, with its own progress
             locks.build(context, template)
@@ -35,6 +40,28 @@ def run(context: Context, path: Path, students: Path | None, at_once: int | None
     jobs = _jobs(course, wanted, there, network, uids)
     outcome = queued(context, jobs, at_once)
     return told(context, course, outcome, len(wanted), len(wanted) - len(jobs))
+
+
+def _shown(course: Course, wanted: Sequence[Machine], there: dict[str, Any]) -> int:
+    """Say what a start would do, and for the first student one by one."""
+    verbs = {machine.name: _verb(there.get(machine.name)) for machine in wanted}
+    counts = [list(verbs.values()).count(verb) for verb in ("create", "start", "keep")]
+    sys.stdout.write(
+        f"{course.name}: {len({machine.student.id for machine in wanted})} students, network {course.policy}: "
+        f"{counts[0]} to be made, {counts[1]} to be started, {counts[2]} as they should be\n"
+    )
+    for machine in wanted:
+        if machine.student == wanted[0].student:
+            sys.stdout.write(
+                f"  {verbs[machine.name]} container {machine.name} of {machine.template.source}\n"
+            )
+    return 0
+
+
+def _verb(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "create"
+    return "start" if row["status"] in ("created", "exited") else "keep"
 
 
 def _jobs(

@@ -11,13 +11,15 @@ from multios_courses.course_file import Course
 from multios_courses.roster import Student
 
 
-def load(path: Path, students: Path | None) -> tuple[Course, Path, tuple[Student, ...]]:
-    """The course, the file of its roster and the students in it. Raises ``InvalidInput``."""
+def load(
+    path: Path, students: Path | None, most: int = roster.MOST_STUDENTS
+) -> tuple[Course, Path, tuple[Student, ...]]:
+    """The course, the file of its roster and the students in it, ``most`` of them. Raises ``InvalidInput``."""
     course = course_file.load(path)
     file = students or course.roster
     if file is None:
         raise InvalidInput(f"{course.file}: there is no roster", "name one: --students FILE.csv")
-    return course, file, roster.load(file)
+    return course, file, roster.load(file, most)
 
 
 def run(path: Path, students: Path | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from multios.drivers.base import Capability
@@ -17,10 +18,13 @@ from multios.drivers.orchestrator import (
     Told,
 )
 from multios.model.app import App, AppState
+from multios.model.course import Course, CourseMachine
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 if TYPE_CHECKING:
+    from multios.pace import Pace
     from multios_orchestrator_kubernetes.cluster import Cluster
+    from multios_orchestrator_kubernetes.course import CourseAction
     from multios_orchestrator_kubernetes.inside import Inside
 
 
@@ -28,10 +32,12 @@ class KubernetesOrchestrator(OrchestratorDriver):
     """The driver. It has no state of its own: everything is found again in the cluster by its labels."""
 
     name: ClassVar[str] = "kubernetes"
-    summary: ClassVar[str] = "apps on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    summary: ClassVar[str] = (
+        "apps and courses on a Kubernetes cluster, with the rights of the user's kubeconfig"
+    )
     needs_engine: ClassVar[bool] = False
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.EXEC, Capability.LOGS, Capability.COPY, Capability.FORWARD}
+        {Capability.EXEC, Capability.LOGS, Capability.COPY, Capability.FORWARD, Capability.COURSES}
     )
     Settings: ClassVar[type] = KubernetesSettings
 
@@ -123,16 +129,62 @@ class KubernetesOrchestrator(OrchestratorDriver):
         pod = places.running(cluster, namespace, app, place)
         return inside.Inside(cluster, namespace, pod, place)
 
+    # --- courses ----------------------------------------------------------------------------------------
+
+    def plan_course(self, course: Course) -> Iterator[Action]:
+        """By fingerprints, student by student."""
+        return self._course_plan(self.cluster(), course)
+
+    def apply_course(self, course: Course, told: Told, options: ApplyOptions) -> None:
+        """By server-side apply, a namespace a student."""
+        from multios_orchestrator_kubernetes import course_apply
+
+        cluster = self.cluster(options)
+        plan = self._course_plan(cluster, course)
+        course_apply.Admission(cluster, course, self.settings, told).run(plan)
+
+    def course_state(self, name: str) -> Iterator[CourseMachine]:
+        """As their Deployments say."""
+        from multios_orchestrator_kubernetes import course_state
+
+        return course_state.machines(self.cluster(), name)
+
+    def stop_course(self, name: str, told: Told) -> None:
+        """Their Deployments have no replicas then. What is not in a home that stays is gone."""
+        from multios_orchestrator_kubernetes import course_state
+
+        course_state.stop(self.cluster(), name, self.settings, told)
+
+    def destroy_course(self, name: str, told: Told) -> None:
+        """Namespace by namespace, until lists of all kinds find nothing."""
+        from multios_orchestrator_kubernetes import course_apply
+
+        course_apply.destroy(self.cluster(), name, self.settings, told)
+
+    def _course_plan(self, cluster: Cluster, course: Course) -> Iterator[CourseAction]:
+        from multios_orchestrator_kubernetes import course as planning
+        from multios_orchestrator_kubernetes import course_apply
+
+        planning.check(course)
+        found, foreign = course_apply.existing(cluster, course)
+        return planning.plan(course, found, self.settings, cluster.version(), foreign=foreign)
+
     def cluster(self, options: ApplyOptions | None = None) -> Cluster:
         """A connection, with the kubeconfig as it is now; the rate of ``options`` goes before the settings'."""
         from multios.pace import Pace
         from multios_orchestrator_kubernetes.cluster import Cluster
 
-        settings = self.settings
-        pace = Pace(settings.rate, settings.burst)
+        pace = self._pace
         if options is not None and options.rate:
             pace = Pace(options.rate, options.burst)
-        return Cluster(settings.kubeconfig, settings.context, pace)
+        return Cluster(self.settings.kubeconfig, self.settings.context, pace)
+
+    @cached_property
+    def _pace(self) -> Pace:
+        """One for all connections: a driver serves one request of its user's, however many parts that has."""
+        from multios.pace import Pace
+
+        return Pace(self.settings.rate, self.settings.burst)
 
     def _namespace(self, cluster: Cluster, app: str) -> str:
         return str(self.settings.namespace or cluster.namespace or app)

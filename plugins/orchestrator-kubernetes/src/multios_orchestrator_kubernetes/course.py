@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from multios.errors import InvalidInput
+from multios.errors import Conflict, InvalidInput
+from multios.model.course import IDLE, Course, CourseQuota
 from multios_orchestrator_kubernetes import names, pods
 from multios_orchestrator_kubernetes.kinds import (
     DAEMON_SET,
@@ -30,6 +31,10 @@ from multios_orchestrator_kubernetes.plan import ClusterAction
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
 COURSE_LABEL, STUDENT_LABEL = "org.multios.course", "org.multios.course.student"
+KIND_LABEL = "org.multios.course.template"
+"""On all objects: which of the course's kinds of machines, its ``part``."""
+ROLE_LABEL = "org.multios.course.part"
+"""On pods: :data:`ENVIRONMENT`, or what keeps images and places ready."""
 ENVIRONMENT = "environment"
 """The Deployment of a student."""
 KINDS = (NAMESPACE, PRIORITY_CLASS, QUOTA, LIMIT_RANGE, NETWORK_POLICY, VOLUME_CLAIM, DEPLOYMENT, DAEMON_SET)
@@ -37,52 +42,19 @@ KINDS = (NAMESPACE, PRIORITY_CLASS, QUOTA, LIMIT_RANGE, NETWORK_POLICY, VOLUME_C
 MOST_STUDENTS = 100_000
 HOME = "/home/student"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-_IDLE = ("sleep", "infinity")
+_NOT_OUTSIDE = {
+    "0.0.0.0/0": ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"],
+    "::/0": ["fc00::/7", "fe80::/10"],
+}
+"""Private and link-local addresses: pods, services and the API of the cluster, and its cloud's credentials."""
 _DNS = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+
+STOPPED = "stopped"
+"""The fingerprint of a Deployment without replicas."""
+_WHY = {None: ("create", "there is none"), STOPPED: ("start", "it was stopped")}
 
 FoundKey = tuple[str, str, str]
 """Kind, namespace and name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Quota:
-    """What one student may use: cores, bytes of memory, bytes of volumes (0: no home that stays), pods."""
-
-    cpu: float = 1.0
-    memory: int = 1 << 30
-    storage: int = 0
-    pods: int = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Course:
-    """``image`` is named by its digest, so that all students have the same one. ``command`` is what runs in it.
-
-    ``at_once`` students are let in at a time: the next one when one's environment runs. ``warm`` places are kept free
-    by pods that yield to students' at once. With ``prefetch`` every node has the image before the first student comes.
-    ``egress`` are CIDRs that students may reach; empty is nothing but names.
-    """
-
-    name: str
-    students: Sequence[str]
-    image: str
-    command: tuple[str, ...] = _IDLE
-    quota: Quota = Quota()
-    profile: Literal["restricted", "baseline"] = "restricted"
-    egress: tuple[str, ...] = ()
-    at_once: int = 20
-    warm: int = 0
-    prefetch: bool = True
-    user: int = 1000
-
-    def namespace(self, student: str) -> str:
-        """The student's."""
-        return f"{self.name}-{student}"
-
-    @property
-    def common(self) -> str:
-        """The namespace of what is nobody's."""
-        return f"course-{self.name}"
 
 
 class CourseAction(ClusterAction):
@@ -91,8 +63,8 @@ class CourseAction(ClusterAction):
     __slots__ = ("namespace",)
     namespace: str
 
-    def __init__(self, *fields: str, namespace: str, manifest: Manifest | None = None) -> None:
-        super().__init__(*fields, manifest=manifest or {})
+    def __init__(self, *fields: str, namespace: str, manifest: Manifest | None = None, **more: Any) -> None:
+        super().__init__(*fields, manifest=manifest or {}, **more)
         object.__setattr__(self, "namespace", namespace)
 
 
@@ -114,17 +86,25 @@ class _Object:
 def check(course: Course) -> None:
     """``InvalidInput`` that names what of it no cluster takes."""
     names.namespace_name("name", course.common)
+    if course.part:
+        names.label_value("part", course.part)
     if not _DIGEST.fullmatch(course.image):
         raise InvalidInput(f"image: {course.image!r} has no digest", "name it as NAME@sha256:…")
     if course.profile == "restricted" and course.user == 0:
         raise InvalidInput("user: the profile 'restricted' has no root", "give a uid, or profile baseline")
+    if course.network == "none" and course.egress:
+        raise InvalidInput("egress: the network 'none' reaches nothing", "leave it out, or choose 'isolated'")
     if course.at_once < 1 or course.warm < 0 or course.quota.pods < 1:
         raise InvalidInput("at_once, warm or quota.pods is too small", "at least 1, 0 and 1")
     if not 0 < len(course.students) <= MOST_STUDENTS:
         raise InvalidInput(f"students: {len(course.students)}", f"give 1 to {MOST_STUDENTS}")
     seen: set[str] = set()
     for student in course.students:
-        names.namespace_name("students", course.namespace(student))
+        names.namespace_name("students", course.machine(student))
+        if course.machine(student) == course.common:
+            raise InvalidInput(
+                f"students: {course.common!r} is where the course's own is", "rename the course"
+            )
         if student in seen:
             raise InvalidInput(f"students: {student!r} is named twice", "name each once")
         seen.add(student)
@@ -136,18 +116,26 @@ def plan(
     settings: KubernetesSettings,
     version: tuple[int, int] = (0, 0),
     remove_gone: bool = False,
+    foreign: Container[str] = (),
 ) -> Iterator[CourseAction]:
     """What has to be done, the course's own first, then student by student.
 
-    ``found`` maps what there is to its fingerprint. Namespaces of students who are not named any more are kept, with
-    what they made, unless ``remove_gone``.
+    ``found`` maps what there is to its fingerprint. ``foreign`` are namespaces that are not the course's: to have one of
+    their names is a ``Conflict``, because what is put there would go with the course. Namespaces of students who are not
+    named any more are kept, with what they made, unless ``remove_gone``.
     """
     check(course)
     own, of_each = _of_course(course, settings, version), _of_student(course, settings, version)
+    for namespace in (course.common, *map(course.machine, course.students)):
+        if namespace in foreign:
+            raise Conflict(
+                f"there is a namespace {namespace!r} that is not of the course {course.name!r}",
+                "remove it, or call the course something else",
+            )
     yield from _steps(course, own, found, course.common, "")
     for student in course.students:
-        yield from _steps(course, of_each, found, course.namespace(student), student)
-    known = {course.common, *map(course.namespace, course.students)}
+        yield from _steps(course, of_each, found, course.machine(student), student)
+    known = {course.common, *map(course.machine, course.students)}
     for kind, _, name in found:
         if kind == NAMESPACE.name and name not in known:
             verb, reason = (
@@ -164,18 +152,23 @@ def _steps(
         name = item.name or namespace
         before = found.get((item.kind.name, namespace if is_inside else "", name))
         digest = item.digest
+        place: dict[str, Any] = {
+            "namespace": namespace,
+            "service": student,
+            "number": int(item.kind is DEPLOYMENT and student != ""),
+        }
         if before == digest:
-            yield CourseAction("keep", item.kind.name, name, "it is as it should be", namespace=namespace)
+            yield CourseAction("keep", item.kind.name, name, "it is as it should be", **place)
             continue
-        verb, reason = ("create", "there is none") if before is None else ("recreate", "changed")
+        verb, reason = _WHY.get(before, ("recreate", "changed"))
         manifest = _manifest(course, item, name, namespace if is_inside else "", student, digest)
-        yield CourseAction(verb, item.kind.name, name, reason, manifest=manifest, namespace=namespace)
+        yield CourseAction(verb, item.kind.name, name, reason, manifest=manifest, **place)
 
 
 def _manifest(
     course: Course, item: _Object, name: str, namespace: str, student: str, digest: str
 ) -> Manifest:
-    labels = {**item.labels, names.MANAGED_BY: "multios", COURSE_LABEL: course.name}
+    labels = {**item.labels, names.MANAGED_BY: "multios", COURSE_LABEL: course.name, KIND_LABEL: course.part}
     if student:
         labels[STUDENT_LABEL] = student
     return {
@@ -209,7 +202,7 @@ def _of_student(course: Course, settings: KubernetesSettings, version: tuple[int
         _Object(NAMESPACE, "", labels=_admission(course)),
         _Object(QUOTA, "student", {"spec": {"hard": hard}}),
         _Object(LIMIT_RANGE, "student", {"spec": {"limits": [{**limits, "max": _limits(quota)}]}}),
-        _Object(NETWORK_POLICY, "deny", {"spec": _closed(course)}),
+        _Object(NETWORK_POLICY, "deny", {"spec": _reached(course)}),
     ]
     if quota.storage:
         claim: dict[str, Any] = {
@@ -220,9 +213,13 @@ def _of_student(course: Course, settings: KubernetesSettings, version: tuple[int
             claim["storageClassName"] = settings.storage_class
         objects.append(_Object(VOLUME_CLAIM, "home", {"spec": claim}))
     pod = _pod(course, settings, version, course.command, _limits(quota), _requests(quota))
-    if quota.storage:
-        pod["volumes"] = [{"name": "home", "persistentVolumeClaim": {"claimName": "home"}}]
-        pod["containers"][0]["volumeMounts"] = [{"name": "home", "mountPath": HOME}]
+    kept: dict[str, Any] = {"persistentVolumeClaim": {"claimName": "home"}}
+    pod["volumes"] = [{"name": "home", **(kept if quota.storage else {"emptyDir": {}})}]
+    pod["containers"][0] |= {
+        "volumeMounts": [{"name": "home", "mountPath": HOME}],
+        "env": [{"name": "HOME", "value": HOME}],
+        "workingDir": HOME,
+    }
     return [*objects, _Object(DEPLOYMENT, ENVIRONMENT, {"spec": _workload(course, ENVIRONMENT, pod, 1)})]
 
 
@@ -233,14 +230,14 @@ def _of_course(course: Course, settings: KubernetesSettings, version: tuple[int,
     ]
     small = {"cpu": "1m", "memory": str(16 << 20)}
     if course.prefetch:
-        pod = _pod(course, settings, version, _IDLE, {"memory": small["memory"]}, small)
+        pod = _pod(course, settings, version, IDLE, {"memory": small["memory"]}, small)
         spec = _workload(course, "prefetch", pod)
         objects.append(_Object(DAEMON_SET, "prefetch", {"spec": spec}))
     if course.warm:
         yielding = f"{course.common}-warm"
         body = {"value": -10, "globalDefault": False, "description": f"places kept free for {course.name}"}
         objects.append(_Object(PRIORITY_CLASS, yielding, body))
-        pod = _pod(course, settings, version, _IDLE, _limits(course.quota), _requests(course.quota))
+        pod = _pod(course, settings, version, IDLE, _limits(course.quota), _requests(course.quota))
         pod |= {"priorityClassName": yielding, "terminationGracePeriodSeconds": 0}
         objects.append(_Object(DEPLOYMENT, "warm", {"spec": _workload(course, "warm", pod, course.warm)}))
     return objects
@@ -251,16 +248,26 @@ def _admission(course: Course) -> dict[str, str]:
     return {f"pod-security.kubernetes.io/{mode}": course.profile for mode in ("enforce", "warn")}
 
 
-def _closed(course: Course) -> dict[str, Any]:
-    """Nothing comes in; out go questions for names, and what the course allows."""
-    rules: list[dict[str, Any]] = [{"to": [{"namespaceSelector": {}}], "ports": _DNS}]
+def _reached(course: Course) -> dict[str, Any]:
+    """What comes in and goes out, by the course's network; nothing else does."""
+    spec: dict[str, Any] = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    out: list[dict[str, Any]] = []
+    if course.network in ("shared", "open"):
+        own = {"namespaceSelector": {"matchLabels": {COURSE_LABEL: course.name}}}
+        spec["ingress"] = [{"from": [own]}]
+        out.append({"to": [own]})
+    if course.network == "open":
+        blocks = [{"cidr": cidr, "except": private} for cidr, private in _NOT_OUTSIDE.items()]
+        out.append({"to": [{"ipBlock": block} for block in blocks]})
     if course.egress:
-        rules.append({"to": [{"ipBlock": {"cidr": cidr}} for cidr in course.egress]})
-    return {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "egress": rules}
+        out.append({"to": [{"ipBlock": {"cidr": cidr}} for cidr in course.egress]})
+    if course.network == "open" or course.egress:
+        out.append({"to": [{"namespaceSelector": {}}], "ports": _DNS})
+    return {**spec, "egress": out} if out else spec
 
 
 def _workload(course: Course, part: str, pod: Manifest, replicas: int | None = None) -> dict[str, Any]:
-    labels = {COURSE_LABEL: course.name, "org.multios.course.part": part}
+    labels = {COURSE_LABEL: course.name, ROLE_LABEL: part}
     spec: dict[str, Any] = {
         "selector": {"matchLabels": labels},
         "template": {"metadata": {"labels": labels}, "spec": pod},
@@ -298,7 +305,11 @@ def _pod(
             {
                 "name": ENVIRONMENT,
                 "image": course.image,
-                "command": [pods.literal(word) for word in command],
+                **(
+                    {"command": [pods.literal(word) for word in command]}
+                    if command
+                    else {"stdin": True, "tty": True}  # its shell stays up
+                ),
                 "resources": {"limits": dict(limits), "requests": dict(requests)},
                 "securityContext": {
                     "privileged": False,
@@ -310,13 +321,15 @@ def _pod(
     }
 
 
-def _limits(quota: Quota) -> dict[str, str]:
-    return {"cpu": _cores(quota.cpu), "memory": str(quota.memory)}
+def _limits(quota: CourseQuota) -> dict[str, str]:
+    disk = {"ephemeral-storage": str(quota.storage)} if quota.storage else {}
+    return {"cpu": _cores(quota.cpu), "memory": str(quota.memory), **disk}
 
 
-def _requests(quota: Quota) -> dict[str, str]:
+def _requests(quota: CourseQuota) -> dict[str, str]:
     """What a node sets aside: a tenth of the cores and a quarter of the memory, because few students compute at a time."""
-    return {"cpu": _cores(quota.cpu / 10), "memory": str(quota.memory // 4)}
+    disk = {"ephemeral-storage": str(1 << 20)} if quota.storage else {}  # unsaid it were the limit
+    return {"cpu": _cores(quota.cpu / 10), "memory": str(quota.memory // 4), **disk}
 
 
 def _cores(count: float) -> str:

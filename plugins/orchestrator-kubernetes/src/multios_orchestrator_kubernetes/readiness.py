@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from multios.app_labels import APP_LABEL, SERVICE_LABEL
@@ -18,10 +18,18 @@ _PATIENCE = 15.0
 """Seconds that a refusal of pods may last."""
 
 
-def wait(cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str, seconds: float) -> None:
+def wait(
+    cluster: Cluster,
+    kind: Kind,
+    namespace: str,
+    name: str,
+    condition: str,
+    seconds: float,
+    sleep: Callable[[float], object] = time.sleep,
+) -> None:
     """Until the Deployment or Job ``name`` is ``started``, ``healthy`` or ``completed``.
 
-    Raises ``StepFailed``, with the cluster's reason, when it fails or the time is over.
+    Raises ``StepFailed``, with the cluster's reason, when it fails or the time is over; and what ``sleep`` raises.
     """
     end, pause, refused_since = time.monotonic() + seconds, _SHORTEST_PAUSE, 0.0
     while True:
@@ -42,8 +50,13 @@ def wait(cluster: Cluster, kind: Kind, namespace: str, name: str, condition: str
             raise StepFailed(
                 name, f"not {condition} after {seconds:.0f} s: {reason}", "correct it, or raise the timeout"
             )
-        time.sleep(pause)
+        sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def why_not(kind: Kind, found: Mapping[str, Any]) -> str:
+    """What the workload itself says of why it has no pods, or an empty text. Asks nobody."""
+    return _failure(kind, found) or _refusal(found)
 
 
 def _is_reached(

@@ -52,7 +52,7 @@ def wait_until_gone(look: Callable[[], list[Left]], seconds: float) -> None:
             more = f" and {len(remaining) - _SHOWN} more" if len(remaining) > _SHOWN else ""
             raise Unavailable(
                 f"after {seconds:.0f} s there are left: {shown}{more}",
-                "see what holds them (kubectl describe), then destroy again",
+                "see what holds them (kubectl describe), then try again",
             )
         time.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE)
