@@ -92,11 +92,19 @@ def _measured(directory: Path, ending: ExitStack) -> tuple[list[str], list[Row]]
     ending.callback(engine.end)
     engine.start()
     engine.run("image", "load", "-i", str(directory / "image.tar"), timeout=300)
-    return [f"Linux {os.uname().release}"], [
+    return [_version("podman"), _version("mmdebstrap")], [
         _second_start(engine, directory, ending),
         *_resets(engine, directory),
         *_class(engine, directory),
     ]
+
+
+def _version(program: str) -> str:
+    """``podman 4.3.1``; that it is not there, where it is not."""
+    if shutil.which(program) is None:
+        return f"no {program}"
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"{program} {said.split()[-1]}"
 
 
 def _second_start(engine: PrivateEngine, directory: Path, ending: ExitStack) -> Row:
