@@ -145,6 +145,18 @@ def test_files_go_in_and_out_of_a_service(talking: AppDirectory) -> None:
     assert back.read_text() == "hello\n"
 
 
+def test_a_path_of_every_container_is_collected_below_its_name(talking: AppDirectory) -> None:
+    target = talking.directory / "handed-in"
+    for index in ("1", "2"):
+        talking.run("exec", "-T", "--index", index, "web", "sh", "-c", f"echo work {index} > /root/answer")
+    done = talking.run("collect", "/root/answer", "--to", str(target), "web")
+    names = [f"{talking.name}-web-{index}" for index in (1, 2)]
+    assert done.stdout.split() == names
+    assert [(target / name / "answer").read_text() for name in names] == ["work 1\n", "work 2\n"]
+    some = talking.run("collect", "/root/answer", "--to", str(target), status=125)
+    assert "/root/answer" in some.stderr and some.stdout.split() == names  # of db there is none
+
+
 # --- single runs ----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""``app ps|logs|exec|cp|port-forward|events`` of an app that an orchestrator in the client runs, such as one on a cluster."""
+"""``app ps|logs|exec|cp|collect|port-forward|events`` of an app that an orchestrator in the client runs, such as one on a cluster."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 
 from multios.cli import app_forwarding, app_project
+from multios.cli.app_inside import place_for
 from multios.cli.app_logs import prefix
 from multios.cli.files import BOTH_SIDES, copy_in, copy_out, split
 from multios.cli.output import print_rows
@@ -165,6 +166,19 @@ def _copy(values: Values, orchestrator: InClient) -> int:
     return 0
 
 
+def _collect(values: Values, orchestrator: InClient) -> int:
+    """Copy a path of every container into a directory, each below the container's name."""
+    app, driver = app_project.name(values), orchestrator.driver
+    for item in driver.existing(App(app)).instances:
+        if values["services"] and item.service not in values["services"]:
+            continue
+        place = Place(item.service, item.number)
+        start = _beside(lambda archive, path, place=place: driver.copy_out(app, place, path, archive))  # type: ignore[misc]
+        copy_out(values["path"], place_for(values["to"] or ".", item.name), start)
+        sys.stdout.write(f"{item.name}\n")
+    return 0
+
+
 def _beside(act: Callable[[int, str], None]) -> Callable[[int, str], Callable[[], None]]:
     """``act`` in a thread of its own, with a descriptor of its own, which is closed at the end."""
 
@@ -197,6 +211,7 @@ _COMMANDS = {
     "logs": _logs,
     "execute": _execute,
     "copy": _copy,
+    "collect": _collect,
     "port_forward": _port_forward,
     "events": _events,
 }

@@ -1,6 +1,9 @@
-"""``app exec|run|cp``: into the containers of a service."""
+"""``app exec|run|cp|collect``: into the containers of a service."""
 
 from __future__ import annotations
+
+import os
+import sys
 
 from multios.app_labels import APP_LABEL, ONCE_LABEL, SERVICE_LABEL
 from multios.cli import app_project
@@ -44,8 +47,6 @@ def run(values: Values, context: Context) -> int:
 
 def _once(values: Values, project: Project, service: dict[str, Any]) -> dict[str, Any]:
     """The container document of a service for one run: without its ports, unless asked for, and without its name."""
-    import os
-
     from multios.cli.container_config import environment_of
 
     app, document = project.name, dict(service["container"])
@@ -104,3 +105,26 @@ def _side(context: Context, app: str, text: str, index: int | None) -> str:
     if not found:
         raise InvalidInput(f"service {service!r} has no container {index}", "leave out --index")
     return f"{found[0]['id']}:{path}"
+
+
+def collect(values: Values, context: Context) -> int:
+    """Copy a path of every container into a directory, each below the container's name."""
+    rows = {
+        row["name"]: row["id"]
+        for row in app_project.rows(context, app_project.name(values), values["services"])
+        if ONCE_LABEL not in row["labels"]
+    }
+
+    def one(name: str) -> None:
+        source = f"{rows[name]}:{values['path']}"
+        load("cp").run({"source": source, "target": place_for(values["to"] or ".", name)}, context)
+        sys.stdout.write(f"{name}\n")
+
+    return context.each(list(rows), one)
+
+
+def place_for(directory: str, name: str) -> str:
+    """The directory for what is collected of a container, made if it is not there."""
+    path = os.path.join(directory, name)
+    os.makedirs(path, exist_ok=True)
+    return path + "/"

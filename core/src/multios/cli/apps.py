@@ -323,4 +323,15 @@ COMMANDS = {
         "One side is SERVICE:PATH, the other a path on this host or - for a tar stream.",
         ("app cp ./page.html web:/srv/", "app cp web:/var/log/nginx ."),
     ),
+    "app collect": Command(
+        _where_it_is("app_inside", "collect"),
+        (
+            Option("--to", "to", TEXT, "The directory to copy into", "DIRECTORY", completes="files"),
+            *_PROJECT,
+            *_WHERE,
+        ),
+        (Argument("path", "PATH"), _SERVICES),
+        "What is at PATH in each container is copied to DIRECTORY/CONTAINER; without --to, the directory is this one.",
+        ("app collect /home --to handed-in", "app collect /var/log web"),
+    ),
 }

@@ -72,6 +72,7 @@ COMMANDS = {
     ),
     "why": ("why", "Say what was refused inside a container, and what would allow it"),
     "app build": ("apps", "Build the images of an app"),
+    "app collect": ("apps", "Copy a path of every container of an app"),
     "app config": ("apps", "Print Compose files as they are understood"),
     "app cp": ("apps", "Copy files between a service's container and the host"),
     "app create": ("apps", "Make an app's containers and start none"),
