@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -274,6 +275,37 @@ def test_a_web_server_and_a_database_of_two_templates_from_one_file(debian: Priv
     assert listed.count("(healthy)") == 2 and f"{port}->80/tcp" in listed
     assert "Emmy" in pupils and "<" in page
     assert debian.out("network", "ls", "--quiet", "--filter", "name=multi-container") == ""
+
+
+def test_back_ends_of_somebody_elses_file_are_machines_of_a_template(
+    debian: PrivateEngine, tmp_path: Path
+) -> None:
+    """As the page of examples/apps/nginx-backends has it, at a port that is free."""
+    port, example = free_port(), tmp_path / "nginx-backends"
+    shutil.copytree(EXAMPLE.parent / "apps/nginx-backends", example)
+    file = example / "compose.yaml"
+    file.write_text(file.read_text().replace("8080:", f"{port}:"))
+    section = (example / "README.md").read_text().partition("## Let a template's machines answer")[2]
+    line = re.search(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    assert line is not None
+    environment = {**debian.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    try:
+        done = subprocess.run(
+            ["bash", "-c", line[1]],
+            cwd=example, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=BUILD_PATIENCE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        answers = set()
+        for _ in range(60):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as answer:
+                answers.add(answer.read())
+        names = [name for name, *_ in (answer.decode().split() for answer in answers)]
+        assert sorted(names) == ["api", "api", "news"]
+        rows = debian.json("ps", "--filter", "label=org.multios.app=nginx-backends")
+        assert [row["template"] for row in rows].count("web-learning") == 3
+    finally:
+        debian.run("app", "--project-name", "nginx-backends", "down", "--timeout", "0", timeout=120)
 
 
 def _type(command: list[str], environment: dict[str, str], turns: list[tuple[str, str]]) -> str:
