@@ -123,6 +123,15 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         with pytest.raises(NotFound):
             box.driver.state(box.id)
 
+    def test_deleting_what_a_dead_daemon_had_only_reserved_frees_the_name(
+        self, box: Box, supervisor: Supervisor
+    ) -> None:
+        if not self.driver_type.launcher:
+            pytest.skip("this driver has no launcher")
+        os.close(supervisor.reserve(box.id, self.driver_type.launcher, (), None).pidfd)
+        box.driver.delete(box.id)
+        assert box.run().exit_code == 0
+
     def test_an_unknown_container_is_not_found(self, driver: IsolationDriver) -> None:
         with pytest.raises(NotFound):
             driver.state("nobody")

@@ -119,6 +119,7 @@ class Containers:
         try:
             group = self._group(container_id)
         except NotFound:
+            self._supervisor.forget(container_id)  # a daemon that died in a start may not have noted it yet
             return
         try:
             status = self.state(container_id).status

@@ -105,6 +105,7 @@ class Containers:
         try:
             record = files.read()
         except NotFound:
+            self._supervisor.forget(container_id)  # a daemon that died in a start may not have noted it yet
             return
         self._runtime.try_call(files.log, "delete", "--force", container_id)
         row = self._row(container_id)
