@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multios.api.app_options import plan_options
 from multios.errors import InvalidInput
 from multios.model.app import App, Dependency, FileUse, Service, UpdatePolicy
 from multios.model.app_document import LARGEST_FILE, cycle, parse
@@ -214,3 +215,11 @@ def test_a_long_chain_is_no_matter() -> None:
     services = services_of(graph)
     assert cycle(services) == ()
     assert App("shop", services).in_order()[0].name == "s999"
+
+
+def test_an_app_has_so_many_containers_and_no_more() -> None:
+    many = {f"s{number}": {"container": {"image": "i"}, "replicas": 1000} for number in range(6)}
+    with pytest.raises(InvalidInput, match="6000 containers are more than 5000"):
+        parse({"name": "a", "services": many})
+    with pytest.raises(InvalidInput, match="scale: 6000 containers"):
+        plan_options({"scale": dict.fromkeys(many, 1000)})

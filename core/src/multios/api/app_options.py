@@ -21,12 +21,14 @@ def plan_options(params: Mapping[str, Any]) -> PlanOptions:
         raise InvalidInput("services: expected a list of names", "use a client of the same version")
     if not isinstance(scale, Mapping):
         raise InvalidInput("scale: expected numbers by service", "use a client of the same version")
+    numbers = {
+        str(name): _number(f"scale.{name}", count, app_document.MOST_REPLICAS) or 0
+        for name, count in scale.items()
+    }
+    app_document.check_count(sum(numbers.values()), "scale")
     return PlanOptions(
         services=tuple(services),
-        scale={
-            str(name): _number(f"scale.{name}", count, app_document.MOST_REPLICAS) or 0
-            for name, count in scale.items()
-        },
+        scale=numbers,
         force_recreate=bool(params.get("force_recreate")),
         no_recreate=bool(params.get("no_recreate")),
         no_dependencies=bool(params.get("no_dependencies")),

@@ -45,6 +45,8 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
 MOST_REPLICAS = 1000
 MOST_SERVICES = 1000
+MOST_CONTAINERS = 5000
+"""Of an app: a plan has an action for each."""
 LARGEST_FILE = 1 << 20
 """Bytes of a config or secret, as Kubernetes has it."""
 
@@ -65,6 +67,7 @@ def parse(document: Any) -> App:
     )
     if len(app.services) > MOST_SERVICES:
         raise InvalidInput(f"services: {len(app.services)} are more than {MOST_SERVICES}", "split the app")
+    check_count(sum(service.replicas for service in app.services), "services")
     _check_dependencies(app)
     _check_files(app)
     return app
@@ -77,6 +80,14 @@ def check_name(name: Any) -> str:
             f"name: {name!r} is no name of an app", "use 1 to 63 of a-z 0-9 _ -, a letter or digit first"
         )
     return name
+
+
+def check_count(containers: int, where: str) -> None:
+    """``InvalidInput`` for more containers than an app may have."""
+    if containers > MOST_CONTAINERS:
+        raise InvalidInput(
+            f"{where}: {containers} containers are more than {MOST_CONTAINERS}", "ask for fewer"
+        )
 
 
 def _check_dependencies(app: App) -> None:
