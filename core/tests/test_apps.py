@@ -11,7 +11,8 @@ from engine_box import ALICE, BOB, ROOT, Box
 
 from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.engine.apps import Apps, Change
-from multios.errors import Conflict
+from multios.errors import Conflict, InvalidInput, MultiosError
+from multios.testing.fakes import FakeOrchestrator
 
 
 @pytest.fixture
@@ -94,3 +95,20 @@ def test_apps_are_what_labels_say_and_each_sees_the_own(box: Box, apps: Apps) ->
         ("shop", BOB.uid),
     ]
     assert apps.rows(replace(ALICE, uid=4999)) == []
+
+
+@pytest.mark.parametrize("method", ["apps.plan", "apps.apply", "apps.destroy", "apps.watch"])
+def test_an_orchestrator_that_works_with_its_users_own_files_is_not_made_in_the_daemon(
+    box: Box, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be given those of the daemon's user: root's kubeconfig to anybody."""
+    monkeypatch.setattr(FakeOrchestrator, "needs_engine", False)
+    with pytest.raises(InvalidInput, match="'fake' works in the client"):
+        box.call(method, ALICE, app={"name": "shop"}, name="shop", orchestrator="fake")
+
+
+def test_the_name_of_an_orchestrator_becomes_no_path(box: Box) -> None:
+    outside = box.engine.settings.exec_root / "escaped"
+    with pytest.raises(MultiosError):
+        box.call("apps.plan", ALICE, app={"name": "shop"}, orchestrator="../../escaped")
+    assert not outside.exists() and not (box.engine.settings.data_root / "escaped").exists()

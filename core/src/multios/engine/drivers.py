@@ -15,6 +15,7 @@ from multios.drivers.network import NetworkDriver
 from multios.drivers.orchestrator import OrchestratorDriver
 from multios.drivers.security import SecurityDriver
 from multios.drivers.storage import StorageDriver
+from multios.errors import InvalidInput
 from multios.model import security_chain
 from multios.model.container import Container, ContainerConfig, DriverIdentity
 from multios.plugins.catalog import Catalog
@@ -99,8 +100,17 @@ class Drivers:
         return cast(NetworkDriver, self._driver("network", name, {}))
 
     def orchestrator(self, name: str, engine: Calls) -> OrchestratorDriver:
-        """An orchestrator, the default one without a name, made for one request, with whose rights it uses the ``engine``."""
+        """An orchestrator, the default one without a name, made for one request, with whose rights it uses the ``engine``.
+
+        One that works with its user's own files is refused: here it would find the daemon's.
+        """
         name = name or self._defaults.orchestrator
+        kind = cast(type[OrchestratorDriver], self._catalog.load("orchestrator", name).driver)
+        if not kind.needs_engine:
+            raise InvalidInput(
+                f"the orchestrator {name!r} works in the client, not in the daemon",
+                f"use `multios-container app --orchestrator {name}`",
+            )
         values = self._settings.driver_values("orchestrator", name)
         context = replace(self._context("orchestrator", name), engine=engine)
         return cast(OrchestratorDriver, self._catalog.create("orchestrator", name, values, context))
