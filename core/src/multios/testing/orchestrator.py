@@ -207,7 +207,7 @@ class OrchestratorDriverSuite(DriverSuite):
     @pytest.fixture
     def echoing_port(self) -> int:
         """A port on which the container of ``web`` gives back what it gets."""
-        pytest.skip("this driver's tests name no port that echoes")
+        pytest.skip("this driver has no port that echoes: its tests name none")
 
     @pytest.mark.parametrize("capability", sorted(_INSIDE))
     def test_what_is_not_declared_says_that_it_is_not_supported(

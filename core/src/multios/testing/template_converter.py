@@ -42,7 +42,7 @@ class TemplateConverterDriverSuite(DriverSuite):
     def source(self, tmp_path: Path) -> Path:
         """The example, as a folder."""
         if not self.example:
-            pytest.skip("this driver's suite names no example")
+            pytest.skip("this driver has no example: its suite names none")
         folder = tmp_path / "example"
         for path, text in self.example.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
