@@ -28,7 +28,8 @@ def execute(values: Values, context: Context) -> int:
 
 def run(values: Values, context: Context) -> int:
     """Run a command in a container of its own, made as the service's are; what it depends on is brought up first."""
-    from multios.cli.app_changes import bring_up, get_images, make_networks
+    from multios.cli.app_changes import bring_up, make_networks
+    from multios.cli.app_images import get_images
     from multios.cli.creation import run as create_and_run
 
     service = values["service"]

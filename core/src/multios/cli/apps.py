@@ -170,9 +170,9 @@ COMMANDS = {
         "Every container gets the files that it began with, and what ran runs again. Volumes stay as they are.",
         ("app reset", "app reset --to before-i-try-it"),
     ),
-    "app pull": Command(_by("app_changes", "pull"), _PROJECT, (_SERVICES,), _FILES, ("app pull",)),
+    "app pull": Command(_by("app_images", "pull"), _PROJECT, (_SERVICES,), _FILES, ("app pull",)),
     "app build": Command(
-        _by("app_changes", "build"),
+        _by("app_images", "build"),
         (
             Option("--no-cache", "no_cache", FLAG, "Make every step anew"),
             Option("--pull", "pull", FLAG, "Ask for newer base images"),
