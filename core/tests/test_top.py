@@ -65,7 +65,10 @@ def test_users_are_those_of_the_container(container: Container) -> None:
 
 
 def test_what_would_steer_a_terminal_is_not_shown(container: Container) -> None:
-    child = subprocess.Popen([sys.executable, "-S", "-c", "input()", "\x1b[2J"], stdin=subprocess.PIPE)
+    pipe, script = subprocess.PIPE, "print(flush=True); input()"
+    child = subprocess.Popen([sys.executable, "-S", "-c", script, "\x1b[2J"], stdin=pipe, stdout=pipe)
+    assert child.stdout is not None
+    child.stdout.readline()  # a program that is only being started has no words yet
     try:
         assert shown(container, (child.pid,), "args")[0][0].endswith("?[2J")
     finally:
