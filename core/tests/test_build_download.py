@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -26,6 +27,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_response(302)
             self.send_header("Location", self.path.removeprefix("/to/"))
             self.end_headers()
+            return
+        if self.path == "/endless":
+            self.send_response(307)
+            self.send_header("Location", "/x")
+            self.end_headers()
+            self.close_connection = True
+            with contextlib.suppress(OSError):  # until nobody listens
+                while True:
+                    self.wfile.write(CONTENT)
             return
         self.send_response(503 if self.path == "/busy" else 200)
         length = len(CONTENT) + (10 if self.path == "/short" else 0)
@@ -63,6 +73,10 @@ def test_a_file_is_fetched_with_its_name_digest_and_time(server: str, tmp_path: 
     assert found.modified == 1420070400
     assert fetch(f"{server}/undated", found.digest, tmp_path, wanted).modified == 0
     assert fetch(f"{server}/to/{server}/x", found.digest, tmp_path, wanted).name == "x"
+
+
+def test_the_body_of_a_redirect_is_not_read_however_long_it_is(server: str, tmp_path: Path) -> None:
+    assert fetch(f"{server}/endless", "", tmp_path, wanted).path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(

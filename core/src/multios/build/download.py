@@ -88,6 +88,12 @@ def _fetch(url: str, target: BinaryIO, cancelled: Callable[[], bool]) -> tuple[s
     class Redirects(urllib.request.HTTPRedirectHandler):
         max_redirections = MOST_REDIRECTS
 
+        def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
+            fp.close()  # or its body would be read whole, however long it is
+            return super().http_error_302(req, fp, code, msg, headers)
+
+        http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     deadline, size = time.monotonic() + LONGEST_SECONDS, 0
     digest = hashlib.sha256()
     # Only these handlers: neither files nor ftp can be redirected to. The daemon's proxy variables hold.
