@@ -7,6 +7,7 @@ import time
 import pytest
 
 from app_directory import AppDirectory
+from private_engine import eventually
 
 PROBED = """
     services:
@@ -149,6 +150,16 @@ def test_up_that_waits_says_what_has_ended(app: AppDirectory) -> None:
     )
     refused = app.run("up", "--wait", status=125).stderr
     assert f"{app.name}-web-1 ended with status 4" in refused
+
+
+def test_up_that_waits_takes_nothing_for_good_that_ends_again_and_again(app: AppDirectory) -> None:
+    app.write(
+        "services: {web: {image: 'small:1', command: [sh, -c, 'sleep 0.2; exit 5'], restart: always, stop_grace_period: 0s}}"
+    )
+    app.up()
+    eventually(lambda: app.engine.inspect(f"{app.name}-web-1")["RestartCount"] > 0, "it was restarted")
+    refused = app.run("up", "--wait", status=125).stderr
+    assert f"{app.name}-web-1 ended with status 5" in refused
 
 
 def test_up_that_waits_bears_that_tasks_which_others_wait_for_have_ended(app: AppDirectory) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime
 from functools import partial
 
 from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, NETWORK_LABEL, VOLUME_LABEL
@@ -19,6 +20,8 @@ from multios.pace import Pace
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
 
+SETTLED_SECONDS = 3.0
+"""One that was restarted and has no probe must run so long to be called good."""
 MOST_AT_ONCE = 16
 """Services that are worked on at once, and containers of one."""
 
@@ -264,10 +267,13 @@ class Applying:
         if instance.status == "exited" and self._is_task(instance.service):
             self._await(instance, COMPLETED)
             return True
-        state = self._engine.call("containers.inspect", {"ref": instance.id})["State"]
+        record = self._engine.call("containers.inspect", {"ref": instance.id})
+        state = record["State"]
         if problem := trouble(state):
             raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
-        return health_of(state) in ("", "healthy")
+        if health_of(state):
+            return health_of(state) == "healthy"
+        return not record["RestartCount"] or _age(state["StartedAt"]) >= SETTLED_SECONDS
 
     def _is_task(self, name: str) -> bool:
         """Whether some service waits until this one has completed."""
@@ -276,6 +282,11 @@ class Applying:
             for service in self._app.services
             for item in service.depends_on
         )
+
+
+def _age(started: str) -> float:
+    """Seconds since a moment as ``inspect`` writes it."""
+    return (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
 
 
 def stop(engine: Calls, instance: Instance, timeout: int | None) -> None:
