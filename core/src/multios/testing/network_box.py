@@ -17,8 +17,8 @@ from multios.model.network import Endpoint, Network
 from multios.supervisor.flags import CLONE_NEWNET
 from multios.supervisor.syscalls import Syscalls
 
-WAIT = 2.0
-"""Seconds that a test waits for a packet which must come."""
+WAIT = 5.0
+"""Seconds that a test waits for a packet which must come: TCP tries again after one and after three (RFC 6298)."""
 SILENCE = 0.2
 """Seconds without a packet that count as: it does not come."""
 
