@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from multios.cli.grammar import Values
     from multios.compose.project import Project
 
+_AT_ONCE = 16
+"""Containers that are started or stopped side by side."""
+_LONGEST_WAIT = 86_400
 _SIGNS = {"create": "+", "recreate": "~", "start": ">", "restart": ">", "remove": "-", "keep": " "}
 _DONE = {
     "create": "created", "recreate": "recreated", "start": "started", "restart": "restarted",
@@ -162,9 +165,6 @@ def side_by_side(
             thread.join()
 
 
-_AT_ONCE = 16
-
-
 # --- apply ---------------------------------------------------------------------------------------------------
 
 
@@ -187,9 +187,6 @@ def bring_up(values: Values, context: Context, project: Project, options: dict[s
         how["wait"] = values["wait_timeout"] or _LONGEST_WAIT
     for item in orchestrator(values, context).apply(project.document, {**options, **how}):
         _tell(item)
-
-
-_LONGEST_WAIT = 86_400
 
 
 def make_networks(values: Values, context: Context, project: Project, service: str) -> None:

@@ -39,7 +39,16 @@ from multios.model.app import (
     Service,
     UpdatePolicy,
 )
-from multios.model.fields import Reader, read_boolean, read_fields, read_integer, read_text, wrong
+from multios.model.fields import (
+    Reader,
+    read_boolean,
+    read_fields,
+    read_integer,
+    read_list,
+    read_mapping,
+    read_text,
+    wrong,
+)
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 SERVICE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,62}")
@@ -181,12 +190,6 @@ def _object(path: str, value: Any) -> Mapping[str, Any]:
     return value
 
 
-def _labels(path: str, value: Any) -> dict[str, str]:
-    return {
-        read_text(path, key): read_text(f"{path}.{key}", item) for key, item in _object(path, value).items()
-    }
-
-
 def _container(path: str, value: Any) -> Mapping[str, Any]:
     document = dict(_object(path, value))
     if "name" in document:
@@ -216,12 +219,6 @@ def _target(path: str, value: Any) -> str:
     if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
         raise wrong(path, value, "an absolute path without '..'")
     return text
-
-
-def _file_uses(path: str, value: Any) -> tuple[FileUse, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise wrong(path, value, "a list")
-    return tuple(_file_use(f"{path}[{number}]", item) for number, item in enumerate(value))
 
 
 def _service(path: str, name: str, value: Any) -> Service:
@@ -284,7 +281,7 @@ _SERVICE: dict[str, Reader] = {
     "container_name": lambda path, value: container_document.check_name("container", read_text(path, value)),
     "depends_on": _named(_dependency),
     "update": lambda path, value: UpdatePolicy(**read_fields(path, value, _UPDATE)),
-    "files": _file_uses,
+    "files": read_list(_file_use),
 }
 _NETWORK: dict[str, Reader] = {
     "name": lambda path, value: container_document.check_name("network", read_text(path, value)),
@@ -294,7 +291,7 @@ _NETWORK: dict[str, Reader] = {
 _VOLUME: dict[str, Reader] = {
     "name": lambda path, value: container_document.check_name("volume", read_text(path, value)),
     "external": read_boolean,
-    "labels": _labels,
+    "labels": read_mapping(read_text),
 }
 _FILE: dict[str, Reader] = {"content": _content, "secret": read_boolean}
 _APP: dict[str, Reader] = {

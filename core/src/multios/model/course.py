@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+COURSE_LABEL, STUDENT_LABEL = "org.multios.course", "org.multios.course.student"
+"""By which what is of a course is known, and whose it is."""
 POLICIES = ("none", "isolated", "shared", "open")
 """What a machine reaches: nothing; no machine and nothing outside; the course's machines; those and the outside."""
 IDLE = ("sleep", "infinity")

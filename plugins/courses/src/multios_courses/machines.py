@@ -13,11 +13,10 @@ from typing import Any
 
 from multios.api.client import Client
 from multios.errors import InvalidInput
+from multios.model.course import COURSE_LABEL, STUDENT_LABEL
 from multios_courses.course_file import Course, Quota, Template
 from multios_courses.roster import Student
 
-COURSE_LABEL = "org.multios.course"
-STUDENT_LABEL = "org.multios.course.student"
 TEMPLATE_LABEL = "org.multios.course.template"
 PART_LABEL = "org.multios.course.part"
 MOST_MACHINES = 1000

@@ -12,8 +12,8 @@ from typing import Any
 
 from multios.api.client import Client
 from multios.errors import Conflict
+from multios.model.course import COURSE_LABEL
 from multios_courses.course_file import Course
-from multios_courses.machines import COURSE_LABEL
 
 
 def name_of(course: Course) -> str:

@@ -10,8 +10,9 @@ from typing import Any
 from multios.cli.context import Context
 from multios.cli.output import print_rows
 from multios.cli.tables import memory, size, span
+from multios.model.course import COURSE_LABEL, STUDENT_LABEL
 from multios_courses import labs, machines, validation
-from multios_courses.machines import COURSE_LABEL, STUDENT_LABEL, Machine
+from multios_courses.machines import Machine
 
 MISSING = "missing"
 

@@ -13,9 +13,9 @@ from typing import Any
 from multios.api.client import Client
 from multios.cli.context import Context
 from multios.errors import InvalidInput, MultiosError, NotFound
+from multios.model.course import COURSE_LABEL
 from multios_courses import course_file, labs, machines, networking
 from multios_courses.commands import confirmed
-from multios_courses.machines import COURSE_LABEL
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,29}")
 _AT_ONCE = 4

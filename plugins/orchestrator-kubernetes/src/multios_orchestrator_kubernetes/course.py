@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multios.errors import Conflict, InvalidInput
-from multios.model.course import IDLE, Course, CourseQuota
+from multios.model.course import COURSE_LABEL, IDLE, STUDENT_LABEL, Course, CourseQuota
 from multios_orchestrator_kubernetes import names, pods
 from multios_orchestrator_kubernetes.kinds import (
     DAEMON_SET,
@@ -30,7 +30,6 @@ from multios_orchestrator_kubernetes.kinds import (
 from multios_orchestrator_kubernetes.plan import ClusterAction
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
-COURSE_LABEL, STUDENT_LABEL = "org.multios.course", "org.multios.course.student"
 KIND_LABEL = "org.multios.course.template"
 """On all objects: which of the course's kinds of machines, its ``part``."""
 ROLE_LABEL = "org.multios.course.part"

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from multios.drivers.orchestrator import Action, Told
 from multios.errors import MultiosError, StepFailed, Unavailable
 from multios.model.app import HEALTHY
-from multios.model.course import Course
+from multios.model.course import COURSE_LABEL, Course
 from multios_orchestrator_kubernetes import names, readiness, removal
 from multios_orchestrator_kubernetes.apply import BEGUN, DONE
 from multios_orchestrator_kubernetes.cluster import Cluster
-from multios_orchestrator_kubernetes.course import COURSE_LABEL, KIND_LABEL, KINDS, CourseAction, FoundKey
+from multios_orchestrator_kubernetes.course import KIND_LABEL, KINDS, CourseAction, FoundKey
 from multios_orchestrator_kubernetes.kinds import BY_NAME, DAEMON_SET, DEPLOYMENT, NAMESPACE, PRIORITY_CLASS
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 

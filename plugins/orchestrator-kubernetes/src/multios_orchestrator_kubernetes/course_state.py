@@ -8,17 +8,15 @@ from typing import Any
 
 from multios.drivers.orchestrator import Action, Told
 from multios.model import course as model
-from multios.model.course import CourseMachine
+from multios.model.course import COURSE_LABEL, STUDENT_LABEL, CourseMachine
 from multios_orchestrator_kubernetes import names, readiness, removal
 from multios_orchestrator_kubernetes.apply import BEGUN, DONE
 from multios_orchestrator_kubernetes.cluster import Cluster
 from multios_orchestrator_kubernetes.course import (
-    COURSE_LABEL,
     ENVIRONMENT,
     KIND_LABEL,
     ROLE_LABEL,
     STOPPED,
-    STUDENT_LABEL,
 )
 from multios_orchestrator_kubernetes.kinds import DEPLOYMENT, NAMESPACE, POD
 from multios_orchestrator_kubernetes.settings import KubernetesSettings

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from multios.app_labels import APP_LABEL, SERVICE_LABEL
+from multios.app_labels import APP_LABEL, FINGERPRINT_LABEL, SERVICE_LABEL
 from multios.errors import InvalidInput
 
-FINGERPRINT_ANNOTATION = "org.multios.app.fingerprint"
+FINGERPRINT_ANNOTATION = FINGERPRINT_LABEL
 FILES_ANNOTATION = "org.multios.app.files"
 """On pods: a digest of their files, so that a change of one makes new pods."""
 RECREATED_ANNOTATION = "org.multios.app.recreated"

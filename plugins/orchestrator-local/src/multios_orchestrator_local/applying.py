@@ -175,7 +175,9 @@ class Applying:
 
     def _simple(self, service: Service, action: Action) -> None:
         if action.verb == "create":
-            Replacing(self._engine, self._app, service, self._options).create(action.number, self._starts)
+            Replacing(self._engine, self._app, service, self._options).create(
+                action.number, self._options.start
+            )
         elif action.verb == "start":
             self._engine.call("containers.start", {"ref": self._there(action).id})
         elif action.verb == "restart":
@@ -189,10 +191,6 @@ class Applying:
             raise NotFound(f"container {action.subject!r} is gone meanwhile", "bring the app up once more")
         return instance
 
-    @property
-    def _starts(self) -> bool:
-        return self._options.start
-
     def _replace(self, service: Service, actions: Sequence[Action]) -> None:
         """All at once without a policy, else some at a time."""
         policy, replacing = service.update, Replacing(self._engine, self._app, service, self._options)
@@ -201,7 +199,8 @@ class Applying:
 
         def one(action: Action) -> None:
             self._do(
-                action, lambda: replacing.replace(self._there(action), action.number, policy, self._starts)
+                action,
+                lambda: replacing.replace(self._there(action), action.number, policy, self._options.start),
             )
 
         for position in range(0, len(actions), together):
