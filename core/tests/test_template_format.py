@@ -25,6 +25,7 @@ from multios.template_format import archive, packages, services, tree
 from multios.template_format.document import read
 from multios.template_format.overlay import Overlay
 from multios.template_format.tree import Tree
+from multios.testing.isolation_box import eventually
 
 # --- lines ----------------------------------------------------------------------------------------
 
@@ -279,22 +280,42 @@ def test_services_are_prepared_started_restarted_and_told(
         Service("two", "exec sleep 100", ready=("test", "-e", str(flag))),
         Service("brief", f"echo x >> {count}; exit 3"),
     )
+    seen: dict[str, tuple[str, int, int]] = {}
     try:
-        waited = asked(shell, tmp_path, "wait", "1")
-        assert waited.returncode == 1
-        states = rows(waited)
-        assert (states["one"][0], states["two"][0]) == ("ready", "running")
+        assert asked(shell, tmp_path, "wait", "1").returncode == 1
+
+        def states(**wanted: str) -> bool:
+            seen.update(rows(asked(shell, tmp_path, "status")))
+            return all(seen[name][0] == state for name, state in wanted.items())
+
+        eventually(lambda: states(one="ready", two="running"), "one ready, and two not")
         flag.touch()
-        time.sleep(1.5)
-        states = rows(asked(shell, tmp_path, "status"))
-        assert states["two"][0] == "ready"
-        assert states["brief"][2] == 2  # at once, after 1 s, and after 2 more
-        assert len(count.read_text().split()) == 2
+        eventually(lambda: states(two="ready"), "two ready")
+        eventually(lambda: states(brief="waiting") and seen["brief"][2] == 2, "brief ended twice")
     finally:
         process.terminate()
         assert process.wait(20) == 0
-    assert "brief ended with status 3; again in 2 s" in (tmp_path / "log").read_text()
-    assert not any(_is_running(state[1]) for state in states.values() if state[1])
+    told = [line for line in (tmp_path / "log").read_text().splitlines() if "brief ended" in line]
+    assert told[:2] == [
+        f"multios-services: brief ended with status 3; again in {pause} s" for pause in (1, 2)
+    ]
+    assert len(told) == len(count.read_text().split())
+    assert not any(_is_running(state[1]) for state in seen.values() if state[1])
+
+
+def test_a_wait_for_services_gives_them_all_the_time_it_was_told(
+    shell: list[str], init: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = init(Service("never", "exec sleep 100", ready=("false",)))
+    try:
+        for fraction in (0.0, 0.5, 0.9):
+            time.sleep((fraction - time.time()) % 1)
+            began = time.monotonic()
+            assert asked(shell, tmp_path, "wait", "1").returncode == 1
+            assert time.monotonic() - began >= 1
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 def test_services_end_in_reverse_order_those_that_do_not_are_killed(

@@ -3,7 +3,7 @@
 #
 #   multios-services          start them all, in order, and stay; the container's first process
 #   multios-services status   list them; exit status 0 when every one is ready
-#   multios-services wait N   until they are all ready, at most N seconds
+#   multios-services wait N   until they are all ready, N seconds and not a whole one more
 #
 # A service that ends is started again after a pause, which grows from 1 to 30 seconds and is 1 again once the service
 # has run for a minute. On SIGTERM the services end in reverse order, each within 8 seconds, then everything else,
@@ -168,9 +168,10 @@ show_all() {
 }
 
 wait_for_all() {
+    # The clock tells whole seconds: the one that has begun is not counted.
     end=$(($(date +%s) + $1))
     until show_all > /dev/null; do
-        [ "$(date +%s)" -lt "$end" ] || { show_all; return 1; }
+        [ "$(date +%s)" -le "$end" ] || { show_all; return 1; }
         sleep 0.3
     done
     show_all
