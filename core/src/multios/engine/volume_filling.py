@@ -41,7 +41,7 @@ def fill(data: Path, root: int, path: str, check: Callable[[], None]) -> bool:
         return False
     try:
         if _is_empty(source):
-            copy_looks(b"/proc/self/fd/%d/." % source, os.fsencode(data))
+            copy_looks(b"/proc/self/fd/%d/." % source, os.fsencode(data), os.fstat(source))
             return True
     finally:
         os.close(source)
@@ -54,15 +54,15 @@ def go_on(data: Path) -> bool:
     remove_tree(os.fsencode(data.with_name(_COPYING)))
     whole = data.with_name(_WHOLE)
     try:
-        names = os.listdir(whole)
+        status = os.stat(whole)  # before its entries leave it, which changes its time
     except FileNotFoundError:
         return False
-    for name in names:
+    for name in os.listdir(whole):
         with contextlib.suppress(
             FileExistsError
         ):  # a container that has it mounted already made one of its own
             kernel.rename_to_free(f"{whole}/{name}", f"{data}/{name}")
-    copy_looks(os.fsencode(whole), os.fsencode(data))
+    copy_looks(os.fsencode(whole), os.fsencode(data), status)
     return True
 
 

@@ -55,9 +55,8 @@ def copy_tree(source: bytes, target: bytes, marks: bool = False, most: int | Non
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def copy_looks(source: bytes, target: bytes) -> None:
-    """Give the directory ``target`` the owner, mode, extended attributes and times of the directory ``source``."""
-    status = os.stat(source)
+def copy_looks(source: bytes, target: bytes, status: os.stat_result) -> None:
+    """Give the directory ``target`` the owner, mode and times of ``status`` and the extended attributes of ``source``."""
     _copy_looks(source, target, status, xattrs(source))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -92,6 +91,9 @@ def _copy_file(path: bytes, place: bytes, size: int, clone: bool) -> bool:
                         raise
                     clone = False
             _copy_extents(reader, writer, size)
+        except OSError as error:
+            error.filename = error.filename or place  # calls on descriptors name no file
+            raise
         finally:
             os.close(writer)
     finally:

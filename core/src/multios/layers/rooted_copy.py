@@ -1,6 +1,6 @@
 """Copying a directory out of an untrusted root filesystem, in a child that is in that root before it looks at a path.
 
-``python -m multios.layers.rooted_copy ROOT TARGET PATH`` is that child, with two descriptors of directories. By chroot(2) no
+``python -m multios.layers.rooted_copy PARENT ROOT TARGET PATH`` is that child, with two descriptors of directories. By chroot(2) no
 symbolic link of ``PATH``, or below it, leads out of the root, whoever changes it meanwhile; the target is the working
 directory, which lies outside and which nobody else reaches.
 """
@@ -32,7 +32,8 @@ def copy_from_root(root: int, path: str, target: int, check: Callable[[], None])
     ``root`` and ``target`` are descriptors of directories. Kept is what :func:`copy_tree` keeps. ``check`` is called now and then
     and stops the copy by raising. Raises ``StepFailed`` with what the kernel said. After any error ``target`` is half done.
     """
-    argv = [sys.executable, "-I", "-m", "multios.layers.rooted_copy", str(root), str(target), path]
+    words = [str(os.getpid()), str(root), str(target), path]
+    argv = [sys.executable, "-I", "-m", "multios.layers.rooted_copy", *words]
     child = subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -51,7 +52,9 @@ def copy_from_root(root: int, path: str, target: int, check: Callable[[], None])
             child.stderr.close()
     if child.returncode:
         lines = errors.decode("utf-8", "replace").strip().splitlines()
-        raise StepFailed("copy files", lines[-1] if lines else f"the copy ended with status {child.returncode}")
+        raise StepFailed(
+            "copy files", lines[-1] if lines else f"the copy ended with status {child.returncode}"
+        )
 
 
 def _wait(child: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:
@@ -63,21 +66,24 @@ def _wait(child: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:
             check()
 
 
-def _child(root: int, target: int, path: str) -> None:
+def _child(parent: int, root: int, target: int, path: str) -> None:
     kernel.prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)  # it died before we asked to die with it
     close_imports()
     os.umask(0)
     os.fchdir(root)
     os.chroot(".")
     os.fchdir(target)
     source = os.fsencode(path) + b"/."
+    status = os.stat(source)
     copy_tree(source, b".", most=MOST_ENTRIES)
-    copy_looks(source, b".")
+    copy_looks(source, b".", status)
 
 
-def _main(root: str, target: str, path: str) -> int:
+def _main(parent: str, root: str, target: str, path: str) -> int:
     try:
-        _child(int(root), int(target), path)
+        _child(int(parent), int(root), int(target), path)
     except InvalidInput as error:
         sys.stderr.write(f"{path}: {error.cause}\n")
     except OSError as error:
