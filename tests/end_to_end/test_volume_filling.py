@@ -16,9 +16,10 @@ import pytest
 
 import fault_injection
 from app_directory import AppDirectory
+from document_session import commands, play
 from faults import FILL_FAULTS, Fault
 from kitchen import Kitchen
-from private_engine import IMAGE, PrivateEngine, eventually
+from private_engine import IMAGE, SCRIPTS, PrivateEngine, eventually
 
 DOCKERFILE = """
 FROM small:1
@@ -152,6 +153,21 @@ def test_step_by_step_it_is_said(engine: PrivateEngine, site: str, name: str, vo
     engine.run("create", "--name", name, "-v", f"{volume}:/srv/site", site, "true")
     said = engine.out("start", "--step", name)
     assert "fill volumes" in said and "its image has" in said
+
+
+def test_the_page_about_volumes_goes_as_written(engine: PrivateEngine, tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs/how-to/volumes.md"
+    section = tmp_path / "section.md"
+    section.write_text(page.read_text().partition("## A new volume")[2].partition("## Mounts")[0])
+    environment = {**engine.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
+    try:
+        played = commands(section, {})
+        for command in played:
+            play(command, tmp_path, environment)
+        assert len(played) == 5
+        assert engine.out("run", "--rm", "-v", "bare:/look", IMAGE, "ls", "/look") == ""
+    finally:
+        engine.run("volume", "rm", "pages", "bare", status=None)
 
 
 # --- faults ---------------------------------------------------------------------------------------------
