@@ -424,3 +424,18 @@ class opened:  # noqa: N801  (a context)
 
     def __exit__(self, *error: object) -> None:
         os.close(self._descriptor)
+
+
+def test_a_daemon_begins_although_a_volume_cannot_be_filled_to_the_end(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.engine.volumes.create("data", ROOT, {})
+    whole = data(box).parent / "_filled"
+    whole.mkdir()
+    (whole / "file").write_text("of the image")
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel, "rename_to_free", _full)
+        box.restart_daemon()
+    container, _ = with_files(box)
+    box.containers.start(container)
+    assert names(box) == ["file"] and not is_fresh(box)

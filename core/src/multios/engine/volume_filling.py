@@ -58,9 +58,8 @@ def go_on(data: Path) -> bool:
     except FileNotFoundError:
         return False
     for name in os.listdir(whole):
-        with contextlib.suppress(
-            FileExistsError
-        ):  # a container that has it mounted already made one of its own
+        # A container that has the volume mounted already may have made one of its own.
+        with contextlib.suppress(FileExistsError):
             kernel.rename_to_free(f"{whole}/{name}", f"{data}/{name}")
     copy_looks(os.fsencode(whole), os.fsencode(data), status)
     return True
@@ -78,9 +77,8 @@ def _copy(data: Path, root: int, path: str, check: Callable[[], None]) -> None:
         target = os.open(side, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copy_from_root(root, path, target, check)
-            kernel.sync_filesystem(
-                target
-            )  # or a power cut after the rename could leave files without content
+            # A power cut after the rename must not find files without their content.
+            kernel.sync_filesystem(target)
         finally:
             os.close(target)
         side.rename(data.with_name(_WHOLE))

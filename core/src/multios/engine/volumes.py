@@ -102,8 +102,8 @@ class Volumes:
                 volume_filling.clear(self._path(volume))
             elif volume_filling.go_on(self._path(volume)):
                 self._settle(volume)
-        except OSError as error:  # tried again by the next start that mounts it
-            log.warning("volume %s is not filled to the end: %s", volume.name, error)
+        except Exception:  # tried again by the next start that mounts it
+            log.exception("volume %s is not filled to the end", volume.name)
 
     def owners(self) -> list[int]:
         """The owner of every volume."""

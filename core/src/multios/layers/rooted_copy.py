@@ -51,10 +51,9 @@ def copy_from_root(root: int, path: str, target: int, check: Callable[[], None])
         if child.stderr:
             child.stderr.close()
     if child.returncode:
-        lines = errors.decode("utf-8", "replace").strip().splitlines()
-        raise StepFailed(
-            "copy files", lines[-1] if lines else f"the copy ended with status {child.returncode}"
-        )
+        ended = f"the copy ended with status {child.returncode}"
+        lines = errors.decode("utf-8", "replace").strip().splitlines() or [ended]
+        raise StepFailed("copy files", lines[-1])
 
 
 def _wait(child: subprocess.Popen[bytes], check: Callable[[], None]) -> bytes:
