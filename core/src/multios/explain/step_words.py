@@ -90,6 +90,10 @@ _WORDS: dict[str, Callable[[Any, Any], Told]] = {
         "Its hosts file and its resolv.conf were written. They will be mounted over those of the image."
     ),
     "apply security": _spec,
+    "fill volumes": _said(
+        "Its volumes are new: each got the files that its image has in that place, if it has any. It is done once.",
+        "multios-container volume inspect VOLUME",
+    ),
     "create container": _created,
     "attach network": _said(
         "A virtual cable was laid: one end is eth0 in its network namespace, the other is plugged into the bridge.",
