@@ -80,7 +80,8 @@ def _status(pod: Any) -> dict[str, Any]:
         "podIPs": [{"ip": "192.0.2.1"}],
         "startTime": now,
         "conditions": [
-            {"type": condition, "status": str(not has_ended)} for condition in ("Ready", "ContainersReady")
+            {"type": condition, "status": str(not has_ended), "lastTransitionTime": now}
+            for condition in ("Ready", "ContainersReady")
         ],
         "containerStatuses": [
             {

@@ -47,8 +47,10 @@ def driver_of(namespace: str, directory: Path, **settings: Any) -> KubernetesOrc
 
 
 def up(driver: KubernetesOrchestrator, name: str, replicas: int, **more: Any) -> None:
-    container = {"image": IMAGE, "command": ["sleep", "1000"], "user": "1000"}
-    services = {"web": {"container": container, "replicas": replicas, **more.pop("service", {})}}
+    container: dict[str, Any] = {"image": IMAGE, "command": ["sleep", "1000"], "user": "1000"}
+    if "volumes" in more:
+        container["volumes"] = [{"volume": volume, "container": f"/{volume}"} for volume in more["volumes"]]
+    services = {"web": {"container": container, "replicas": replicas}}
     app = app_document.parse({"name": name, "services": services, **more})
     plan = driver.plan(app, driver.existing(app), PlanOptions())
     driver.apply(app, plan, lambda *_: None, ApplyOptions(wait=180.0))
@@ -83,23 +85,19 @@ def test_a_quota_that_is_used_up_is_named(namespace: str, tmp_path: Path) -> Non
     quota = {"metadata": {"name": "of-the-class"}, "spec": {"hard": {"persistentvolumeclaims": "0"}}}
     core.create_namespaced_resource_quota(namespace, quota)
     wait_until(lambda: core.read_namespaced_resource_quota("of-the-class", namespace).status.hard)
-    service = {"service": {"mounts": [{"type": "volume", "source": "data", "target": "/data"}]}}
     with pytest.raises(Refused) as refused:
-        up(driver, namespace, 1, volumes={"data": {}}, **service)
+        up(driver, namespace, 1, volumes={"data": {}})
     assert "the quota 'of-the-class' is used up: persistentvolumeclaims=1 asked for" in refused.value.cause
 
 
-def test_a_token_that_is_not_accepted_is_said(
-    namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_is_not_accepted_is_said(tmp_path: Path) -> None:
     document = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
     for user in document["users"]:
         user["user"] = {"token": "of-yesterday"}
     (tmp_path / "kubeconfig").write_text(json.dumps(document))
-    with monkeypatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        with pytest.raises(Refused, match="does not accept your credentials"):
-            up(driver_of(namespace, tmp_path), namespace, 1)
+    driver = driver_of("multios-test", tmp_path, kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(Refused, match="does not accept your credentials"):
+        up(driver, "multios-test", 1)
 
 
 def test_the_events_of_many_pods_come_by_one_stream(namespace: str, tmp_path: Path) -> None:
