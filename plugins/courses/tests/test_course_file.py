@@ -241,3 +241,10 @@ def test_lines_are_found_through_strings_of_several_lines() -> None:
     assert line(text, ("r", 1, "x")) == 11
     assert line(text, ("r", 1, "s", "y")) == 13
     assert line(text, ("r", 0, "missing")) == 8
+
+
+def test_a_machine_whose_part_of_the_memory_is_too_small_to_run_is_refused() -> None:
+    small = SMALL + '[[templates]]\nimage = "a:1"\n[[templates]]\nimage = "b:1"\n[quota]\nmemory = "11MB"\n'
+    refused = refusal(small)
+    assert refused.startswith("/course/course.toml:10: quota.memory: ") and "2 machines" in refused
+    assert parse(small.replace("11MB", "12MB"), FILE).quota.memory == 12 << 20

@@ -15,6 +15,7 @@ from typing import Any
 import tomli
 
 from multios.errors import InvalidInput, MultiosError, nearest
+from multios.model.container_document import MEMORY_FLOOR
 from multios.model.quantities import parse_cpus, parse_size
 from multios.toml_lines import line_of, path_of
 
@@ -201,6 +202,14 @@ def _check_whole(course: Course, table: _Table, dates: _Table) -> None:
                     f"{course.file}:{lines[1]}: {kind}: {name!r} stands in line {lines[0]} already",
                     "leave one of them out",
                 )
+    memory, machines = course.quota.memory, len(course.templates) or 1
+    if memory is not None and memory // machines < MEMORY_FLOOR:
+        shares = f"{machines} machines share" if machines > 1 else "a machine has"
+        where = ("quota", "memory")
+        raise InvalidInput(
+            f"{course.file}:{line(table.text, where)}: quota.memory: {shares} {memory} bytes, and each needs {MEMORY_FLOOR}",
+            f"write at least {machines * MEMORY_FLOOR >> 20}MB",
+        )
     most = course.quota.containers
     if most is not None and len(course.templates) > most:
         where = ("quota", "containers")

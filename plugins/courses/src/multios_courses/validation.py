@@ -26,20 +26,23 @@ def run(path: Path, students: Path | None) -> int:
     """Check everything that can be checked without a daemon, and say what the course comes to."""
     course = course_file.load(path)
     check_files(course)
-    said = [
-        f"{len(course.templates)} machines a student" if len(course.templates) != 1 else "1 machine a student"
-    ]
+    said = [f"{counted(len(course.templates), 'machine')} a student"]
     file = students or (course.roster if course.roster and course.roster.exists() else None)
     if file:
         found = roster.load(file)
         wanted = machines.expected(course, found)
         machines.owners(wanted, str(file))
-        said += [f"{len(found)} students", f"{len(wanted)} machines"]
+        said += [counted(len(found), "student"), counted(len(wanted), "machine")]
     elif course.roster:
         said.append(f"no roster at {course.roster}")
     said.append(f"network {course.policy}")
     sys.stdout.write(f"{course.file}: {course.name} {course.version} is valid: {', '.join(said)}\n")
     return 0
+
+
+def counted(number: int, what: str) -> str:
+    """``1 machine``, ``2 machines``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def check_files(course: Course) -> None:
