@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
+from multios_courses import validation
 from multios_courses.course_file import line, load, parse
 
 FILE = Path("/course/course.toml")
@@ -248,3 +249,10 @@ def test_a_machine_whose_part_of_the_memory_is_too_small_to_run_is_refused() -> 
     refused = refusal(small)
     assert refused.startswith("/course/course.toml:10: quota.memory: ") and "2 machines" in refused
     assert parse(small.replace("11MB", "12MB"), FILE).quota.memory == 12 << 20
+
+
+def test_a_lab_that_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    course = load(with_labs(tmp_path, '[[labs]]\npath = "labs/first"\n', first='name = "first"\nsteps = [\n'))
+    with pytest.raises(InvalidInput) as refused:
+        validation.check_files(course)
+    assert refused.value.cause.startswith(f"{tmp_path}/labs/first/lab.toml:") and refused.value.remedy

@@ -158,9 +158,7 @@ def parse(text: str, file: Path) -> Course:
     try:
         document = tomli.loads(text.replace("\r\n", "\n"))
     except (tomli.TOMLDecodeError, RecursionError) as error:
-        number = getattr(error, "lineno", None) or 1
-        message = re.sub(r" \(at .*\)$", "", str(error)) or "this is no TOML"
-        raise InvalidInput(f"{file}:{number}: {message}", "see https://toml.io") from None
+        raise no_toml(file, error) from None
     table = _Table(document, (), text, file)
     schema = table.required("schema", _whole(1, 1_000_000))
     if schema != SCHEMA:
@@ -184,6 +182,13 @@ def parse(text: str, file: Path) -> Course:
         rest.refuse_others()
     _check_whole(course, table, dates)
     return course
+
+
+def no_toml(file: Path, error: Exception) -> InvalidInput:
+    """The refusal of a file that is no TOML, with the line that the parser named."""
+    number = getattr(error, "lineno", None) or 1
+    message = re.sub(r" \(at .*\)$", "", str(error)) or "this is no TOML"
+    return InvalidInput(f"{file}:{number}: {message}", "see https://toml.io")
 
 
 def _check_whole(course: Course, table: _Table, dates: _Table) -> None:

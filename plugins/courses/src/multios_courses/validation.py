@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import tomli
+
 from multios.errors import InvalidInput
 from multios_courses import course_file, machines, roster
 from multios_courses.course_file import Course
@@ -46,12 +48,16 @@ def counted(number: int, what: str) -> str:
 
 
 def check_files(course: Course) -> None:
-    """Raise ``InvalidInput`` for a lab or a lock that is not there."""
+    """Raise ``InvalidInput`` for a lab that is not there or no TOML, and for a lock that is not there."""
     text = course.file.read_text("utf-8")
     for number, lab in enumerate(course.labs):
         if not (lab.path / "lab.toml").is_file():
             where = f"{course.file}:{course_file.line(text, ('labs', number, 'path'))}: labs.path"
             raise InvalidInput(f"{where}: {lab.path} has no lab.toml", "name the lab's folder")
+        try:
+            tomli.loads((lab.path / "lab.toml").read_text("utf-8"))
+        except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise course_file.no_toml(lab.path / "lab.toml", error) from None
     for number, template in enumerate(course.templates):
         if template.lock and not template.lock.is_file():
             where = f"{course.file}:{course_file.line(text, ('templates', number, 'lock'))}: templates.lock"
