@@ -51,7 +51,7 @@ def run(context: Context, path: Path, students: Path | None, form: str | None) -
     uids = machines.owners(wanted, str(file))
     found = machines.existing(context.client, course.name, size=True)
     there = machines.by_key(found, uids, wanted)
-    strangers = _strangers(found, there)
+    strangers = _strangers(sorted(found, key=lambda row: str(row["name"])), there)
     used = _memory(context, [row["id"] for row in found if row["status"] == "running"])
     done = labs.progress(context.client.path) if course.labs else {}
     rows = []
