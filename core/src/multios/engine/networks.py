@@ -298,7 +298,7 @@ class Networks:
         for name in networking.networks:
             if name in BUILT_IN:
                 continue
-            made = [network.driver for network in self._networks.values() if network.name == DEFAULT]
+            made = [network.driver for network in list(self._networks.values()) if network.name == DEFAULT]
             served = (
                 (made or [self._default_driver])[0] if name == DEFAULT else self.find(name, caller).driver
             )

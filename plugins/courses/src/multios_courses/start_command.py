@@ -32,12 +32,11 @@ def run(
         materials.check(context, course)
         there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
         return _shown(course, wanted, there)
-    found = machines.existing(context.client, course.name)
-    there = machines.by_key(found, uids, wanted)
-    _refuse_others(course, wanted, there, found, uids)
+    _refuse_others(course, wanted, machines.existing(context.client, course.name), uids)
     materials.provide(context, course)
     shared = any(uid != os.geteuid() for uid in uids.values())
     network = networking.ensure(context.client, course, len(wanted), shared)
+    there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
     jobs = _jobs(course, wanted, there, network, uids)
     outcome = queued(context, jobs, at_once)
     return told(context, course, outcome, len(wanted), len(wanted) - len(jobs))
@@ -60,13 +59,10 @@ def _shown(course: Course, wanted: Sequence[Machine], there: dict[str, Any]) -> 
 
 
 def _refuse_others(
-    course: Course,
-    wanted: Sequence[Machine],
-    there: dict[str, Any],
-    found: Sequence[dict[str, Any]],
-    uids: dict[str, int],
+    course: Course, wanted: Sequence[Machine], found: Sequence[dict[str, Any]], uids: dict[str, int]
 ) -> None:
     """Raise ``Conflict`` where a student's machine is there and of something else. What another user called so is no reason."""
+    there = machines.by_key(found, uids, wanted)
     made_of = {(row["name"], row["owner"]): row["labels"].get(machines.TEMPLATE_LABEL, "") for row in found}
     others = [
         (machine, source)
