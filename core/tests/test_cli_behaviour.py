@@ -249,6 +249,7 @@ def test_plugins_are_listed_shown_and_checked(daemon: Any, cli: Any) -> None:
         ("create --ulimit nofile x", "--ulimit: 'nofile' cannot be read", "write it as NAME=SOFT[:HARD]"),
         ("create --config none.json", "none.json: No such file or directory", "give a file that you may read"),
         ("create --env-file none x", "none: No such file or directory", "give a file that you may read"),
+        ("template validate nothere", "nothere: No such file or directory", "check the path"),
         ("ps --filter status", "--filter: 'status' is not KEY=VALUE", "write it as --filter status=running"),
         ("update my-python", "nothing to update", "give a limit, such as --memory-limit 2G"),
         ("cp a b", "cp is between one container and this host", "write one side as CONTAINER:/PATH and the other as a path on this host, or - for a tar stream"),

@@ -191,13 +191,19 @@ CONTAINER = (
     Option("--log-opt", "log_opt", PAIRS, "max-size=SIZE or max-files=N", "KEY=VALUE"),
     Option("--isolation", "drivers.isolation", TEXT, "The isolation driver", "DRIVER"),
     Option("--storage", "drivers.storage", TEXT, "The storage driver", "DRIVER"),
-    Option("--network-driver", "drivers.network", TEXT, "The network driver", "DRIVER"),
+    Option("--network-driver", "drivers.network", TEXT, "The driver that its networks must have", "DRIVER"),
     Option("--security", "drivers.security", TEXT, "The chain of security drivers, or none", "DRIVER,…"),
     Option(
         "--isolation-opt", "driver_options.isolation", PAIRS, "An option of the isolation driver", "KEY=VALUE"
     ),
     Option("--storage-opt", "driver_options.storage", PAIRS, "An option of the storage driver", "KEY=VALUE"),
-    Option("--network-opt", "driver_options.network", PAIRS, "An option of the network driver", "KEY=VALUE"),
+    Option(
+        "--network-opt",
+        "driver_options.network",
+        PAIRS,
+        "Refused: options are given to `network create`",
+        "KEY=VALUE",
+    ),
 )
 
 DETACH = Option("--detach -d", "detach", FLAG, "Run it in the background and print its id")

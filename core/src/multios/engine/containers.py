@@ -45,7 +45,7 @@ from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
-from multios.errors import Conflict, MultiosError, NotFound, Refused, StepFailed, Unsupported
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, Unsupported
 from multios.model import id_mapping
 from multios.model.container import (
     Container,
@@ -195,6 +195,13 @@ class Containers:
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
         self._parts.drivers.identities(config)
+        if driver := config.drivers.get("network"):
+            self._parts.networks.check_driver(driver, config.networking, caller)
+        if config.driver_options.get("network"):
+            raise InvalidInput(
+                "options of a network driver belong to a network, and not to a container on it",
+                "multios-container network create --network-opt KEY=VALUE NAME, and use --network NAME",
+            )
         self.confinement.check(config)
         wanted = limit_changes.together(config.resources, self.default_resources())
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)

@@ -35,8 +35,9 @@ def _rootfs(result: Any, pid: Any) -> Told:
     mounts: tuple[Mount, ...] = result
     upper = mounts[-1].option("upperdir") or mounts[-1].source
     lower = (mounts[-1].option("lowerdir") or "").split(":")
+    layers = f"lie the {len(lower)} layers" if len(lower) > 1 else "lies the one layer"
     return (
-        f"An empty directory was made for what the container will change; below it lie the {len(lower)} of the image. "
+        f"An empty directory was made for what the container will change; below it {layers} of the image. "
         "Nothing was copied, and nothing is mounted yet.",
         [f"ls {upper}", f"ls {lower[0]}"],
     )

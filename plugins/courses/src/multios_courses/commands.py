@@ -11,7 +11,7 @@ from multios.errors import InvalidInput
 
 _COURSE = click.argument("course_path", metavar="COURSE", type=click.Path(path_type=Path))
 _STUDENTS = click.option(
-    "--students", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
+    "--students", "--roster", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
 )  # fmt: skip
 _FORMAT = click.option(
     "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Student}}'."

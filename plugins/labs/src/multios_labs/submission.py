@@ -320,6 +320,12 @@ def as_row(submission: Submission, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def unreadable(file: Path, error: MultiosError) -> dict[str, Any]:
+    """The row of a file that is no submission: it keeps nobody else's from being verified."""
+    nothing = Submission(file, {}, {}, b"", b"", {})
+    return as_row(nothing, Verdict((error.cause,), False))
+
+
 def _time(moment: Any) -> str:
     if isinstance(moment, bool) or not isinstance(moment, (int, float)) or not 0 <= moment < 1e11:
         return "unknown"
