@@ -28,10 +28,21 @@ _NOT_FOUND = ("executable file not found", "no such file or directory")
 
 
 class Inside:
-    """The container of a pod that belongs to ``service``, whose name it has."""
+    """The container of a pod that belongs to ``service``, whose name it has.
 
-    def __init__(self, cluster: Cluster, namespace: str, pod: str, place: Place) -> None:
+    ``check`` is called all the time while something is copied, and at least every second: what it raises ends the copy.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        pod: str,
+        place: Place,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cluster, self._namespace, self._pod, self._place = cluster, namespace, pod, place
+        self._check_bounds = check
 
     def execute(self, command: Sequence[str], streams: tuple[int, int, int], terminal: bool = False) -> int:
         """Run it with these descriptors; its exit status."""
@@ -99,7 +110,7 @@ class Inside:
             if terminal:
                 Pump(channels, source, targets, keep, _sizes(channels, targets[_STDOUT]), 0.2).run()
             else:
-                Pump(channels, source, targets, keep).run()
+                Pump(channels, source, targets, keep, self._check_bounds).run()
         finally:
             channels.close()
         return said
