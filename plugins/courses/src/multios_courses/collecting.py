@@ -75,6 +75,11 @@ def run(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         rows = list(pool.map(collect, pairs))
+    return told(rows, folder, form)
+
+
+def told(rows: list[dict[str, Any]], folder: Path, form: str | None) -> int:
+    """Show the rows, and say who is missing; 1 when something that is there could not be had."""
     print_rows(rows, _COLUMNS, form)
     missing = [row for row in rows if row["state"] == MISSING]
     failed = [row for row in rows if row["state"] == FAILED]
@@ -109,6 +114,7 @@ def _collected(
         "state": MISSING,
         "file": "",
         "problem": "no machine of this lab",
+        "signed": "",
     }
     found = labs.machine_rows(listed, lab.name, student.id, uid)
     if not found:
@@ -118,7 +124,7 @@ def _collected(
         _submit(socket, found[0]["id"], uid, target)
     except (MultiosError, OSError) as error:
         return row | {"state": FAILED, "problem": getattr(error, "cause", str(error))}
-    return row | {"state": COLLECTED, "file": str(target), "problem": ""}
+    return row | {"state": COLLECTED, "file": str(target), "problem": "", "signed": "yes"}
 
 
 def _submit(socket: str, machine: str, uid: int, target: Path) -> None:

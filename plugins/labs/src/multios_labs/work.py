@@ -20,6 +20,8 @@ from multios.layers.archive import Entry, Source, entries
 
 MOST_ENTRIES = 20_000
 MOST_BYTES = 512 << 20
+_LONGEST = 4096
+"""Bytes of a name, and of what a link leads to (path_resolution(7)): headers could say more, and for all entries at once."""
 GRADED = 1000
 """The user inside whose the work is, and with whose rights a student's programs run."""
 
@@ -89,13 +91,16 @@ class _Taking:
                     f"the work has more than {MOST_ENTRIES} entries", "let the student hand in less"
                 )
             content = _Content(source, entry.size)
-            self._take(entry, placed(os.fsdecode(entry.name)), content)
+            if max(len(entry.name), len(entry.link)) > _LONGEST:
+                _leave_out(self.work, os.fsdecode(entry.name[:_LONGEST]))
+            else:
+                self._take(entry, placed(os.fsdecode(entry.name)), content)
             source.skip(content.left)
 
     def _take(self, entry: Entry, written: str, content: _Content) -> None:
         name, goal = _inside(written, self._roots), os.fsdecode(entry.link)
         if name is None or name in self._plain or _is_below_link(name, self.links):
-            if not _is_way(written, self._roots):
+            if entry.type_flag != b"5" or not _is_way(written, self._roots):
                 _leave_out(self.work, written)
         elif entry.type_flag == b"5":
             self._plain.add(name)
