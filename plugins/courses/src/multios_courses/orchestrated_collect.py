@@ -80,6 +80,9 @@ def run(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         rows = list(pool.map(collect, [(source, student) for source in sources for student in found]))
     status = collecting.told(rows, folder, form)
+    for row in rows:
+        if row["state"] == COLLECTED and row["problem"]:
+            sys.stderr.write(f"{row['student']}: {row['lab']}: {row['problem']}\n")
     sys.stderr.write(
         f"On {driver.name}: not signed by the students and attested by no engine, because you have copied it from their machines\n"
     )
@@ -148,10 +151,10 @@ def _collected(
             trees = _copied(driver, course, source, machine, Path(place))
             if not trees:
                 return row | {"problem": f"there is no {' nor '.join(source.inside.values())}"}
-            _pack(socket, source, student, machine, trees, target)
+            note = _pack(socket, source, student, machine, trees, target)
     except (MultiosError, OSError) as error:
         return row | {"state": FAILED, "problem": getattr(error, "cause", str(error))}
-    return row | {"state": COLLECTED, "file": str(target), "problem": "", "signed": SIGNED}
+    return row | {"state": COLLECTED, "file": str(target), "problem": note, "signed": SIGNED}
 
 
 def _copied(
@@ -180,7 +183,8 @@ def _pack(
     machine: CourseMachine,
     trees: dict[str, Path],
     target: Path,
-) -> None:
+) -> str:
+    """Write the submission; what was left out of it, in words."""
     words = ["pack", "--lab", str(source.lab.path), "--student", student.id, "--machine", machine.name]
     words += [
         "--output",
@@ -190,3 +194,4 @@ def _pack(
     said = labs.run(socket, words, os.geteuid(), target.parent, collecting.SUBMIT_SECONDS)
     if said.status:
         raise said.failure()
+    return labs.harmless(said.error)

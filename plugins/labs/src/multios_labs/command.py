@@ -274,8 +274,9 @@ def pack(trees: tuple[str, ...], folder: Path, student: str, machine: str, outpu
             )
         found[path] = Path(file)
     manifest = packing.write(read(folder), student, machine, found, output)
-    left_out = f", {len(manifest['left_out'])} entries left out" if manifest["left_out"] else ""
-    click.echo(f"{output}: {manifest['lab']['name']} of {student}, {manifest['origin']}{left_out}")
+    click.echo(f"{output}: {manifest['lab']['name']} of {student}, {manifest['origin']}")
+    if left_out := manifest["left_out"]:
+        click.echo(f"left out, because no plain file below submit: {', '.join(left_out)}", err=True)
 
 
 @_command("verify", "verify ada.submission")
