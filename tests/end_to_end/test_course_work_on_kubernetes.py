@@ -293,11 +293,23 @@ def test_machines_on_this_host_begin_anew_by_the_same_command(
         engine.run("course", "wipe", "--yes", str(course), *here)
 
 
-def test_a_lab_of_a_machine_that_the_course_does_not_have_is_refused_before_anything_is_copied(
+def test_of_several_machines_the_labs_own_is_copied_from_and_two_labs_of_one_directory_are_told(
     engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
 ) -> None:
     file = course / "course.toml"
-    file.write_text(file.read_text() + f'[[templates]]\nimage = "r.example.org/b@sha256:{"b" * 64}"\n')
+    other = f'[[templates]]\nimage = "r.example.org/b@sha256:{"b" * 64}"\n'
+    file.write_text(file.read_text().replace('name = "intro"', 'name = "two"') + other)
     refused = engine.run("course", "collect", str(course), *FAST, status=125)
     assert "lab 'first' is of 'small:1', and the course has no machine of that" in refused.stderr
-    assert not (course / "submissions").exists()
+    assert not (course / "submissions").exists() and not cluster.store.select("pods", "two-s1-machine2", "")
+
+    engine.run("course", "start", str(course), *FAST)
+    (pod,) = cluster.store.select("pods", "two-s1-machine2", "")
+    (cluster.pods.root_of(pod) / "home/student/work").mkdir()
+    (course / "labs/second").mkdir()
+    (course / "labs/second/lab.toml").write_text(LAB.replace('name = "first"', 'name = "second"'))
+    own = other.replace(f"r.example.org/b@sha256:{'b' * 64}", "small:1")
+    file.write_text(file.read_text().replace(other, own) + '[[labs]]\npath = "labs/second"\n')
+    rows, said = collected(engine, course, status=0)
+    assert {student for student, row in rows.items() if row["state"] == "collected"} == {"s1"}
+    assert "Labs first and second both take in /home/student/work: each gets all that is there" in said

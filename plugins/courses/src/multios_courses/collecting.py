@@ -81,6 +81,7 @@ def run(
 def told(rows: list[dict[str, Any]], folder: Path, form: str | None) -> int:
     """Show the rows, and say who is missing; 1 when something that is there could not be had."""
     print_rows(rows, _COLUMNS, form)
+    sys.stdout.flush()  # before what is said of them, where both go one way
     missing = [row for row in rows if row["state"] == MISSING]
     failed = [row for row in rows if row["state"] == FAILED]
     sys.stderr.write(
@@ -114,7 +115,6 @@ def _collected(
         "state": MISSING,
         "file": "",
         "problem": "no machine of this lab",
-        "signed": "",
     }
     found = labs.machine_rows(listed, lab.name, student.id, uid)
     if not found:
@@ -124,7 +124,7 @@ def _collected(
         _submit(socket, found[0]["id"], uid, target)
     except (MultiosError, OSError) as error:
         return row | {"state": FAILED, "problem": getattr(error, "cause", str(error))}
-    return row | {"state": COLLECTED, "file": str(target), "problem": "", "signed": "yes"}
+    return row | {"state": COLLECTED, "file": str(target), "problem": ""}
 
 
 def _submit(socket: str, machine: str, uid: int, target: Path) -> None:

@@ -92,7 +92,7 @@ def run(
 def _source(context: Context, course: Course, lab: Lab) -> _Source:
     """As the labs' plugin reads it. Raises what that says, and ``InvalidInput`` for a lab of no machine of the course's."""
     words = ["validate", str(lab.path), "--format", "json"]
-    said = labs.run(context.client.path, words, os.geteuid(), lab.path, _VALIDATE_SECONDS)
+    said = labs.run(context.client.path, words, os.geteuid(), course.folder, _VALIDATE_SECONDS)
     if said.status:
         raise said.failure()
     document = json.loads(said.out)

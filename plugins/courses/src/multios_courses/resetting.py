@@ -47,7 +47,8 @@ def run_elsewhere(path: Path, students: Sequence[str], yes: bool, driver: Orches
     try:
         driver.reset_course(name, chosen, progress)
     except StepFailed:
-        pass  # each one's failure was told, and is shown
+        if not progress.outcome.failed:
+            raise  # else each one's failure was told, and is shown
     finally:
         progress.end()
     for machine, error in progress.outcome.failed:
