@@ -251,6 +251,18 @@ def test_a_machine_without_a_pod_does_not_run(course: KubernetesOrchestrator, se
         copied(course, "/etc/passwd")
 
 
+@pytest.mark.parametrize("phase", ["Pending", "Failed", "Unknown"])
+def test_a_pod_that_does_not_run_is_not_entered(
+    course: KubernetesOrchestrator, server: Server, phase: str
+) -> None:
+    (pod,) = pods(server, "python-ada").values()
+    server.store.edit("Pod", "python-ada", pod["metadata"]["name"], {"status": {"phase": phase}})
+    server.requests.clear()
+    with pytest.raises(Unavailable, match=f"python-ada does not run: its pod is {phase.lower()}"):
+        copied(course, "/etc/passwd")
+    assert not [request for request in server.requests if request.path.endswith("/exec")]
+
+
 def test_a_token_that_ends_between_two_copies_is_fetched_anew(
     course: KubernetesOrchestrator, server: Server, tmp_path: Path
 ) -> None:

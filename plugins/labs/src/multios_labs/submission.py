@@ -316,7 +316,9 @@ def describe(submission: Submission, verdict: Verdict) -> list[str]:
         f"lab        {lab.get('name')} {lab.get('version')}",
         f"student    {submission.student}",
         f"submitted  {_time(submission.manifest.get('submitted'))}",
-        f"user       {owner.get('name')} (uid {owner.get('uid')})",
+        f"machine    {submission.manifest.get('container')}"
+        if submission.is_copied
+        else f"user       {owner.get('name')} (uid {owner.get('uid')})",
         f"signed     {verdict.signed}",
         f"key        {keys.fingerprint(str(submitter.get('public')))}",
         f"changed    {len(paths)} paths",
