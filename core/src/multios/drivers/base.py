@@ -50,6 +50,7 @@ class Capability(enum.StrEnum):
     PUSH = "push"
     LANDLOCK = "landlock"
     RESET = "reset"
+    SNAPSHOT = "snapshot"
     LOGS = "logs"
     COPY = "copy"
     FORWARD = "forward"

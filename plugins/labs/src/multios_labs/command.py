@@ -55,12 +55,17 @@ def _named(word: str | None, name: str) -> str:
 
 @_command("validate", "validate examples/labs/first-steps")
 @click.argument("path", type=_FOLDER)
-def validate(path: Path) -> None:
+@_JSON
+def validate(path: Path, form: str) -> None:
     """Check a lab's folder: file, key and line of what is wrong."""
     from multios_labs.document import read, read_grading
 
     found = read(path)
     _, grades = read_grading(found)
+    if form == "json":
+        keys = ("name", "version", "image", "template", "submit")
+        click.echo(json.dumps({key: getattr(found, key) for key in keys}))
+        return
     checks = sum(len(step.checks) for step in found.steps)
     click.echo(
         f"{found.name} {found.version}: {len(found.steps)} steps, {checks} checks, {len(grades)} for grading"
@@ -266,6 +271,37 @@ def submit(context: Context, output: Path | None, word: str | None, name: str) -
     click.echo(f"{target}: {manifest['lab']['name']} of {manifest['student']}")
 
 
+@_command(
+    "pack", "pack --lab first-steps --student ada --machine intro-ada -o ada.submission /root/work=ada.tar"
+)
+@click.argument("trees", nargs=-1, required=True, metavar="PATH=FILE.tar...")
+@click.option(
+    "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
+)
+@click.option("--student", required=True, metavar="ID", help="Whose work it is.")
+@click.option("--machine", required=True, metavar="NAME", help="Where it was copied from.")
+@click.option("--output", "-o", type=_FOLDER, required=True, metavar="FILE", help="Where to.")
+def pack(trees: tuple[str, ...], folder: Path, student: str, machine: str, output: Path) -> None:
+    """Make a submission of directories that were copied from a machine elsewhere: not signed by the student, attested by nobody."""
+    from multios.errors import InvalidInput
+    from multios_labs import packing, parameters
+    from multios_labs.document import read
+
+    parameters.check_student(student, "--student")
+    found: dict[str, Path] = {}
+    for tree in trees:
+        path, separator, file = tree.partition("=")
+        if not (separator and file) or path in found:
+            raise InvalidInput(
+                f"{tree!r} is no PATH=FILE.tar, or its path stands twice", "write /root/work=ada.tar"
+            )
+        found[path] = Path(file)
+    manifest = packing.write(read(folder), student, machine, found, output)
+    click.echo(f"{output}: {manifest['lab']['name']} of {student}, {manifest['origin']}")
+    if left_out := manifest["left_out"]:
+        click.echo(f"left out, because no plain file below submit: {', '.join(left_out)}", err=True)
+
+
 @_command("verify", "verify ada.submission")
 @click.argument("files", type=_FOLDER, nargs=-1, required=True, metavar="FILE...")
 @_JSON
@@ -326,8 +362,9 @@ def grade(
             grades.append(grading.unreadable(file, error, known))
             continue
         drawn = None
-        if seed and (not students or found.student in students):
-            drawn = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        drawing = seed or (known.name if found.is_copied else "")  # no engine has seen what was given out
+        if drawing and (not students or found.student in students):
+            drawn = parameters.derive(known.parameters, known.name, drawing, found.student, students)
         grades.append(grading.grade(context.client, context.call, found, known, drawn))
     click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
 
