@@ -109,7 +109,7 @@ SERVICES: list[tuple[str, str]] = [
     ("container_name: a b", ".container_name: 'a b' is not allowed as a name"),
     ("hostname: a_b", ".hostname: 'a_b' is no name of a host"),
     ("domainname: a.b", ".domainname: there is no hostname before it"),
-    ("extra_hosts: ['host.docker.internal:host-gateway']", ".extra_hosts[0]: host-gateway is not known"),
+    ("{network_mode: none, extra_hosts: ['a:host-gateway']}", ".extra_hosts[0]: with network_mode none the host"),
     ("extra_hosts: {a: [1.1.1.1, 2.2.2.2]}", ".extra_hosts.a: a name has one address here"),
     ("dns: [one]", ".dns[0]: expected an IP address, got 'one'"),
     ("devices: [dev/x]", ".devices[0]: a device is /dev/NAME"),

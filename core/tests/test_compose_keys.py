@@ -52,6 +52,8 @@ SERVICE: list[Case] = [
     ("service", "expose", "expose: [80, '8000-8010', 53/udp]", {"container/networking/ports": None}),
     ("service", "extra_hosts", "extra_hosts: ['a:10.0.0.1', 'b=10.0.0.2', 'c:::1']", {
         "container/networking/extra_hosts": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "::1"}}),
+    ("service", "extra_hosts", "extra_hosts: ['host.docker.internal:host-gateway']", {
+        "container/networking/extra_hosts": {"host.docker.internal": "host-gateway"}}),
     ("service", "extra_hosts", "extra_hosts: {a: 10.0.0.1, b: '[::1]'}", {
         "container/networking/extra_hosts": {"a": "10.0.0.1", "b": "::1"}}),
     ("service", "group_add", "group_add: [mail, 1000]", {"container/groups": ["mail", "1000"]}),

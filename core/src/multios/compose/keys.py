@@ -77,7 +77,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "expose": (YES, "checked; containers of one network reach all ports of each other"),
         "extends": (YES, "a service of this file, or see below"),
         "external_links": (REFUSED, "join a network of the other app: `networks` with `external`"),
-        "extra_hosts": (PARTLY, "one address a name; `host-gateway` is not known"),
+        "extra_hosts": (PARTLY, "one address a name; `host-gateway` is the host, where a network is a bridge"),
         "gpus": (REFUSED, "name the devices in `devices`"),
         "group_add": (YES, ""),
         "healthcheck": (YES, "see below"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 _BUILT_IN = ("host", "none")
+_HOST_GATEWAY = "host-gateway"
 _MTU, _AMONG_EACH_OTHER = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
 
 
@@ -224,12 +225,10 @@ def naming(service: dict[str, Field]) -> dict[str, Any]:
         values = field.some()
         if len(values) != 1:
             raise field.error("a name has one address here", "leave the others out")
-        if values[0].text() == "host-gateway":
-            raise field.error(
-                "host-gateway is not known",
-                "give the network a gateway with ipam, and write its address here",
-            )
-        hosts[hostname(field, name)] = address(values[0])
+        is_host = values[0].text() == _HOST_GATEWAY
+        if is_host and "network_mode" in service and service["network_mode"].text() == "none":
+            raise field.error("with network_mode none the host has no address", "leave it out")
+        hosts[hostname(field, name)] = _HOST_GATEWAY if is_host else address(values[0])
     if hosts:
         found["extra_hosts"] = hosts
     return found

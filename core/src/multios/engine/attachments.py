@@ -25,7 +25,7 @@ from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.errors import Conflict, MultiosError, NotFound, Unsupported
 from multios.model import destination
-from multios.model.container import Attachment, Container, Networking, Status
+from multios.model.container import HOST_GATEWAY, Attachment, Container, Networking, Status
 from multios.model.network import Endpoint, NamedEndpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 
@@ -382,7 +382,28 @@ class Attachments:
         resolvers = [network.gateway for network, _ in attached if self._networks.has_gateway(network)]
         if not resolvers and self._has_names_inside(attached):
             resolvers = [INSIDE]
-        write_files(self._directory(container), container, [endpoint for _, endpoint in attached], resolvers)
+        write_files(
+            self._directory(container),
+            container,
+            [endpoint for _, endpoint in attached],
+            resolvers,
+            self._host_addresses(container, attached),
+        )
+
+    def _host_addresses(self, container: Container, attached: list[Attached]) -> list[str]:
+        """The host's on the first of the container's networks where it has one; empty if nobody asks for it."""
+        networking = container.config.networking
+        if HOST_GATEWAY not in networking.extra_hosts.values():
+            return []
+        if networking.networks == ("host",):
+            return ["127.0.0.1"]
+        for network, _ in attached:
+            if self._networks.has_gateway(network):
+                return [address for address in (network.gateway, network.gateway6) if address]
+        raise Unsupported(
+            f"{HOST_GATEWAY}: the host has no address on {_networks_and_drivers(attached)}",
+            "use a bridge network, or write an address of the host's that is reached from there",
+        )
 
     def _has_names_inside(self, attached: list[Attached]) -> bool:
         return any(self._networks.has_names_inside(network) for network, _ in attached)
@@ -409,6 +430,11 @@ class Attachments:
             yield netns
         finally:
             os.close(netns)
+
+
+def _networks_and_drivers(attached: list[Attached]) -> str:
+    places = [f"network {network.name!r} ({network.driver})" for network, _ in attached]
+    return ", ".join(places) or "network 'none'"
 
 
 def _failure_of(action: Callable[[], None]) -> MultiosError | None:

@@ -10,6 +10,9 @@ from typing import Any
 from multios.model.mount import IdMap
 from multios.model.network import PortMapping
 
+HOST_GATEWAY = "host-gateway"
+"""Docker's word for the address that a container reaches its host by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -113,6 +116,7 @@ class Networking:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by name; ``HOST_GATEWAY`` is the host's own, as the container reaches it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from multios.errors import InvalidInput, nearest
 from multios.model import destination, id_mapping, security_chain, sysctls
 from multios.model.container import (
+    HOST_GATEWAY,
     Attachment,
     ContainerConfig,
     Device,
@@ -226,6 +227,10 @@ def _address(path: str, value: Any) -> str:
         raise wrong(path, value, "an IP address") from None
 
 
+def _extra_host(path: str, value: Any) -> str:
+    return HOST_GATEWAY if value == HOST_GATEWAY else _address(path, value)
+
+
 def _environment(path: str, value: Any) -> dict[str, str]:
     result = read_mapping(read_option_text)(path, value)
     for key in result:
@@ -318,6 +323,10 @@ def _networking(path: str, value: Any) -> Networking:
         for field in _OF_A_NETWORK:
             if fields.get(field):
                 raise InvalidInput(f"{path}.{field}: network {names[0]!r} has none", f"leave out {field!r}")
+    if "none" in names and HOST_GATEWAY in fields.get("extra_hosts", {}).values():
+        raise InvalidInput(
+            f"{path}.extra_hosts: on network 'none' the host has no address", f"leave out {HOST_GATEWAY!r}"
+        )
     for name in fields.get("attachments", {}):
         if name not in names:
             raise InvalidInput(f"{path}.attachments: {name!r} is not among the networks", "add it there")
@@ -587,7 +596,7 @@ _NETWORKING: dict[str, Reader] = {
     "dns": read_list(_address),
     "dns_search": read_list(_hostname),
     "extra_hosts": lambda path, value: {
-        _hostname(path, name): address for name, address in read_mapping(_address)(path, value).items()
+        _hostname(path, name): address for name, address in read_mapping(_extra_host)(path, value).items()
     },
 }
 
