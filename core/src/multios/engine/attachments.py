@@ -62,7 +62,7 @@ class Attachments:
         """Addresses on all of the container's networks, and the files that tell of them."""
         attached: list[Attached] = []
         for number, name in enumerate(container.config.networking.networks):
-            if name not in BUILT_IN:
+            if name not in BUILT_IN and not container.config.networking.shared_with:
                 wanted = Wanted(container, f"eth{number}", _wanted(container.config.networking, name, number))
                 attached.append(self._reserve_one(container, name, wanted, steps))
         steps.do("write network files", lambda: self._write_files(container, attached))
@@ -225,9 +225,10 @@ class Attachments:
     def connect(self, container: Container, network: Network, attachment: Attachment) -> None:
         """One more network, from now on and at every later start."""
         networking = container.config.networking
-        if networking.networks == ("host",):
+        if networking.networks == ("host",) or networking.shared_with:
+            whose = "another container's" if networking.shared_with else "the host's"
             raise Conflict(
-                f"container {container.name!r} has the host's network", "create it on another network"
+                f"container {container.name!r} has {whose} network", "create it on a network of its own"
             )
         if network.name in networking.networks:
             raise Conflict(
@@ -298,6 +299,11 @@ class Attachments:
     def forward(self, container: Container, wanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
         """Publish further ports, from now on and at every later start; with every host port set."""
         old = container.config.networking.ports
+        if container.config.networking.shared_with:
+            raise Unsupported(
+                f"container {container.name!r} uses another's network, which has the ports",
+                "forward them to that container: `multios-container inspect` shows which (NetworkMode)",
+            )
         if container.config.networking.networks[0] in BUILT_IN:
             raise Unsupported(
                 f"network {container.config.networking.networks[0]!r} has no published ports",

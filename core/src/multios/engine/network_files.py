@@ -27,6 +27,9 @@ def write_files(
     networking = container.config.networking
     hostname = container.config.hostname or container.id[:12]
     names = " ".join(dict.fromkeys([hostname, container.name, *networking.aliases]))
+    (directory / "hostname").write_text(hostname + "\n")
+    if networking.shared_with:
+        return  # the rest is in the files of the container whose network it is
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     for endpoint in endpoints:
         own = [text.partition("/")[0] for text in (endpoint.address, endpoint.address6) if text]
@@ -37,7 +40,6 @@ def write_files(
         addresses = host_addresses if wanted == HOST_GATEWAY else [wanted]
         lines += [f"{address} {name}" for address in addresses]
     (directory / "hosts").write_text("\n".join(lines) + "\n")
-    (directory / "hostname").write_text(hostname + "\n")
     (directory / "resolv.conf").write_text(_resolver_text(container, resolvers))
 
 
