@@ -72,6 +72,7 @@ SERVICE: list[Case] = [
     ("service", "memswap_limit", "{mem_limit: 64m, memswap_limit: 1gb}", {"container/resources/memory_swap": 1 << 30}),
     ("service", "memswap_limit", "{mem_limit: 64m, memswap_limit: -1}", {"container/resources/memory_swap": -1}),
     ("service", "network_mode", "network_mode: none", {"container/networking": {"networks": ["none"]}}),
+    ("service", "network_mode", "network_mode: container:db", {"container/networking": {"networks": ["container:db"]}}),
     ("service", "network_mode", "network_mode: host", {"container/networking": {"networks": ["host"]}}),
     ("service", "network_mode", "network_mode: bridge", {"container/networking": {"networks": ["default"]}}),
     ("service", "pids_limit", "pids_limit: 50", {"container/resources/pids_limit": 50}),

@@ -96,7 +96,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "mem_swappiness": (IGNORED, "it is the host's"),
         "memswap_limit": (YES, "memory and swap together; −1 is no limit"),
         "models": (REFUSED, "the engine runs no language models; run one as a service"),
-        "network_mode": (PARTLY, "`none`, `host` (administrators only), and `bridge`, which is the network *default*"),
+        "network_mode": (YES, "`none`, `host` (administrators only), `bridge`, which is the network *default*, `service:` and `container:`"),
         "networks": (YES, "a list, or see below"),
         "oom_kill_disable": (REFUSED, "a container that is out of memory ends"),
         "oom_score_adj": (REFUSED, "it is the engine's"),

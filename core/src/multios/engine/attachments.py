@@ -65,7 +65,8 @@ class Attachments:
             if name not in BUILT_IN and not container.config.networking.shared_with:
                 wanted = Wanted(container, f"eth{number}", _wanted(container.config.networking, name, number))
                 attached.append(self._reserve_one(container, name, wanted, steps))
-        steps.do("write network files", lambda: self._write_files(container, attached))
+        what = "write hostname file" if container.config.networking.shared_with else "write network files"
+        steps.do(what, lambda: self._write_files(container, attached))
         return attached
 
     def _reserve_one(self, container: Container, name: str, wanted: Wanted, steps: Steps) -> Attached:
