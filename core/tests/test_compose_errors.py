@@ -212,6 +212,30 @@ def test_errors_in_files_name_file_line_and_key(tmp_path: Path, text: str, cause
 
 
 @pytest.mark.parametrize(
+    ("modes", "cause"),
+    [
+        (("service:b", "service:c", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "service:a", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "container:x", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "host", "none"), "service 'b' has the host's network"),
+    ],
+)
+def test_a_network_is_shared_with_who_has_one(tmp_path: Path, modes: tuple[str, ...], cause: str) -> None:
+    services = ", ".join(
+        f"{name}: {{image: i, network_mode: '{mode}'}}" for name, mode in zip("abc", modes, strict=True)
+    )
+    with pytest.raises(InvalidInput, match="compose.yaml:1: .*network_mode") as caught:
+        project(tmp_path, f"services: {{{services}}}")
+    assert cause in caught.value.cause
+
+
+def test_services_that_share_and_depend_in_a_circle_are_refused(tmp_path: Path) -> None:
+    text = "services: {a: {image: i, network_mode: 'service:b'}, b: {image: i, depends_on: [a]}}"
+    with pytest.raises(InvalidInput, match="in a circle: a -> b -> a"):
+        checked(project(tmp_path, text))
+
+
+@pytest.mark.parametrize(
     ("snippet", "warning"),
     [
         ("volumes: ['/a:/b:z']", ".volumes[0]: the engine sets no SELinux labels"),
