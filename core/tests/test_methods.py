@@ -123,10 +123,6 @@ def test_a_hostile_configuration_is_refused_by_field(value: Any) -> None:
         ({"networking": {"networks": ["container:a", "default"]}}, "'container:a' stands alone"),
         ({"networking": {"network": "container:"}}, "container"),
         ({"networking": {"network": "container:../a"}}, "container"),
-        (
-            {"networking": {"network": "container:a"}, "sysctls": {"net.core.somaxconn": "9"}},
-            "net.core.somaxconn",
-        ),
         ({"networking": {"network": "none", "extra_hosts": {"a": "host-gateway"}}}, "networking.extra_hosts"),
         ({"auto_remove": True, "restart_policy": "always"}, "auto_remove"),
         ({"networking": {"extra_hosts": {"a\nb": "10.0.0.2"}}}, "extra_hosts"),

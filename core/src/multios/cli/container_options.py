@@ -127,7 +127,7 @@ CONTAINER = (
         "--network --net",
         "networks",
         LIST,
-        "Attach to this network; options are ip, ip6, mac and alias",
+        "Attach to this network; options are ip, ip6, mac and alias; container:NAME is the network of that one",
         "NETWORK[:OPTION=VALUE,…]",
         completes="networks",
     ),
