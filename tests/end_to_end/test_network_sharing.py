@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -142,6 +143,19 @@ def test_a_restart_policy_brings_both_back(engine: PrivateEngine, name: str, gue
     assert engine.inspect(guest)["State"]["Pid"] != first
 
 
+def test_a_restart_policy_does_not_bring_back_what_was_stopped(
+    engine: PrivateEngine, name: str, guest: str
+) -> None:
+    engine.run("run", "-d", "--name", name, "--stop-timeout", "0", IMAGE, "sleep", "1000")
+    words = ("--name", guest, "--network", f"container:{name}", "--restart", "always")
+    engine.run("run", "-d", *words, IMAGE, "false")
+    eventually(lambda: engine.inspect(guest)["RestartCount"] >= 2, "it is restarted again and again")
+    engine.run("stop", name)
+    pause = 2.0  # seconds, longer than the back-off is by now
+    time.sleep(pause)
+    assert running(engine, name, guest) == [False, False]
+
+
 def test_without_the_other_it_does_not_start_and_says_so(
     engine: PrivateEngine, pair: tuple[str, str]
 ) -> None:
@@ -153,6 +167,18 @@ def test_without_the_other_it_does_not_start_and_says_so(
     engine.run("run", "-d", "--name", server, IMAGE, "sleep", "1000")
     assert "which is gone" in engine.run("start", guest, status=125).stderr, "a name is not the container"
     engine.run("delete", guest)
+
+
+def test_one_that_can_never_come_back_is_tried_less_and_less(
+    engine: PrivateEngine, name: str, guest: str
+) -> None:
+    engine.run("run", "-d", "--name", name, IMAGE, "sleep", "1000")
+    share(engine, name, guest, "--restart", "always")
+    engine.run("delete", "--force", name)
+    eventually(lambda: "which is gone" in engine.inspect(guest)["State"]["Error"], "it is told")
+    before = engine.inspect(guest)["RestartCount"]
+    time.sleep(1.0)  # in which 0.1 s after each failure would be ten
+    assert 0 < engine.inspect(guest)["RestartCount"] - before + 1 <= 5
 
 
 def test_a_guest_that_ends_takes_nothing_along(engine: PrivateEngine, pair: tuple[str, str]) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -139,7 +140,7 @@ class Containers:
         resources = limit_changes.together(config.resources, self.default_resources())
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
-        config = self.sharing.resolved(config, caller, self._wants_own_ids(config))
+        config = self.sharing.resolved(config, caller, self._wants_own_ids)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
         disk_limits.check(storage, resources)
@@ -157,12 +158,16 @@ class Containers:
         if probe is not None:
             self.capable(container, Capability.EXEC)
         with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
+            other = self.sharing.other(container)
             if self._wants_own_ids(config):
-                other = self.sharing.other(container)
-                id_map = steps.do(
-                    "take id range",
-                    lambda: other.id_map if other is not None else self._id_map(config, container.id),
-                    lambda: self._parts.id_ranges.free(container.id),
+                id_map = (
+                    other.id_map
+                    if other is not None
+                    else steps.do(
+                        "take id range",
+                        lambda: self._id_map(config, container.id),
+                        lambda: self._parts.id_ranges.free(container.id),
+                    )
                 )
                 container = replace(container, id_map=id_map)
             given_files.check_mapped(config.files, container.id_map)
@@ -198,7 +203,7 @@ class Containers:
             if volume.kind == "bind":
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
-        self.sharing.resolved(config, caller, self._wants_own_ids(config))
+        self.sharing.resolved(config, caller, self._wants_own_ids)
         self._parts.drivers.identities(config)
         self.confinement.check(config)
         wanted = limit_changes.together(config.resources, self.default_resources())
@@ -324,13 +329,22 @@ class Containers:
     # --- start --------------------------------------------------------------------------------------
 
     def start_again(self, container: Container) -> None:
-        """Start an exited container as its restart policy wants, unless someone was faster or has stopped it."""
-        with self._beside_its_network(container), self._registry.lock(container.id):
+        """Start an exited container as its restart policy wants, unless someone was faster or has stopped it.
+
+        Nor where the container is stopped whose network it uses.
+        """
+        with self._registry.lock(container.id):
             container = self._registry.current(container.id)
-            if container.status != Status.EXITED or container.stopped_by_user:
+            if not _may_come_back(container):
                 return
             container = self._registry.change(container, restart_count=container.restart_count + 1)
-            self._launch(container, attach=False, stdin=None)
+        other = self.sharing.other(container)
+        if other is not None and other.stopped_by_user and other.status not in RUNNING:
+            return
+        with self._beside_its_network(container), self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if _may_come_back(container):
+                self._launch(container, attach=False, stdin=None)
 
     def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
         """Start a created or exited container. ``None`` when it runs already.
@@ -464,14 +478,14 @@ class Containers:
 
         Who uses its network is killed first: the namespace goes with the last process in it, and its addresses are others' then.
         """
-        for dependent in self.sharing.running_with(container):
-            self._kill_run(dependent, container.stopped_by_user)
         steps = Steps()
         self.attachments.clear(
             container,
             steps,
             lambda: self._hooks.delete_container(driver=self._isolation(container), container=container),
         )
+        for dependent in self.sharing.running_with(container):
+            steps.later("share network", partial(self._kill_run, dependent, container.stopped_by_user))
         steps.undo()
 
     # --- while it runs ------------------------------------------------------------------------------
@@ -634,6 +648,10 @@ class Containers:
 
     def _isolation(self, container: Container) -> IsolationDriver:
         return self._parts.drivers.isolation(container)
+
+
+def _may_come_back(container: Container) -> bool:
+    return container.status == Status.EXITED and not container.stopped_by_user
 
 
 class _Maker:

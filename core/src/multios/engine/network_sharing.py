@@ -28,7 +28,9 @@ class NetworkSharing:
     ) -> None:
         self._registry, self._drivers, self._open_process = registry, drivers, open_process
 
-    def resolved(self, config: ContainerConfig, caller: Caller, wants_own_ids: bool) -> ContainerConfig:
+    def resolved(
+        self, config: ContainerConfig, caller: Caller, wants_own_ids: Callable[[ContainerConfig], bool]
+    ) -> ContainerConfig:
         """The request with the other container's id; raises what keeps it from being shared with. Others are unchanged."""
         ref = config.networking.shared_with
         if not ref:
@@ -45,7 +47,7 @@ class NetworkSharing:
                 f"security.user_namespace: it has the ids of container {ref!r}, whose network it uses",
                 "leave it out",
             )
-        if wants_own_ids and other.id_map is None:
+        if other.id_map is None and wants_own_ids(config):
             raise Unsupported(
                 f"container {ref!r} has no user namespace, and who uses its network has none either",
                 "add --userns host, if you may",
