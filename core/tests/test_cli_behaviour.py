@@ -245,7 +245,7 @@ def test_plugins_are_listed_shown_and_checked(daemon: Any, cli: Any) -> None:
         ("create -p eighty x", "--publish: 'eighty' cannot be read", "write it as [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
         ("create -p 1-2:1-3 x", "--publish: '1-2:1-3' cannot be read", "write it as [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
         ("create -v /only x", "--volume: '/only' has no source", "write --volume SOURCE:CONTAINER"),
-        ("create -v a:/b:rx x", "--volume: 'a:/b:rx' cannot be read", "write it as SOURCE:CONTAINER[:ro|:rw]"),
+        ("create -v a:/b:rx x", "--volume: 'a:/b:rx' cannot be read", "write it as SOURCE:CONTAINER[:ro|:rw|:nocopy]"),
         ("create --ulimit nofile x", "--ulimit: 'nofile' cannot be read", "write it as NAME=SOFT[:HARD]"),
         ("create --config none.json", "none.json: No such file or directory", "give a file that you may read"),
         ("create --env-file none x", "none: No such file or directory", "give a file that you may read"),

@@ -207,7 +207,7 @@ SERVICE: list[Case] = [
         "volumes: [{type: bind, source: /x, target: /a, bind: {recursive: enabled}}]",
         {"container/volumes/0/host": "/x"}),
     ("volumes of a service, volume", "nocopy", "volumes: [{type: volume, target: /a, volume: {nocopy: true}}]", {
-        "container/volumes/0/volume": "app_web_a"}),
+        "container/volumes/0/volume": "app_web_a", "container/volumes/0/nocopy": True}),
     ("volumes of a service, tmpfs", "size", "volumes: [{type: tmpfs, target: /a, tmpfs: {size: 64m}}]", {
         "container/tmpfs": [{"container": "/a", "size": 64 << 20}]}),
     ("volumes of a service, tmpfs", "mode", "volumes: [{type: tmpfs, target: /a, tmpfs: {mode: 01777}}]", {

@@ -126,6 +126,15 @@ def test_names_of_networks_and_volumes_are_a_users_own(ada: User, bob: User) -> 
     assert "lab" in bob.out("network", "ls", "--quiet").split()
 
 
+def test_a_new_volume_of_a_user_gets_the_files_of_the_image_and_is_the_users_alone(
+    ada: User, bob: User
+) -> None:
+    words = ("run", "--rm", "--network", "none", "-v", "homes:/home", "small:1")
+    assert ada.out(*words, "sh", "-c", "stat -c %u /home/student; touch /home/hers") == "1000"
+    assert ada.out(*words, "ls", "/home").split() == ["hers", "student"]
+    assert bob.out(*words, "ls", "/home") == "student"
+
+
 def test_names_of_others_containers_are_not_resolved_on_the_shared_default_network(
     ada: User, bob: User
 ) -> None:

@@ -193,6 +193,15 @@ def test_volumes_and_the_users_own_files(user: UserEngine) -> None:
     shutil.rmtree(shared)
 
 
+def test_a_new_volume_gets_the_files_of_the_image(user: UserEngine) -> None:
+    """With a single id all of them are root's."""
+    words = ("run", "--rm", "-v", "homes:/home", IMAGE)
+    owner = "0" if user.out("info", "--format", "{{.ids}}") == "1" else "1000"
+    assert user.out(*words, "sh", "-c", "stat -c %u /home/student; touch /home/mine") == owner
+    assert user.out(*words, "ls", "/home").split() == ["mine", "student"]
+    user.run("volume", "rm", "homes")
+
+
 def test_what_the_user_may_not_read_is_not_readable_inside(user: UserEngine) -> None:
     secret = user.directory / "secret"
     secret.write_text("root's")

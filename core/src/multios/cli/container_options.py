@@ -105,7 +105,7 @@ CONTAINER = (
     *HEALTH,
     *PROCESS,
     Option("--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
-    Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro]"),
+    Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro,nocopy]"),
     Option(
         "--device",
         "devices",

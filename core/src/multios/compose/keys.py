@@ -132,7 +132,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "user": (YES, ""),
         "userns_mode": (PARTLY, "`host` (administrators only), `auto`, and what `--userns` takes"),
         "uts": (REFUSED, "containers have names of their own"),
-        "volumes": (PARTLY, "`[SOURCE:]PATH[:ro]`, or see below; a new volume is empty: files of the image are not copied into it"),
+        "volumes": (PARTLY, "`[SOURCE:]PATH[:ro,nocopy]`, or see below; a new volume gets the files of the image"),
         "volumes_from": (PARTLY, "services of the app, with `:ro`"),
         "working_dir": (YES, ""),
     },
@@ -289,7 +289,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "selinux": (IGNORED, "the engine sets no SELinux labels"),
     },
     "volumes of a service, volume": {
-        "nocopy": (YES, "files of the image are never copied"),
+        "nocopy": (YES, "a new volume stays empty"),
         "subpath": (REFUSED, "volumes are mounted whole"),
         "labels": (IGNORED, "give them to the volume in `volumes`"),
     },

@@ -58,12 +58,13 @@ from multios.model.container import (
     Resources,
     RestartPolicy,
     Status,
+    Volume,
 )
 from multios.model.image import Image, ImageConfig
 from multios.model.mount import IdMap, Mount
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
-from multios.supervisor.mounts import backed
+from multios.supervisor.mounts import backed, mounted
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
@@ -346,10 +347,17 @@ class Containers:
             if _may_come_back(container):
                 self._launch(container, attach=False, stdin=None)
 
-    def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
+    def start(
+        self,
+        container: Container,
+        attach: bool = False,
+        stdin: int | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Launched | None:
         """Start a created or exited container. ``None`` when it runs already.
 
-        With ``attach`` the caller owns the ends of its streams in the answer.
+        With ``attach`` the caller owns the ends of its streams in the answer. While its volumes are being filled, which may
+        take long, ``wanted`` is asked now and then whether to go on.
         """
         with self._beside_its_network(container), self._registry.lock(container.id):
             container = self._registry.current(container.id)
@@ -357,7 +365,7 @@ class Containers:
                 raise Conflict(f"container {container.name!r} is paused", "resume it")
             if container.status == Status.RUNNING:
                 return None
-            return self._launch(replace(container, restart_count=0), attach, stdin)
+            return self._launch(replace(container, restart_count=0), attach, stdin, wanted)
 
     @contextmanager
     def _beside_its_network(self, container: Container) -> Iterator[None]:
@@ -374,7 +382,13 @@ class Containers:
                 self.start(other)
             yield
 
-    def _launch(self, container: Container, attach: bool, stdin: int | None) -> Launched:
+    def _launch(
+        self,
+        container: Container,
+        attach: bool,
+        stdin: int | None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Launched:
         directory = self.directory(container)
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
@@ -387,6 +401,8 @@ class Containers:
             attached = self.attachments.reserve(container, steps)
             spec = self._draft(container, image, rootfs)
             spec = steps.do("apply security", lambda: self._secured(container, spec, isolation))
+            if fresh := self._parts.volumes.fresh(container):
+                steps.do("fill volumes", lambda: self._fill(container, fresh, rootfs, wanted))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
             maker = _Maker(isolation)
             try:
@@ -410,6 +426,12 @@ class Containers:
             finally:
                 _close(maker.launched.netns)
         return maker.launched
+
+    def _fill(
+        self, container: Container, fresh: list[Volume], rootfs: tuple[Mount, ...], wanted: Callable[[], bool]
+    ) -> None:
+        with mounted(rootfs) as root:
+            self._parts.volumes.fill(fresh, container.owner, root, wanted)
 
     def _let_run(
         self,

@@ -93,6 +93,10 @@ _WORDS: dict[str, Callable[[Any, Any], Told]] = {
         "The file of its name was written. Its hosts file and its resolv.conf are those of the container whose network it uses."
     ),
     "apply security": _spec,
+    "fill volumes": _said(
+        "Its volumes are new: each got the files that its image has in that place, if it has any. It is done once.",
+        "multios-container volume inspect VOLUME",
+    ),
     "create container": _created,
     "attach network": _said(
         "A virtual cable was laid: one end is eth0 in its network namespace, the other is plugged into the bridge.",

@@ -61,13 +61,15 @@ class Volume:
     """A mount that the user asked for.
 
     ``source`` is an absolute host path (``kind`` ``bind``), a volume's name (``volume``) or a size in
-    bytes as text, empty for unlimited (``tmpfs``). ``mode`` is ``rw`` or ``ro``.
+    bytes as text, empty for unlimited (``tmpfs``). ``mode`` is ``rw`` or ``ro``. With ``nocopy`` a new volume
+    is not filled with the image's files.
     """
 
     kind: str
     source: str
     target: str
     mode: str = "rw"
+    nocopy: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -413,7 +413,10 @@ def _volume(path: str, value: Any) -> Volume:
         raise InvalidInput(f"{path}.container is missing", "say where it is mounted inside")
     kind = "bind" if "host" in fields else "volume"
     source = fields.get("host") or fields.get("volume") or ""
-    return Volume(kind, source, _target(f"{path}.container", fields["container"]), fields.get("mode", "rw"))
+    if kind == "bind" and fields.get("nocopy"):
+        raise InvalidInput(f"{path}.nocopy: a path of the host is never filled", "leave it out")
+    target = _target(f"{path}.container", fields["container"])
+    return Volume(kind, source, target, fields.get("mode", "rw"), fields.get("nocopy", False))
 
 
 def _target(path: str, value: str) -> str:
@@ -647,6 +650,7 @@ _VOLUME: dict[str, Reader] = {
     "volume": lambda path, value: check_name("volume", read_text(path, value)),
     "container": read_absolute,
     "mode": _mode,
+    "nocopy": read_boolean,
 }
 _FILE: dict[str, Reader] = {
     "path": _file_path,
