@@ -143,6 +143,16 @@ def test_names_of_others_containers_are_not_resolved_on_the_shared_default_netwo
     assert asked.returncode != 0 and "10.211." not in asked.stdout.partition("secret-server")[2]
 
 
+def test_a_network_is_shared_with_ones_own_containers_only(
+    engine: PrivateEngine, ada: User, bob: User
+) -> None:
+    made = ada.out("run", "-d", "--name", "my-server", "small:1", "sleep", "60")
+    words = ("--network", f"container:{made}", "small:1", "readlink", "/proc/self/ns/net")
+    assert ada.out("run", "--rm", *words) == ada.out("exec", "my-server", "readlink", "/proc/self/ns/net")
+    assert "no such container" in bob.run("run", "--rm", *words, status=125).stderr
+    assert "is another user's" in engine.run("run", "--rm", *words, status=125).stderr
+
+
 # --- bind mounts ------------------------------------------------------------------------------------------
 
 

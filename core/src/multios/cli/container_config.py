@@ -186,7 +186,9 @@ _NETWORK_OPTIONS = {"ip": "address", "ip6": "address6", "mac": "mac", "mac_addre
 
 
 def _network(text: str) -> tuple[str, dict[str, Any]]:
-    """``NAME[:ip=…,ip6=…,mac=…,alias=…]``, as podman writes it."""
+    """``NAME[:ip=…,ip6=…,mac=…,alias=…]`` or ``container:NAME``, as podman writes it."""
+    if text.startswith("container:"):
+        return text, {}
     name, _, options = text.partition(":")
     wanted: dict[str, Any] = {}
     for option in options.split(",") if options else ():

@@ -32,6 +32,7 @@ class Capability(enum.StrEnum):
     EXEC = "exec"
     TERMINAL = "terminal"
     USER_NAMESPACE = "user_namespace"
+    SHARED_NETWORK = "shared_network"
     QUOTA = "quota"
     ROOTLESS = "rootless"
     PUBLISH = "publish"

@@ -286,6 +286,8 @@ class Networks:
 
     def resolved(self, networking: Networking, caller: Caller) -> Networking:
         """The same with each network's own name instead of its id; ``NotFound`` for what is none. Makes nothing."""
+        if networking.shared_with:
+            return networking
         own = {
             name: name if name in (DEFAULT, *BUILT_IN) else self.find(name, caller).name
             for name in networking.networks

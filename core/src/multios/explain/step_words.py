@@ -58,7 +58,7 @@ def _spec(result: Any, pid: Any) -> Told:
 def _created(result: Any, pid: Any) -> Told:
     launched: Launched = result
     return (
-        f"There is a process now, number {launched.pid} on the host, in namespaces and control groups of its own, with "
+        f"There is a process now, number {launched.pid} on the host, in the container's namespaces and control groups, with "
         "its root directory mounted. It stands still just before it becomes the program.",
         [
             f"ls -l /proc/{launched.pid}/ns",
@@ -89,6 +89,9 @@ _WORDS: dict[str, Callable[[Any, Any], Told]] = {
     ),
     "write network files": _said(
         "Its hosts file and its resolv.conf were written. They will be mounted over those of the image."
+    ),
+    "write hostname file": _said(
+        "The file of its name was written. Its hosts file and its resolv.conf are those of the container whose network it uses."
     ),
     "apply security": _spec,
     "fill volumes": _said(
