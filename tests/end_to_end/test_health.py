@@ -166,7 +166,7 @@ def test_hanging_probes_delay_no_other(engine: PrivateEngine, name: str) -> None
         engine.out("wait", "--condition", "healthy", name)
         assert time.monotonic() - began < 10
         first = health(engine, name)["Log"][-1]["Start"]
-        eventually(lambda: health(engine, name)["Log"][-1]["Start"] != first, "it is probed again", 10)
+        eventually(lambda: health(engine, name)["Log"][-1]["Start"] != first, "it is probed again")
         assert all(status(engine, one) == "starting" for one in hanging)
     finally:
         engine.run("delete", "--force", *hanging, status=None)

@@ -142,7 +142,7 @@ def test_a_stopped_container_ends_its_services_in_reverse_order_with_status_0(
         time.sleep(0.5)
         # One that has just ended may be seen; what nobody reaps would stay.
         count = "grep -l '^State:.Z' /proc/[0-9]*/status | wc -l"
-        eventually(lambda: own.out("exec", "e1", "sh", "-c", count) == "0", "all are reaped", 10)
+        eventually(lambda: own.out("exec", "e1", "sh", "-c", count) == "0", "all are reaped")
         began = time.monotonic()
         own.run("stop", "e1")
         assert time.monotonic() - began < 8
