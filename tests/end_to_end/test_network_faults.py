@@ -83,7 +83,7 @@ def links_on(bridge: str) -> int:
     return len(os.listdir(ports)) if ports.exists() else -1
 
 
-def assert_networks_are(engine: PrivateEngine, before: dict[str, Any], patience: float = 8.0) -> None:
+def assert_networks_are(engine: PrivateEngine, before: dict[str, Any], patience: float = 30.0) -> None:
     """Compare with what :func:`networks` gave before."""
     deadline = time.monotonic() + patience
     while (after := networks(engine)) != before and time.monotonic() < deadline:
