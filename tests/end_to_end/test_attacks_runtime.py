@@ -38,7 +38,7 @@ TRIES["descriptors"] = has_descriptors
 TRIES["traced"] = lambda pid: call(101, 16, int(pid), 0, 0) == "done"
 found, end = set(), time.time() + float(sys.argv[1])
 os.close(os.open("/tmp/watching", os.O_CREAT | os.O_WRONLY))
-while time.time() < end:
+while time.time() < end or not found and time.time() < end + 60:
     for pid in os.listdir("/proc"):
         if pid.isdigit() and int(pid) not in (1, os.getpid()) and is_ours(pid):
             found.add("seen")
@@ -47,7 +47,7 @@ while time.time() < end:
                     found.add(what)
 print(*sorted(found))
 """
-"""Seize, or look into, every process of ours that appears, until the time is over; print what came of it."""
+"""Seize, or look into, every process of ours that appears, until the time is over and there was one; print what came of it."""
 
 
 def digest() -> str:
