@@ -447,7 +447,7 @@ def test_in_a_delegated_cgroup_limits_hold(delegated: UserEngine) -> None:
 
 
 def test_health_is_probed_and_a_probe_killed_at_its_time(user: UserEngine) -> None:
-    check = ("--health-cmd", "test -e /tmp/works || sleep 98765", "--health-timeout", "1s")
+    check = ("--health-cmd", "test -e /tmp/works || sleep 98765", "--health-timeout", "3s")
     options = ("--health-interval", "200ms", "--health-retries", "1", "--network", "none")
     user.run("run", "-d", "--name", "probed", *check, *options, IMAGE, "sleep", "1000")
     user.out("wait", "--condition", "unhealthy", "probed")
