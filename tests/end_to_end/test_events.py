@@ -129,7 +129,7 @@ def test_killed_again_and_again_every_life_is_told_whole(mortal: PrivateEngine, 
             )  # fmt: skip
             time.sleep(0.1 + number * 0.012)
             kill_daemon(mortal)
-            client.wait(30)
+            client.wait(60)
             eventually(lambda: mortal.run("version", status=None).returncode == 0, "a daemon answers")
         eventually(lambda: "loop-" not in mortal.out("ps", "-a", "--format", "{{.Names}}"), "all are gone")
         mortal.run("run", "--rm", "--name", "last", IMAGE, "true")

@@ -440,7 +440,7 @@ def _cpu_seconds(pid: int) -> float:
     )  # its own, and of children that it waited for
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_hundred_containers_probed_every_second(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -127,7 +127,7 @@ def test_killed_at_any_moment_nothing_leaks(own: PrivateEngine, victim: str, com
             client.kill()
         else:
             KILLS[victim](own)
-        client.wait(30)
+        client.wait(60)
         eventually(lambda: own.run("version", status=None).returncode == 0, "a daemon answers")
         if command == "run":
             eventually(

@@ -277,7 +277,7 @@ def test_a_full_network_refuses_in_words_until_a_place_is_free(scene: Scene) -> 
     assert_networks_are(engine, scene.networks_before)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_253_containers_fill_a_class_c_network_all_are_reached_and_all_places_are_free_again(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
