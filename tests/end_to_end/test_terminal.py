@@ -110,7 +110,7 @@ def test_attach_shows_output_and_takes_the_exit_code(engine: PrivateEngine, name
         "-c",
         f"{TALK}; echo gone; exit 8",
     )
-    attached = engine.popen("attach", "--no-stdin", name, stdout=subprocess.PIPE)
+    attached = engine.popen("attach", "--no-stdin", name, bufsize=0, stdout=subprocess.PIPE)
     assert attached.stdout is not None and attached.stdout.readline() == b"here\n"
     engine.run("exec", name, "touch", "/go")
     out, _ = attached.communicate(timeout=20)
@@ -120,7 +120,9 @@ def test_attach_shows_output_and_takes_the_exit_code(engine: PrivateEngine, name
 
 def test_two_can_be_attached_and_one_may_leave(engine: PrivateEngine, name: str) -> None:
     engine.run("run", "-d", "--name", name, IMAGE, "sh", "-c", f"{TALK}; echo both")
-    first, second = (engine.popen("attach", "--no-stdin", name, stdout=subprocess.PIPE) for _ in range(2))
+    first, second = (
+        engine.popen("attach", "--no-stdin", name, bufsize=0, stdout=subprocess.PIPE) for _ in range(2)
+    )
     for attached in (first, second):
         assert attached.stdout is not None and attached.stdout.readline() == b"here\n"
     first.kill()
