@@ -199,7 +199,7 @@ def test_down_meanwhile_ends_the_up_and_leaves_nothing(app: AppDirectory) -> Non
     _, said = first.communicate(timeout=60)
     assert first.returncode == 125 and b"Traceback" not in said
     assert f"app '{app.name}' is being taken down".encode() in said, said
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     app.up("first")
     assert set(app.ids()) == {"first-1"}
 

@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 import yaml
 
 from app_directory import AppDirectory
+from greeting_server import answers
 from private_engine import eventually
 
 TALKERS = """
@@ -69,14 +69,19 @@ def test_of_the_log_one_may_have_the_end_or_the_times(talking: AppDirectory) -> 
 
 
 def test_following_shows_what_comes_and_who_comes_and_ends_with_all(talking: AppDirectory) -> None:
-    follower = talking.popen("logs", "--follow", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    follower = talking.popen("logs", "--follow", bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     talking.run("scale", "web=3")
-    talking.says("web", talking.ids()["web-3"][:12])
-    time.sleep(1.5)  # a follower looks for new containers once a second
+    assert follower.stdout is not None
+    seen = set()
+    while b"web-3" not in seen:  # it looks for new containers once a second
+        line = follower.stdout.readline()
+        assert line, f"it ended: {seen}"
+        seen.add(line.split(b" ")[0])
     talking.run("stop", "--timeout", "0")
     out, _ = follower.communicate(timeout=30)
     assert follower.returncode == 0
-    assert {line.split(b" ")[0] for line in out.splitlines()} == {b"db-1", b"web-1", b"web-2", b"web-3"}
+    seen |= {line.split(b" ")[0] for line in out.splitlines()}
+    assert seen == {b"db-1", b"web-1", b"web-2", b"web-3"}
 
 
 def test_up_shows_the_logs_until_all_have_ended(app: AppDirectory) -> None:
@@ -306,13 +311,7 @@ def test_a_port_leads_to_a_service_until_ctrl_c(app: AppDirectory) -> None:
         assert target == "web:80"
         host, _, port = address.rpartition(":")
         assert host == "127.0.0.1"
-
-        def answers() -> bool:
-            with socket.create_connection((host, int(port)), 5) as client:
-                client.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
-                return client.makefile("rb").read().endswith(b"hello\n")
-
-        eventually(answers, "the service answers")
+        eventually(lambda: answers(int(port)), "the service answers")
         forwarding.send_signal(signal.SIGTERM)
         assert forwarding.wait(20) == 0
         assert app.engine.out("port", ref) == ""

@@ -44,10 +44,11 @@ def test_what_does_not_depend_on_each_other_starts_side_by_side(app: AppDirector
     app.write(
         """
         services:
-          slow: {image: "small:1", command: sleep 3}
+          slow: {image: "small:1", command: [sh, -c, 'until [ -e /data/go ]; do sleep 0.1; done; sleep 2'], volumes: [data:/data]}
           after: {image: "small:1", command: sleep 1000, depends_on: {slow: {condition: service_completed_successfully}}}
-          other: {image: "small:1", command: sleep 1000, depends_on: [third]}
+          other: {image: "small:1", command: [sh, -c, 'touch /data/go; exec sleep 1000'], volumes: [data:/data], depends_on: [third]}
           third: {image: "small:1", command: sleep 1000}
+        volumes: {data: {}}
         """
     )
     done = app.up()
