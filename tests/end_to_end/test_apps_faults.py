@@ -218,12 +218,12 @@ NEVER_HEALTHY = """
 def test_down_during_an_up_that_waits_is_let_in_at_once(app: AppDirectory, waits: str) -> None:
     text = NEVER_HEALTHY
     if waits == "for a dependency":
-        text += "  web: {image: 'small:1', depends_on: {db: {condition: service_healthy}}}\n"
+        text += "      web: {image: 'small:1', depends_on: {db: {condition: service_healthy}}}\n"
     elif waits == "for an update":
         app.write(text)
         app.up()
         text = text.replace("sleep 1000", "sleep 2000")
-        text += "    deploy: {update_config: {monitor: 1h}}\n"
+        text += "        deploy: {update_config: {monitor: 1h}}\n"
     app.write(text)
     first = app.popen("up", "--detach" if waits != "with --wait" else "--wait", stderr=subprocess.PIPE)
     eventually(lambda: "db-1" in app.ids(), "it waits")
