@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 
 from multios.app_labels import waves
 from multios.cli import app_project
@@ -43,11 +44,12 @@ def up(values: Values, context: Context) -> int:
         get_images(values, context, project, values["services"])
     else:
         push_images(values, context, project, elsewhere)
+    begun = time.time()
     bring_up(values, context, project, options)
     if values["detach"] or values["no_start"] or values["wait"]:
         return 0
     if elsewhere is None:
-        return _attached(values, context, project)
+        return _attached(values, context, project, begun)
     return _watched(values, project, elsewhere)
 
 
@@ -100,20 +102,35 @@ def reset(values: Values, context: Context) -> int:
 
 def start(values: Values, context: Context) -> int:
     """Start containers, those first that others depend on."""
-    return _each_wave(values, context, "containers.start", ("created", "exited"), first_dependents=False)
+    return _each_wave(values, context, "containers.start", ("created", "exited"))
 
 
 def stop(values: Values, context: Context) -> int:
     """Stop containers, dependents first."""
-    params = {"timeout": values["timeout"]}
-    return _each_wave(values, context, "containers.stop", ("running", "paused"), True, params)
+    failed: list[MultiosError] = []
+    rows = app_project.rows(context, app_project.name(values), values["services"], all=False)
+    stop_rows(context, rows, values["timeout"], failed)
+    return failed[0].exit_status if failed else 0
+
+
+def stop_rows(
+    context: Context, rows: Sequence[dict[str, Any]], timeout: int | None, failed: list[MultiosError]
+) -> None:
+    """Stop these, dependents first; failures are told and kept."""
+    for wave in waves(rows):
+        side_by_side(
+            context,
+            wave,
+            lambda client, row: client.call("containers.stop", {"ref": row["id"], "timeout": timeout}),
+            failed,
+        )
 
 
 def restart(values: Values, context: Context) -> int:
     """Stop containers and start them again."""
     params = {"timeout": values["timeout"]}
     return _each_wave(
-        values, context, "containers.restart", ("created", "exited", "running", "paused"), False, params
+        values, context, "containers.restart", ("created", "exited", "running", "paused"), params
     )
 
 
@@ -122,13 +139,13 @@ def _each_wave(
     context: Context,
     method: str,
     statuses: Sequence[str],
-    first_dependents: bool,
     params: dict[str, Any] | None = None,
 ) -> int:
+    """Those first that others depend on."""
     app = app_project.name(values)
     ordered = waves(app_project.rows(context, app, values["services"]))
     failed: list[MultiosError] = []
-    for wave in ordered if first_dependents else reversed(ordered):
+    for wave in reversed(ordered):
         chosen = [row for row in wave if row["status"] in statuses]
         side_by_side(
             context,
@@ -227,21 +244,12 @@ def _show_plan(actions: Sequence[dict[str, Any]]) -> int:
     return 0
 
 
-def _attached(values: Values, context: Context, project: Project) -> int:
+def _attached(values: Values, context: Context, project: Project, begun: float) -> int:
     """Show what the services write until all have ended, or the user has enough: then they are stopped."""
-    from multios.cli.app_logs import follow  # deferred: most are detached
+    from multios.cli.app_attached import show  # deferred: most are detached
 
-    services = [
-        name for name in chosen_services(project, values["services"]) if name not in project.unattached
-    ]
-    rows = app_project.rows(context, project.name, services)
-    try:
-        follow(context, rows, ends_with_all=True)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopping\n")
-        context.client.close()  # an answer may have been read in part
-        stop({**values, "project_name": project.name}, context)
-    return 0
+    services = chosen_services(project, values["services"])
+    return show(context, project.name, services, project.unattached, begun, values["timeout"])
 
 
 def _watched(values: Values, project: Project, elsewhere: InClient) -> int:

@@ -121,7 +121,7 @@ def _events(values: Values, orchestrator: InClient) -> int:
     """Watch what happens to the app's containers."""
     from multios.cli.events import writer
 
-    _refuse(orchestrator, values, {"since": "--since", "until": "--until"})
+    _refuse(orchestrator, values, {"since": "--since", "until": "--until", "no_follow": "--no-follow"})
     as_text = writer("json" if values["json"] else values["format"])
     for event in orchestrator.driver.watch(app_project.name(values)):
         sys.stdout.write(as_text(dict(event)) + "\n")

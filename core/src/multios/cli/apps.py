@@ -252,14 +252,23 @@ COMMANDS = {
             Option(
                 "--since", "since", TEXT, "Begin with what happened since a time or a duration ago", "TIME"
             ),
-            Option("--until", "until", TEXT, "End with what happened before a time", "TIME"),
+            Option(
+                "--until",
+                "until",
+                TEXT,
+                "Only what happened until a time or a duration ago; then end",
+                "TIME",
+            ),
+            Option(
+                "--no-follow --no-stream", "no_follow", FLAG, "Show what there is, and do not wait for more"
+            ),
             FORMAT,
             *_PROJECT,
             *_WHERE,
         ),
         (),
         "",
-        ("app events --json",),
+        ("app events --json", "app events --since 10m --no-follow"),
     ),
     "app config": Command(
         _by("app_views", "config"),

@@ -244,9 +244,11 @@ class Applying:
             if said["exit_code"] != 0:
                 raise Conflict(f"{instance.name} ended with status {said['exit_code']}", logs)
         elif condition == HEALTHY:
-            conditions = {"condition": ["healthy", "unhealthy"], **self._left()}
-            said = self._engine.call("containers.wait", {"ref": instance.id, **conditions})
-            self._check_in_time(instance, said["health"] in conditions["condition"], "is not healthy")
+            answers = ["healthy", "unhealthy"]
+            said = self._engine.call(
+                "containers.wait", {"ref": instance.id, "condition": answers, **self._left()}
+            )
+            self._check_in_time(instance, said["health"] in answers, "is not healthy")
             if said["health"] != "healthy":
                 raise Conflict(f"{instance.name} is {said['health']}", logs)
 
