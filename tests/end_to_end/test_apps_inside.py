@@ -270,6 +270,21 @@ def test_stop_and_start_keep_containers_and_their_order(talking: AppDirectory) -
     assert talking.out("start") == "" and talking.up() == []
 
 
+def test_an_apps_containers_are_frozen_go_on_and_are_killed(talking: AppDirectory) -> None:
+    states = lambda: {talking.status_of(name) for name in talking.ids()}  # noqa: E731
+    assert len(talking.out("pause").split()) == 3 and states() == {"paused"}
+    assert talking.out("pause") == ""  # those that are frozen are left alone
+    assert len(talking.out("unpause", "web").split()) == 2
+    assert talking.status_of("db-1") == "paused" and talking.status_of("web-1") == "running"
+    talking.run("resume")
+    assert states() == {"running"}
+    assert talking.out("kill", "--signal", "SIGKILL", "db") == f"{talking.name}-db-1"
+    eventually(lambda: talking.status_of("db-1") == "exited", "it is dead")
+    assert talking.status_of("web-1") == "running"
+    refused = talking.run("kill", "-s", "NOPE", "web", status=125).stderr
+    assert "NOPE" in refused
+
+
 def test_restart_begins_with_what_others_depend_on(talking: AppDirectory) -> None:
     before = {
         name: talking.engine.inspect(f"{talking.name}-{name}")["State"]["Pid"] for name in talking.ids()

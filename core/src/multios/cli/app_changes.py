@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 
 from multios.app_labels import waves
 from multios.cli import app_project
-from multios.cli.app_images import chosen_services, get_images, push_images
+from multios.cli.app_images import chosen_services, get_images, images_of, push_images
 from multios.cli.app_orchestrators import in_client, orchestrator
-from multios.errors import MultiosError
+from multios.errors import MultiosError, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,11 +74,19 @@ def scale(values: Values, context: Context) -> int:
 
 def down(values: Values, context: Context) -> int:
     """Remove everything of the app."""
+    images = images_of(app_project.read(values, quiet=True), values["rmi"]) if values["rmi"] else []
     name = app_project.name(values)
     options = {"volumes": values["volumes"], "timeout": values["timeout"]}
     for item in orchestrator(values, context).destroy(name, options):
         _tell(item)
-    return 0
+    return context.each(images, lambda image: _remove_image(context, image))
+
+
+def _remove_image(context: Context, image: str) -> None:
+    """One that is not there is no error."""
+    with contextlib.suppress(NotFound):
+        context.call("images.remove", {"ref": image})
+        sys.stderr.write(f"image {image}: removed\n")
 
 
 def snapshot(values: Values, context: Context) -> int:
@@ -132,6 +141,22 @@ def restart(values: Values, context: Context) -> int:
     return _each_wave(
         values, context, "containers.restart", ("created", "exited", "running", "paused"), params
     )
+
+
+def kill(values: Values, context: Context) -> int:
+    """Send a signal to the first process of each container."""
+    params = {"signal": (values["signal"] or "KILL").upper().removeprefix("SIG")}
+    return _each_wave(values, context, "containers.kill", ("running", "paused"), params)
+
+
+def pause(values: Values, context: Context) -> int:
+    """Freeze containers."""
+    return _each_wave(values, context, "containers.pause", ("running",))
+
+
+def resume(values: Values, context: Context) -> int:
+    """Let frozen containers go on."""
+    return _each_wave(values, context, "containers.resume", ("paused",))
 
 
 def _each_wave(

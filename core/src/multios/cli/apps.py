@@ -120,13 +120,22 @@ COMMANDS = {
         _by("app_changes", "down"),
         (
             Option("--volumes -v", "volumes", FLAG, "Its volumes too, with what is in them"),
+            Option(
+                "--rmi",
+                "rmi",
+                TEXT,
+                "Its images too: those that were built for it and named by it, or all",
+                "local|all",
+                ("local", "all"),
+            ),
+            Option("--remove-orphans", "orphans", FLAG, "Accepted for docker's sake: they go anyway"),
             _TIMEOUT,
             *_PROJECT,
             *_WHERE,
         ),
         (),
         "Containers and networks go, also those that the files do not name any more. Nothing of the app is left.",
-        ("app down", "app -p shop down --volumes"),
+        ("app down", "app -p shop down --volumes", "app down --rmi local"),
     ),
     "app scale": Command(
         _by("app_changes", "scale"),
@@ -155,6 +164,19 @@ COMMANDS = {
         (_SERVICES,),
         "",
         ("app restart web",),
+    ),
+    "app kill": Command(
+        _where_it_is("app_changes", "kill"),
+        (Option("--signal -s", "signal", TEXT, "The signal (default KILL)", "SIGNAL"), *_PROJECT, *_WHERE),
+        (_SERVICES,),
+        "",
+        ("app kill web", "app kill -s HUP web"),
+    ),
+    "app pause": Command(
+        _where_it_is("app_changes", "pause"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app pause web",)
+    ),
+    "app resume": Command(
+        _where_it_is("app_changes", "resume"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app resume web",)
     ),
     "app snapshot": Command(
         _by("app_changes", "snapshot"),
