@@ -37,7 +37,7 @@ def show(
         following.until_all_ended()
         return 0
     except KeyboardInterrupt:
-        context.client.close()  # an answer may have been read in part
+        context.client.close()  # an answer may have been read in part; below too
     sys.stderr.write("\nstopping; once more ctrl-c kills\n")
     failed: list[MultiosError] = []
     stopping = Thread(target=stop_rows, args=(context, rows, timeout, failed), daemon=True)
@@ -45,6 +45,7 @@ def show(
     try:
         following.until(lambda: not stopping.is_alive())
     except KeyboardInterrupt:
+        context.client.close()
         _kill(context, rows)
         following.until(lambda: not stopping.is_alive())
     return failed[0].exit_status if failed else 0
