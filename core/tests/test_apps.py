@@ -88,13 +88,16 @@ def test_a_change_for_which_nobody_waits_any_more_makes_way(box: Box, apps: Apps
 
 def test_two_that_take_down_go_one_after_the_other(apps: Apps) -> None:
     inside = 0
+    done: list[bool] = []
 
     def take_down() -> None:
         nonlocal inside
-        with apps.changing("shop", ALICE, wanted, take_down=True):
+        with apps.changing("shop", ALICE, wanted, take_down=True) as change:
             inside += 1
             assert inside == 1
             time.sleep(0.01)
+            change.check()  # none ends another
+            done.append(True)
             inside -= 1
 
     threads = [threading.Thread(target=take_down) for _ in range(5)]
@@ -103,6 +106,7 @@ def test_two_that_take_down_go_one_after_the_other(apps: Apps) -> None:
     for thread in threads:
         thread.join(5)
         assert not thread.is_alive()
+    assert len(done) == 5
 
 
 def test_apps_are_what_labels_say_and_each_sees_the_own(box: Box, apps: Apps) -> None:

@@ -18,8 +18,8 @@ from multios.model.container import Container
 class Change:
     """One change of an app that is under way."""
 
-    def __init__(self, app: str, alive: Callable[[], bool]) -> None:
-        self._app, self._alive = app, alive
+    def __init__(self, app: str, alive: Callable[[], bool], takes_down: bool) -> None:
+        self._app, self._alive, self.takes_down = app, alive, takes_down
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
@@ -58,16 +58,17 @@ class Apps:
     ) -> Iterator[Change]:
         """A change of the caller's app while the block runs; ``alive`` says whether anybody waits for it.
 
-        A second one raises ``Conflict``. Where nobody waits for the first, and to take the app down, it ends the first
-        and waits until that has ended.
+        A second one raises ``Conflict``, but to take the app down. Then, and where nobody waits for the first, it ends the
+        first and waits until that has ended; one that takes it down too is let end by itself.
         """
-        key, change = (caller.uid, app), Change(app, alive)
+        key, change = (caller.uid, app), Change(app, alive, take_down)
         with self._changed:
             while (other := self._under_way.get(key)) is not None:
                 if other.is_wanted() and not take_down:
                     raise Conflict(f"app {app!r} is being changed", "wait until that is done")
-                other.give_up()
-                self._registry.ask_who_waits()
+                if not (other.is_wanted() and other.takes_down):
+                    other.give_up()
+                    self._registry.ask_who_waits()
                 self._changed.wait()
             self._under_way[key] = change
         try:
