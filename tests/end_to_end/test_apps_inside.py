@@ -132,10 +132,10 @@ def test_ctrl_c_stops_what_was_brought_up_with_a_service_and_kills_it_with_the_n
     app: AppDirectory,
 ) -> None:
     app.write(STUBBORN)
-    attached = app.popen("up", "stubborn", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    attached = app.popen("up", "stubborn", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert attached.stdout is not None and b"hello" in attached.stdout.readline()
     attached.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    assert attached.stderr is not None and any(b"once more" in line for line in attached.stderr)
     attached.send_signal(signal.SIGINT)
     attached.communicate(timeout=30)
     assert {app.status_of(name) for name in app.ids()} == {"exited"}

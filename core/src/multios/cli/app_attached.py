@@ -38,11 +38,11 @@ def show(
         return 0
     except KeyboardInterrupt:
         context.client.close()  # an answer may have been read in part; below too
-    sys.stderr.write("\nstopping; once more ctrl-c kills\n")
     failed: list[MultiosError] = []
     stopping = Thread(target=stop_rows, args=(context, rows, timeout, failed), daemon=True)
-    stopping.start()
     try:
+        stopping.start()
+        sys.stderr.write("\nstopping; once more ctrl-c kills\n")
         following.until(lambda: not stopping.is_alive())
     except KeyboardInterrupt:
         context.client.close()
