@@ -27,6 +27,7 @@ def _load(name: str) -> ModuleType:
     return sys.modules[name]
 
 
+_load("open_descriptors")
 _load("fake_daemon")
 _load("engine_box")
 _load("compose_box")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import open_descriptors
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -348,21 +349,21 @@ def test_a_tree_that_is_too_deep_is_refused(top: Path, opened: int) -> None:
         os.close(directory)
         directory = inner
     os.close(directory)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     with pytest.raises(InvalidInput, match="nested too deep"):
         _walk(Context(opened))
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_a_walk_that_is_given_up_leaves_no_descriptor(top: Path, opened: int) -> None:
     _fill(top, "a/b/c/d")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     walk = Context(opened).walk("")
     for _ in range(4):
         next(walk)
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert open_descriptors.number() > before
     del walk
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_names_that_are_no_text_come_through(top: Path, opened: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import open_descriptors
 import pytest
 
 from multios.api import server as server_module
@@ -70,10 +71,6 @@ def ask(connection: socket.socket, method: Any, fds: tuple[int, ...] = (), **par
     return answer
 
 
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
-
-
 def test_the_caller_is_who_the_kernel_says(client: socket.socket) -> None:
     assert ask(client, "a.echo", uid=4101)["result"]["uid"] == os.getuid()
 
@@ -128,13 +125,13 @@ def test_a_refusal_and_a_failure_leave_the_connection_usable(client: socket.sock
 
 def test_no_descriptor_stays_open_whatever_comes_of_the_request(client: socket.socket) -> None:
     ask(client, "a.echo")
-    before = descriptors()
+    before = open_descriptors.number()
     null = os.open("/dev/null", os.O_RDONLY)
     for method in ("a.echo", "a.refused", "a.broken", "a.fds", "none"):
         ask(client, method, (null, null, null))
     os.close(null)
     ask(client, "a.echo")
-    assert descriptors() == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_one_user_cannot_have_all_the_threads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
