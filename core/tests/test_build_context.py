@@ -110,10 +110,10 @@ def test_any_pattern_matches_or_is_refused(pattern: str, name: str) -> None:
 
 
 def test_no_name_takes_long_to_match() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for pattern in ("*a" * 100 + "b", "*?" * 100 + "b", "a*" * 100 + "b"):
         assert not name_matcher(pattern)("a" * 255)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 # --- .dockerignore ------------------------------------------------------------------------------------
@@ -299,9 +299,9 @@ def test_links_that_multiply_are_bounded(top: Path, opened: int) -> None:
     """Each link's text names the one before many times over."""
     (top / "d").mkdir()
     _fill(top, "l0 -> d", *(f"l{number} -> " + f"l{number - 1}/../" * 100 for number in range(1, 20)))
-    started = time.perf_counter()
+    started = time.thread_time()
     Context(opened).select("l19")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_a_writer_that_swaps_directories_for_links_gets_nothing_outside_read(top: Path, opened: int) -> None:
@@ -322,7 +322,7 @@ def test_a_writer_that_swaps_directories_for_links_gets_nothing_outside_read(top
     read = []
     until = time.monotonic() + 0.7
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until or (not read and time.monotonic() < until + 60):
             try:
                 for entry in context.walk("d"):
                     if entry.path == "d/secret.txt":
