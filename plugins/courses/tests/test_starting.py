@@ -55,10 +55,8 @@ def queue(daemon: Daemon, count: int, **options: Any) -> tuple[Queue, list[News]
 
 def test_all_are_started_in_turn_and_never_more_at_once_than_there_are_connections() -> None:
     daemon = Daemon(seconds=0.01)
-    three, asked = (
-        threading.Barrier(3),
-        itertools.count(),
-    )  # all connections are in use at once, however slowly a thread begins
+    # All connections are in use at once, however slowly a thread begins.
+    three, asked = threading.Barrier(3), itertools.count()
 
     def pace() -> None:
         if next(asked) < 3:
