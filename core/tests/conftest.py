@@ -57,7 +57,7 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Run:
         if "input" in settings:
             del settings["stdin"]
         return subprocess.run(
-            [SCRIPT, *words], capture_output=True, text=True, timeout=30, check=False, **settings
+            [SCRIPT, *words], capture_output=True, text=True, timeout=60, check=False, **settings
         )
 
     return run

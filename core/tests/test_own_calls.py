@@ -108,7 +108,7 @@ def ask(tmp_path: Path) -> Iterator[Any]:
     thread = threading.Thread(target=server.serve)
     thread.start()
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(5)
+    connection.settimeout(30)
     connection.connect(str(tmp_path / "api.sock"))
 
     def asked(step: str) -> Any:
@@ -118,7 +118,7 @@ def ask(tmp_path: Path) -> Iterator[Any]:
     yield asked
     connection.close()
     server.close()
-    thread.join(5)
+    thread.join(30)
 
 
 def test_it_is_answered_as_to_the_caller_himself(ask: Any) -> None:
@@ -149,7 +149,7 @@ def test_a_stream_gives_its_items_as_they_come(ask: Any) -> None:
 def test_a_stream_ends_when_nobody_reads_on(ask: Any) -> None:
     ENDED.clear()
     assert ask("three")["result"] == [0, 1, 2]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while ENDED != ["counting"] and "own-stream" in [thread.name for thread in threading.enumerate()]:
         assert time.monotonic() < deadline
         time.sleep(0.005)

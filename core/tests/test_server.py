@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     thread.start()
     yield made
     made.close()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -58,7 +58,7 @@ def client(server: Server) -> Iterator[socket.socket]:
 
 def connected(server: Server) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(5)
+    connection.settimeout(30)
     connection.connect(str(server._path))
     return connection
 
