@@ -320,9 +320,8 @@ class NetworkDriverSuite(DriverSuite):
         two, other = join(ready)
         to, source, target = (one, two, place) if direction == "in" else (two, one, other)
         limited = pytest.approx(rate, rel=0.2)
-        for _ in range(
-            5
-        ):  # where threads wait for their turn, a time this short may see less, or what has piled up
+        # Where threads wait for their turn, so short a time may see less, or what has piled up.
+        for _ in range(5):
             if (measured := throughput(source, to, bare(target))) == limited:
                 break
         assert measured == limited
