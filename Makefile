@@ -7,10 +7,10 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test test-vm lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
+.PHONY: help install demo test test-vm test-kubernetes lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install:  ## make .venv and install everything into it
 	@scripts/install
@@ -24,6 +24,9 @@ test:  ## all tests; needs root
 
 test-vm:  ## the tests that need another kernel, systemd, cgroup v2 or AppArmor, in a machine of their own
 	@scripts/test-vm $(PYTEST_ARGUMENTS)
+
+test-kubernetes:  ## the tests that want a real cluster, against an API server built from Debian's source package
+	@scripts/test-kubernetes $(PYTEST_ARGUMENTS)
 
 lint:  ## style
 	@scripts/install lint

@@ -57,6 +57,11 @@ LINES: list[tuple[str, str, dict[str, Any]]] = [
         for name in ("python", "nodejs", "java", "cpp", "web", "database", "networking")
     ),
     created("create debian:12", image="debian:12"),
+    created(
+        "create -v data:/data:ro,nocopy x",
+        image="x",
+        volumes=[{"volume": "data", "container": "/data", "mode": "ro", "nocopy": True}],
+    ),
     created("create debian:12 sleep -1", image="debian:12", command=["sleep", "-1"]),
     created("create --template python-learning t python3 -V", **TEMPLATE, name="t", command=["python3", "-V"]),
     created("create --template=python-learning --name=t python3", **TEMPLATE, name="t", command=["python3"]),

@@ -52,7 +52,13 @@ SERVICES: list[tuple[str, str]] = [
     ("networks: {front: {}}", ".networks.front: there is no network 'front'"),
     ("networks: [default, default]", ".networks[1]: network 'app_default' is named twice"),
     ("{networks: [default], network_mode: host}", ".network_mode: networks are given too"),
-    ("network_mode: service:db", ".network_mode: containers do not share a network place"),
+    ("network_mode: service:db", ".network_mode: there is no service 'db'"),
+    ("network_mode: service:web", ".network_mode: it is the service itself"),
+    ("network_mode: 'service:'", ".network_mode: mode 'service:' is not known"),
+    ("network_mode: 'container:-'", ".network_mode: "),
+    ("{network_mode: container:db, ports: ['80:80']}", ".ports: the network is that of container 'db'"),
+    ("{network_mode: container:db, extra_hosts: [a:1.1.1.1]}", ".extra_hosts: the network is that of container"),
+    ("{network_mode: container:db, sysctls: [net.core.somaxconn=1]}", ".sysctls[0]: 'net.core.somaxconn' would be that"),
     ("network_mode: weird", ".network_mode: mode 'weird' is not known"),
     ("networks: {default: {ipv4_address: x}}", ".networks.default.ipv4_address: expected an IPv4 address, got 'x'"),
     ("networks: {default: {ipv6_address: 1.2.3.4}}", ".ipv6_address: expected an IPv6 address, got '1.2.3.4'"),
@@ -109,7 +115,7 @@ SERVICES: list[tuple[str, str]] = [
     ("container_name: a b", ".container_name: 'a b' is not allowed as a name"),
     ("hostname: a_b", ".hostname: 'a_b' is no name of a host"),
     ("domainname: a.b", ".domainname: there is no hostname before it"),
-    ("extra_hosts: ['host.docker.internal:host-gateway']", ".extra_hosts[0]: host-gateway is not known"),
+    ("{network_mode: none, extra_hosts: ['a:host-gateway']}", ".extra_hosts[0]: with network_mode none the host"),
     ("extra_hosts: {a: [1.1.1.1, 2.2.2.2]}", ".extra_hosts.a: a name has one address here"),
     ("dns: [one]", ".dns[0]: expected an IP address, got 'one'"),
     ("devices: [dev/x]", ".devices[0]: a device is /dev/NAME"),
@@ -203,6 +209,30 @@ def test_errors_in_files_name_file_line_and_key(tmp_path: Path, text: str, cause
         project(tmp_path, text)
     assert caught.value.cause.startswith(cause)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("modes", "cause"),
+    [
+        (("service:b", "service:c", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "service:a", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "container:x", "none"), "service 'b' uses the network of another one itself"),
+        (("service:b", "host", "none"), "service 'b' has the host's network"),
+    ],
+)
+def test_a_network_is_shared_with_who_has_one(tmp_path: Path, modes: tuple[str, ...], cause: str) -> None:
+    services = ", ".join(
+        f"{name}: {{image: i, network_mode: '{mode}'}}" for name, mode in zip("abc", modes, strict=True)
+    )
+    with pytest.raises(InvalidInput, match="compose.yaml:1: .*network_mode") as caught:
+        project(tmp_path, f"services: {{{services}}}")
+    assert cause in caught.value.cause
+
+
+def test_services_that_share_and_depend_in_a_circle_are_refused(tmp_path: Path) -> None:
+    text = "services: {a: {image: i, network_mode: 'service:b'}, b: {image: i, depends_on: [a]}}"
+    with pytest.raises(InvalidInput, match="in a circle: a -> b -> a"):
+        checked(project(tmp_path, text))
 
 
 @pytest.mark.parametrize(

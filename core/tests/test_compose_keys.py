@@ -52,6 +52,8 @@ SERVICE: list[Case] = [
     ("service", "expose", "expose: [80, '8000-8010', 53/udp]", {"container/networking/ports": None}),
     ("service", "extra_hosts", "extra_hosts: ['a:10.0.0.1', 'b=10.0.0.2', 'c:::1']", {
         "container/networking/extra_hosts": {"a": "10.0.0.1", "b": "10.0.0.2", "c": "::1"}}),
+    ("service", "extra_hosts", "extra_hosts: ['host.docker.internal:host-gateway']", {
+        "container/networking/extra_hosts": {"host.docker.internal": "host-gateway"}}),
     ("service", "extra_hosts", "extra_hosts: {a: 10.0.0.1, b: '[::1]'}", {
         "container/networking/extra_hosts": {"a": "10.0.0.1", "b": "::1"}}),
     ("service", "group_add", "group_add: [mail, 1000]", {"container/groups": ["mail", "1000"]}),
@@ -70,6 +72,7 @@ SERVICE: list[Case] = [
     ("service", "memswap_limit", "{mem_limit: 64m, memswap_limit: 1gb}", {"container/resources/memory_swap": 1 << 30}),
     ("service", "memswap_limit", "{mem_limit: 64m, memswap_limit: -1}", {"container/resources/memory_swap": -1}),
     ("service", "network_mode", "network_mode: none", {"container/networking": {"networks": ["none"]}}),
+    ("service", "network_mode", "network_mode: container:db", {"container/networking": {"networks": ["container:db"]}}),
     ("service", "network_mode", "network_mode: host", {"container/networking": {"networks": ["host"]}}),
     ("service", "network_mode", "network_mode: bridge", {"container/networking": {"networks": ["default"]}}),
     ("service", "pids_limit", "pids_limit: 50", {"container/resources/pids_limit": 50}),
@@ -204,7 +207,7 @@ SERVICE: list[Case] = [
         "volumes: [{type: bind, source: /x, target: /a, bind: {recursive: enabled}}]",
         {"container/volumes/0/host": "/x"}),
     ("volumes of a service, volume", "nocopy", "volumes: [{type: volume, target: /a, volume: {nocopy: true}}]", {
-        "container/volumes/0/volume": "app_web_a"}),
+        "container/volumes/0/volume": "app_web_a", "container/volumes/0/nocopy": True}),
     ("volumes of a service, tmpfs", "size", "volumes: [{type: tmpfs, target: /a, tmpfs: {size: 64m}}]", {
         "container/tmpfs": [{"container": "/a", "size": 64 << 20}]}),
     ("volumes of a service, tmpfs", "mode", "volumes: [{type: tmpfs, target: /a, tmpfs: {mode: 01777}}]", {

@@ -96,7 +96,7 @@ def document(word: str) -> dict[str, Any]:
     }  # fmt: skip
     step = {"network": word, "kind": "bridge", "name": word, "detail": word, "see": word}
     facts: dict[str, dict[str, Any]] = {
-        "namespaces": {"rows": [{"kind": "pid", "inode": 1, "host_inode": 2, "shared": False, "keeps": "k"}]},
+        "namespaces": {"rows": [{"kind": "pid", "inode": 1, "host_inode": 2, "shared": False, "joined": False, "keeps": "k"}]},
         "ids": {"users": [], "groups": [], "uid": 0, "host_uid": 1},
         "mounts": {"root": root, "mounts": [mount], "masked": [word], "read_only": [word]},
         "cgroups": {

@@ -118,6 +118,12 @@ def test_a_hostile_configuration_is_refused_by_field(value: Any) -> None:
     [
         ({"networking": {"network": "none", "ports": [80]}}, "networking.ports"),
         ({"networking": {"network": "host", "address": "10.0.0.2"}}, "networking.address"),
+        ({"networking": {"network": "container:a", "ports": [80]}}, "networking.ports"),
+        ({"networking": {"network": "container:a", "dns": ["192.0.2.1"]}}, "networking.dns"),
+        ({"networking": {"networks": ["container:a", "default"]}}, "'container:a' stands alone"),
+        ({"networking": {"network": "container:"}}, "container"),
+        ({"networking": {"network": "container:../a"}}, "container"),
+        ({"networking": {"network": "none", "extra_hosts": {"a": "host-gateway"}}}, "networking.extra_hosts"),
         ({"auto_remove": True, "restart_policy": "always"}, "auto_remove"),
         ({"networking": {"extra_hosts": {"a\nb": "10.0.0.2"}}}, "extra_hosts"),
         ({"networking": {"dns": ["fe80::1%a\nb"]}}, "dns"),

@@ -110,3 +110,13 @@ def test_a_directory_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> 
     with pytest.raises(MultiosError) as caught:
         scaffold.create("template", "python", tmp_path / "file")
     assert str(tmp_path / "file") in caught.value.cause
+
+
+def test_kinds_whose_verbs_do_nothing_yet_are_known(installed: Path) -> None:
+    unfinished = {
+        kind
+        for kind in ALL_KINDS
+        if "none of which does its work yet"
+        in next((installed / distribution_for(kind, "third-party")).glob("src/*/__init__.py")).read_text()
+    }
+    assert unfinished == set(scaffold.UNFINISHED)

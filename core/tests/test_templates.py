@@ -19,6 +19,7 @@ import pytest
 from multios.build.sandbox import Command, Hear
 from multios.drivers.base import DriverContext
 from multios.drivers.template import TemplateDriver
+from multios.engine import template_builds
 from multios.engine.build import Builds
 from multios.engine.images import Images
 from multios.engine.imported_templates import ImportedTemplates
@@ -351,6 +352,7 @@ def test_an_unknown_template_or_option_is_answered_with_the_nearest(
     with pytest.raises(NotFound, match="no such template: 'leb'") as caught:
         world.templates.plan("leb", {})
     assert "did you mean 'lab'?" in caught.value.remedy
+    assert not {"fake", "noop"} & set(caught.value.remedy.replace(",", "").split())
     with pytest.raises(InvalidInput, match="has no option 'levle'"):
         world.templates.image_for("lab", {"levle": "1"}, lambda *_: None)
 
@@ -385,3 +387,13 @@ def test_a_broken_template_does_not_hide_the_others(world: World, template: Call
     template("true")
     Lab.text = "name = "
     assert world.templates.list() == []
+
+
+def test_a_step_is_named_once_however_much_it_prints(
+    world: World, template: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_builds, "_PROGRESS_INTERVAL", 0.0)
+    template("echo one; echo two; echo three; echo x > /lesson")
+    world.build()
+    told = [what for what, _, _ in world.told]
+    assert "Building lab: step 1 of 1: three" in told and told.count("Building lab: step 1 of 1") == 1

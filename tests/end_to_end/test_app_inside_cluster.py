@@ -180,6 +180,16 @@ def test_files_are_copied_in_and_out(run: Run, shop: Path, cluster: kubernetes_s
     assert "No such file" in run("cp", "site", "web:/no/such/place", status=125).stderr
 
 
+def test_an_app_begins_anew_without_a_daemon(run: Run, shop: Path, cluster: kubernetes_server.Server) -> None:
+    run("up", "-d")
+    before = {pod["metadata"]["uid"] for pod in cluster.store.select("pods", "shop", "")}
+    assert run("reset").stderr == "Deployment web: back to its beginning\n"
+    after = {pod["metadata"]["uid"] for pod in cluster.store.select("pods", "shop", "")}
+    assert len(before) == len(after) == 2 and not before & after
+    for words in (("reset", "--to", "before"), ("snapshot", "before")):
+        assert "the orchestrator 'kubernetes' cannot keep states" in run(*words, status=125).stderr
+
+
 def test_a_port_leads_inside_until_ctrl_c(
     run: Run, shop: Path, environment: dict[str, str], cluster: kubernetes_server.Server
 ) -> None:

@@ -20,11 +20,11 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/how-to/kubernetes.md"
 
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[kubernetes_server.Server]:
-    """Its pods have a root filesystem."""
+    """Each of its pods has a root filesystem of its own."""
     root = tmp_path_factory.mktemp("pods")
     subprocess.run(["tar", "-xf", busybox_rootfs.write(root / "root.tar"), "-C", root], check=True)
     with kubernetes_server.running() as running:
-        running.pods.root = root
+        running.pods.root, running.pods.own_roots = root, tmp_path_factory.mktemp("roots")
         yield running
 
 

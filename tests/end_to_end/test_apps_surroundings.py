@@ -234,3 +234,38 @@ def test_a_user_cannot_have_what_he_may_not_through_an_app(
         refused = user.run(*words, "up", "-d", status=None)
         user.run(*words, "down", "-v")
         assert refused.returncode != 0 and "Traceback" not in refused.stderr, extra
+
+
+def test_services_share_a_network_and_are_made_anew_together(app: AppDirectory) -> None:
+    text = """
+        services:
+          proxy:
+            image: small:1
+            network_mode: service:web
+            command: [sh, -c, 'until nc 127.0.0.1 80 </dev/null; do sleep 0.1; done; echo reached; exec sleep 1000']
+            stop_grace_period: 0s
+          web:
+            image: small:1
+            command: [httpd, -f, -p, '80', -h, /etc]
+            environment: {COLOUR: red}
+            stop_grace_period: 0s
+        """
+    app.write(text)
+    app.up()
+    eventually(lambda: "reached" in app.engine.out("logs", f"{app.name}-proxy-1"), "the proxy reached it")
+    web = app.engine.inspect(f"{app.name}-web-1")
+    proxy = app.engine.inspect(f"{app.name}-proxy-1")
+    assert proxy["HostConfig"]["NetworkMode"] == f"container:{web['Id']}"
+    assert proxy["State"]["StartedAt"] > web["State"]["StartedAt"], "it is an implied dependency"
+    before = app.ids()
+    app.up()
+    assert app.ids() == before
+    app.write(text.replace("red", "green"))
+    app.up()
+    after = app.ids()
+    assert not set(before.values()) & set(after.values()) and before.keys() == after.keys()
+    eventually(lambda: "reached" in app.engine.out("logs", f"{app.name}-proxy-1"), "the new ones, too")
+    app.run("restart", "web")
+    assert {app.engine.status_of(f"{app.name}-{name}") for name in after} == {"running"}
+    app.run("down")
+    assert app.ids() == {}

@@ -231,7 +231,7 @@ def test_a_user_without_an_account_is_named_before_anything_is_made(
 ) -> None:
     write(course, "id,user\ns1,\ns2,no-such-user\n")
     refused = engine.run("course", "start", str(course), status=125).stderr
-    assert "s2" in refused and "'no-such-user'" in refused
+    assert "students.csv:3: user: " in refused and "'no-such-user'" in refused
     assert f"{name_of(course)}-s1" not in engine.out("ps", "--all", "--format", "{{.Names}}")
 
 
@@ -319,3 +319,61 @@ def test_every_command_answers_json(engine: PrivateEngine, course: Path) -> None
     engine.run("course", "start", str(course))
     assert json.loads(engine.out("course", "list", "--format", "json"))
     assert engine.out("course", "status", str(course), "--format", "{{.Student}}").split() == ["s1", "s2"]
+
+
+def test_what_a_machine_is_made_of_is_looked_for_once_and_named_with_its_line(
+    engine: PrivateEngine, course: Path
+) -> None:
+    file = course / "course.toml"
+    whole = file.read_text()
+    number = whole.splitlines().index('image = "small:1"') + 1
+    for written, key, said in (
+        ('image = "docker-archive:/nothing.tar"', "templates.image", "nothing.tar"),
+        ('name = "python-lerning"', "templates.name", "no such template: 'python-lerning'"),
+        ('name = "noop"\noptions = { colour = "red" }', "templates.options", "colour"),
+    ):
+        file.write_text(whole.replace('image = "small:1"\ncommand = ["sleep", "1000"]', written))
+        line = number + written.count("\n")
+        refused = engine.run("course", "start", str(course), status=125).stderr
+        assert f"course.toml:{line}: {key}: " in refused and said in refused
+        assert refused.count("Error: ") == 1
+    assert "templates.options" in engine.run("course", "start", "--dry-run", str(course), status=125).stderr
+    assert engine.json("course", "list") == []
+
+
+def test_a_failure_that_all_machines_share_is_said_once(engine: PrivateEngine, course: Path) -> None:
+    names = [f"{name_of(course)}-{student}" for student in ("s1", "s2")]
+    for name in names:
+        engine.run("create", "--name", name, "small:1")
+    said = engine.run("course", "start", str(course), status=1).stderr
+    assert said.count("Error: ") == 1 and " and 1 more: the container name " in said
+    engine.run("delete", *names)
+
+
+def test_machines_of_what_the_file_no_longer_names_are_told_before_any_is_made(
+    engine: PrivateEngine, course: Path
+) -> None:
+    engine.run("course", "start", str(course))
+    engine.run("tag", "small:1", "other:1")
+    file = course / "course.toml"
+    file.write_text(file.read_text().replace('"small:1"', '"other:1"'))
+    refused = engine.run("course", "start", str(course), status=125).stderr
+    name = name_of(course)
+    assert f"{name}-s1 and 1 more are there already, made of small:1" in refused and "other:1" in refused
+    assert f"multios-container course wipe {name}" in refused
+
+
+def test_machines_of_students_who_are_not_in_the_roster_are_said(engine: PrivateEngine, course: Path) -> None:
+    engine.run("course", "start", str(course))
+    (course / "one.csv").write_text("id\ns1\n")
+    said = engine.run("course", "status", "--roster", str(course / "one.csv"), str(course))
+    assert f"{name_of(course)}-s2" in said.stdout and "not in the roster" in said.stderr
+    assert not engine.run("course", "status", str(course)).stderr
+
+
+def test_a_user_of_the_roster_without_an_account_is_named_with_the_line(
+    engine: PrivateEngine, course: Path
+) -> None:
+    (course / "students.csv").write_text("id,user\ns1,\n\ns2,nobody-of-here\n")
+    refused = engine.run("course", "validate", str(course), status=125).stderr
+    assert "students.csv:4: user: there is no user 'nobody-of-here' on this host" in refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import busybox_rootfs
 import kubernetes_server
 import registry_server
 from document_session import commands, play
@@ -37,6 +39,22 @@ cpus = 0.5
 {more}
 """
 ROSTER = "id,name,user\ns1,Ada,\ns2,Bob,\ns3,Cleo,games\n"
+LAB = """\
+schema = 1
+name = "first"
+version = "1.0"
+title = "A lab of the tests"
+image = "small:1"
+network = "none"
+submit = ["/root/work"]
+[[steps]]
+id = "only"
+title = "Do it"
+goal = "Do it."
+[[steps.checks]]
+name = "it is done"
+command = "test -e done"
+"""
 DIGEST = "registry.example.org/small@sha256:" + "a" * 64
 
 
@@ -270,18 +288,30 @@ def test_a_dry_run_on_this_host_says_the_same(engine: PrivateEngine, tmp_path: P
     assert "intro-s1" not in engine.out("ps", "--all")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("multios_labs") is None, reason="this host has no multios-labs")
 def test_the_page_goes_as_written(
     engine: PrivateEngine, cluster: kubernetes_server.Server, registry: Registry, tmp_path: Path
 ) -> None:
     (section,) = re.findall(r"^## On a cluster\n.*?^(?=## )", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "section.md").write_text(section)
     (tmp_path / "intro").mkdir()
+    root, roots = tmp_path / "root", tmp_path / "roots"
+    root.mkdir()
+    roots.mkdir()
+    subprocess.run(["tar", "-xf", busybox_rootfs.write(tmp_path / "root.tar"), "-C", root], check=True)
+    cluster.pods.root, cluster.pods.own_roots = root, roots
     names = "id,name\ns001,Ada Lovelace\ns002,Grace Hopper\ns003,Alan Turing\n"
-    write(tmp_path / "intro", "small:1", 'disk = "2GB"', names)
+    write(tmp_path / "intro", "small:1", 'disk = "2GB"\n[[labs]]\npath = "labs/first"', names)
+    (tmp_path / "intro/labs/first").mkdir(parents=True)
+    (tmp_path / "intro/labs/first/lab.toml").write_text(LAB)
     empty = set(cluster.store.objects)
     environment = {**engine.environment, "PATH": f"{SCRIPTS}:/usr/sbin:/usr/bin:/sbin:/bin"}
     found = commands(tmp_path / "section.md", {"registry.example.org": registry.host})
-    assert len(found) == 6
+    assert len(found) == 11
     for command in found:
+        if "collect" in command.line:
+            for student in ("s001", "s002"):
+                (pod,) = cluster.store.select("pods", f"intro-{student}", "")
+                (cluster.pods.root_of(pod) / "home/student/work").mkdir()
         play(command, tmp_path, environment)
     assert set(cluster.store.objects) == empty

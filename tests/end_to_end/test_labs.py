@@ -328,3 +328,38 @@ def test_what_an_update_cannot_do_is_said_and_nothing_changes(
         said = engine.run("lab", "update", str(lab), status=125).stderr
         assert says in said and "Traceback" not in said
         assert sh(engine, started, "cat /root/work/*") == before
+
+
+def test_a_lab_is_named_by_a_word_or_by_its_option_alike(engine: PrivateEngine, started: str) -> None:
+    for words in (
+        ["stop", started],
+        ["stop", "--name", started],
+        ["reset", started],
+        ["reset", "-n", started],
+    ):
+        assert started in engine.out("lab", *words)
+    refused = engine.run("lab", "stop", "--name", "another", started, status=125).stderr
+    assert "'another'" in refused and f"'{started}'" in refused
+    assert "lab rm NAME" in engine.run("lab", "rm", status=125).stderr
+    refused = engine.run("lab", "check", started, status=125).stderr
+    assert f"--name {started}" in refused and "files, program" in refused
+    assert engine.out("lab", "rm", "--name", started) == started
+
+
+def test_a_lab_to_start_that_is_no_folder_is_said_to_be_neither(engine: PrivateEngine) -> None:
+    refused = engine.run("lab", "start", "nothere", status=125).stderr
+    assert "no folder and no lab of yours: 'nothere'" in refused and "lab.toml" in refused
+
+
+def test_one_file_that_is_no_submission_does_not_keep_others_from_being_verified(
+    engine: PrivateEngine, started: str, tmp_path: Path
+) -> None:
+    whole, cut = tmp_path / "whole.submission", tmp_path / "cut.submission"
+    engine.run("lab", "submit", "-o", str(whole))
+    cut.write_bytes(whole.read_bytes()[:1500])
+    files = [str(cut), str(tmp_path / "none"), str(whole)]
+    said = engine.run("lab", "verify", *files, status=1)
+    assert f"{whole}: valid" in said.stdout and f"{cut}: NOT VALID" in said.stdout
+    assert "  wrong      is no whole submission" in said.stdout
+    rows = json.loads(engine.run("lab", "verify", "--format", "json", *files, status=1).stdout)
+    assert [row["valid"] for row in rows] == [False, False, True] and rows[0]["file"] == str(cut)

@@ -161,6 +161,7 @@ def test_a_container_keeps_its_place_over_a_restart_and_leaves_nothing(
         (("-p", "8099:80"), "publishes no ports"),
         (("--bandwidth", "1mbit"), "has no bandwidth limits"),
         (("--egress-allow", "192.0.2.1"), "has no egress allow-lists"),
+        (("--add-host", "a:host-gateway"), "the host has no address on network"),
     ],
 )
 def test_what_a_lan_cannot_is_refused_in_words(

@@ -126,12 +126,31 @@ def test_names_of_networks_and_volumes_are_a_users_own(ada: User, bob: User) -> 
     assert "lab" in bob.out("network", "ls", "--quiet").split()
 
 
+def test_a_new_volume_of_a_user_gets_the_files_of_the_image_and_is_the_users_alone(
+    ada: User, bob: User
+) -> None:
+    words = ("run", "--rm", "--network", "none", "-v", "homes:/home", "small:1")
+    assert ada.out(*words, "sh", "-c", "stat -c %u /home/student; touch /home/hers") == "1000"
+    assert ada.out(*words, "ls", "/home").split() == ["hers", "student"]
+    assert bob.out(*words, "ls", "/home") == "student"
+
+
 def test_names_of_others_containers_are_not_resolved_on_the_shared_default_network(
     ada: User, bob: User
 ) -> None:
     ada.run("run", "-d", "--name", "secret-server", "small:1", "sleep", "60")
     asked = bob.run("run", "--rm", "small:1", "nslookup", "secret-server", status=None)
     assert asked.returncode != 0 and "10.211." not in asked.stdout.partition("secret-server")[2]
+
+
+def test_a_network_is_shared_with_ones_own_containers_only(
+    engine: PrivateEngine, ada: User, bob: User
+) -> None:
+    made = ada.out("run", "-d", "--name", "my-server", "small:1", "sleep", "60")
+    words = ("--network", f"container:{made}", "small:1", "readlink", "/proc/self/ns/net")
+    assert ada.out("run", "--rm", *words) == ada.out("exec", "my-server", "readlink", "/proc/self/ns/net")
+    assert "no such container" in bob.run("run", "--rm", *words, status=125).stderr
+    assert "is another user's" in engine.run("run", "--rm", *words, status=125).stderr
 
 
 # --- bind mounts ------------------------------------------------------------------------------------------

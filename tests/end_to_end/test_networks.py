@@ -270,3 +270,21 @@ def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str
         assert wanted in before and wanted in after
     assert "web" in engine.run("exec", "student", "nslookup", "web").stdout
     engine.run("delete", "--force", "web", "student")
+
+
+def test_a_driver_or_option_that_a_containers_networks_do_not_have_is_refused(
+    engine: PrivateEngine, name: str, network: str
+) -> None:
+    for words in (["--network-driver", "fake"], ["--network-driver", "fake", "--network", network]):
+        refused = engine.run("create", *words, "--name", name, "small:1", status=125).stderr
+        assert (
+            "is one of the driver 'bridge', not 'fake'" in refused
+            and "network create --driver fake" in refused
+        )
+    refused = engine.run("create", "--network-opt", "mtu=1400", "--name", name, "small:1", status=125).stderr
+    assert "network create --network-opt" in refused
+    engine.run("create", "--network-driver", "bridge", "--network", network, "--name", name, "small:1")
+    engine.run(
+        "create", "--network-driver", "fake", "--network", "none", "--name", f"{name}-alone", "small:1"
+    )
+    engine.run("delete", name, f"{name}-alone")

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from free_ports import free_port
+from greeting_server import ASK, SERVER
 from private_engine import IMAGE, eventually
 from user_engine import SUBORDINATE, UID, UserEngine
 
@@ -192,6 +193,15 @@ def test_volumes_and_the_users_own_files(user: UserEngine) -> None:
     shutil.rmtree(shared)
 
 
+def test_a_new_volume_gets_the_files_of_the_image(user: UserEngine) -> None:
+    """With a single id all of them are root's."""
+    words = ("run", "--rm", "-v", "homes:/home", IMAGE)
+    owner = "0" if user.out("info", "--format", "{{.ids}}") == "1" else "1000"
+    assert user.out(*words, "sh", "-c", "stat -c %u /home/student; touch /home/mine") == owner
+    assert user.out(*words, "ls", "/home").split() == ["mine", "student"]
+    user.run("volume", "rm", "homes")
+
+
 def test_what_the_user_may_not_read_is_not_readable_inside(user: UserEngine) -> None:
     secret = user.directory / "secret"
     secret.write_text("root's")
@@ -354,6 +364,26 @@ volumes: {data: {}}
     finally:
         user.run(*app, "down", "--volumes", "--timeout", "0")
     assert user.out(*app, "ps", "--all", "--quiet") == ""
+
+
+def test_containers_share_a_network_but_not_the_hosts_address(user: UserEngine) -> None:
+    user.run("run", "-d", "--name", "server", IMAGE, *SERVER)
+    try:
+        words = (
+            "run",
+            "--rm",
+            "--network",
+            "container:server",
+            IMAGE,
+            "sh",
+            "-c",
+            ASK.format("127.0.0.1", 80),
+        )
+        eventually(lambda: "hello" in user.run(*words, status=None).stdout, "the server answers")
+        refused = user.run("run", "--rm", "--add-host", "a:host-gateway", IMAGE, "true", status=125).stderr
+        assert "the host has no address on network 'default' (pasta)" in refused
+    finally:
+        user.run("delete", "--force", "server")
 
 
 def test_a_low_port_is_refused_with_its_reason(user: UserEngine) -> None:

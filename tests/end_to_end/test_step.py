@@ -82,6 +82,7 @@ def names(text: str) -> list[str]:
 def test_without_a_terminal_the_steps_are_told_and_nothing_waits(engine: PrivateEngine, name: str) -> None:
     made = engine.out("create", "--step", "--name", name, "-p", "127.0.0.1:0:80", IMAGE, "sleep", "1000")
     assert names(made) == CREATE
+    assert "below it lies the one layer of the image" in " ".join(made.split())
     assert engine.status_of(name) == "created" and engine.inspect(name)["Id"] == made.splitlines()[-1]
     begun = engine.out("start", "--step", name)
     assert names(begun) == START

@@ -31,7 +31,7 @@ SNAPSHOT_STEPS = ("copy layer", "record")
 
 @dataclass(frozen=True)
 class Fault:
-    """``operation`` is ``create``, ``start``, ``reset`` or ``snapshot``; ``step`` is as :mod:`fault_injection` names it."""
+    """``operation`` is ``create``, ``start``, ``fill``, ``reset`` or ``snapshot``; ``step`` is as :mod:`fault_injection` names it."""
 
     operation: str
     step: str
@@ -54,6 +54,7 @@ def _faults() -> tuple[Fault, ...]:
 
 
 FAULTS = _faults()
+FILL_FAULTS = tuple(Fault("fill", "fill volumes", when) for when in ("before", "after"))
 RESET_FAULTS = tuple(
     Fault(operation, step, when)
     for operation, steps in (("reset", RESET_STEPS), ("snapshot", SNAPSHOT_STEPS))

@@ -31,12 +31,14 @@ _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 @dataclass
 class Pods:
-    """``root`` is the root filesystem that all share, into which one must be able to chroot(2).
+    """``root`` is the root filesystem that all share, into which one must be able to chroot(2). With ``own_roots`` each has a
+    copy of it there, by its uid, in which /home/student is its namespace's where the pod has a claim.
 
     ``ports`` maps ports of pods to ports of this host. Without ``has_v5`` the server is an older one.
     """
 
     root: Path | None = None
+    own_roots: Path | None = None
     ports: dict[int, int] = field(default_factory=dict)
     has_v5: bool = True
     cuts_streams: bool = False
@@ -48,6 +50,27 @@ class Pods:
     """Log streams that are open."""
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _begun: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _mounts: list[Path] = field(default_factory=list)
+
+    def root_of(self, pod: dict[str, Any]) -> Path:
+        """What the pod sees as its root filesystem."""
+        assert self.root is not None
+        if self.own_roots is None:
+            return self.root
+        metadata = pod["metadata"]
+        with self._lock:
+            made = self.own_roots / metadata["uid"]
+            if not made.exists():
+                subprocess.run(["cp", "-a", self.root, made], check=True)
+                home = made / "home/student"
+                home.mkdir(parents=True, exist_ok=True)
+                if any("persistentVolumeClaim" in volume for volume in pod["spec"].get("volumes") or ()):
+                    kept = self.own_roots / f"home-{metadata['namespace']}"
+                    kept.mkdir(exist_ok=True)
+                    subprocess.run(["mount", "--bind", kept, home], check=True)
+                    self._mounts.append(home)
+        return made
 
     # --- logs ---------------------------------------------------------------------------------------
 
@@ -67,7 +90,7 @@ class Pods:
         self._begun.add(name)
         words = [word.replace("$$", "$") for word in command]
         process = subprocess.Popen(
-            ["chroot", self.root, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            ["chroot", self.root_of(pod), *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)
@@ -91,6 +114,8 @@ class Pods:
         for process in self._processes:
             process.kill()
             process.wait()
+        for mount in self._mounts:
+            subprocess.run(["umount", "--lazy", mount], check=True)
 
     def _collect(self, name: str, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -99,7 +124,7 @@ class Pods:
 
     # --- commands -----------------------------------------------------------------------------------
 
-    def execute(self, socket: WebSocket, query: list[tuple[str, str]]) -> None:
+    def execute(self, socket: WebSocket, query: list[tuple[str, str]], pod: dict[str, Any]) -> None:
         """Run a command, with its streams on channels, and tell its exit status on the one of errors."""
         command = [value for key, value in query if key == "command"]
         asked = {key for key, value in query if value == "true"}
@@ -107,15 +132,15 @@ class Pods:
             told = f'exec: "{command[0]}": executable file not found in $PATH: unknown'
             _tell(socket, {"status": "Failure", "reason": "InternalError", "message": told})
         elif "tty" in asked:
-            self._in_terminal(socket, command)
+            self._in_terminal(socket, command, self.root_of(pod))
         else:
-            self._with_pipes(socket, command, asked)
+            self._with_pipes(socket, command, asked, self.root_of(pod))
         socket.close()
 
-    def _with_pipes(self, socket: WebSocket, command: list[str], asked: set[str]) -> None:
+    def _with_pipes(self, socket: WebSocket, command: list[str], asked: set[str], root: Path) -> None:
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            ["chroot", self.root, *command],  # type: ignore[list-item]
+            ["chroot", root, *command],
             stdin=pipe if "stdin" in asked else subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)
@@ -133,10 +158,10 @@ class Pods:
             reader.join()
         self._ended(socket, process)
 
-    def _in_terminal(self, socket: WebSocket, command: list[str]) -> None:
+    def _in_terminal(self, socket: WebSocket, command: list[str], root: Path) -> None:
         master, slave = pty.openpty()
         process = subprocess.Popen(
-            ["chroot", self.root, *command],  # type: ignore[list-item]
+            ["chroot", root, *command],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, env=_ENVIRONMENT,
         )  # fmt: skip
         self._processes.append(process)

@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise Answer(400, "BadRequest", "Upgrade request required")
         if part == "exec":
             known = (kubernetes_pods.V5, kubernetes_pods.V4) if pods.has_v5 else (kubernetes_pods.V4,)
-            pods.execute(WebSocket(self, known), query)
+            pods.execute(WebSocket(self, known), query, pod)
         else:
             pods.forward(WebSocket(self, (kubernetes_pods.V4,)), int(request.query["ports"]))
 

@@ -250,6 +250,8 @@ class Store:
         gone = {**gone, "metadata": {**gone["metadata"], "resourceVersion": str(self.version)}}
         self.history.append((self.version, "DELETED", place[0], gone))
         self.changed.notify_all()
+        if place[0] == "pods":
+            self._after(self.behaviour.start_seconds, lambda: self._replace_pod(gone))
         for other, item in list(self.objects.items()):
             owners = item["metadata"].get("ownerReferences") or ()
             if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
@@ -315,6 +317,22 @@ class Store:
         if refused:
             status["conditions"] = [{"type": "ReplicaFailure", "status": "True", "message": refused}]
         self.put(place, {**live, "status": status})
+
+    def _replace_pod(self, gone: Object) -> None:
+        """Another one, where what made it is still there."""
+        with self.lock:
+            home = self.objects.get(("namespaces", "", gone["metadata"].get("namespace", "")))
+            owners = gone["metadata"].get("ownerReferences") or ()
+            for place, owner in list(self.objects.items()):
+                if place[0] != "replicasets" or owner["metadata"]["uid"] not in [
+                    item["uid"] for item in owners
+                ]:
+                    continue
+                if home is None or "deletionTimestamp" in home["metadata"]:
+                    return
+                name = f"{place[2]}-{next(self._versions)}"
+                template = {"metadata": {"labels": gone["metadata"]["labels"]}, "spec": gone["spec"]}
+                self._start_pod(("pods", place[1], name), owner, template)
 
     def _run_job(self, place: Place, live: Object) -> None:
         spec = live["spec"]

@@ -212,3 +212,7 @@ def test_names_that_do_not_fit_are_refused_when_it_is_written(tmp_path: Path) ->
         with pytest.raises(InvalidInput, match="does not fit"):
             write(tmp_path / "b", {}, {name: tmp_path / "f"})
     assert not (tmp_path / "b").exists() and not list(tmp_path.glob(".b*"))
+
+
+def test_a_file_that_is_no_bundle_is_called_so() -> None:
+    assert "this is no bundle of a course" in refusal(b"root:x:0:0:root:/root:/bin/bash\n" * 40)

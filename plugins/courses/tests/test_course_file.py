@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
+from multios_courses import validation
 from multios_courses.course_file import line, load, parse
 
 FILE = Path("/course/course.toml")
@@ -241,3 +242,17 @@ def test_lines_are_found_through_strings_of_several_lines() -> None:
     assert line(text, ("r", 1, "x")) == 11
     assert line(text, ("r", 1, "s", "y")) == 13
     assert line(text, ("r", 0, "missing")) == 8
+
+
+def test_a_machine_whose_part_of_the_memory_is_too_small_to_run_is_refused() -> None:
+    small = SMALL + '[[templates]]\nimage = "a:1"\n[[templates]]\nimage = "b:1"\n[quota]\nmemory = "11MB"\n'
+    refused = refusal(small)
+    assert refused.startswith("/course/course.toml:10: quota.memory: ") and "2 machines" in refused
+    assert parse(small.replace("11MB", "12MB"), FILE).quota.memory == 12 << 20
+
+
+def test_a_lab_that_is_no_toml_is_named_with_its_line(tmp_path: Path) -> None:
+    course = load(with_labs(tmp_path, '[[labs]]\npath = "labs/first"\n', first='name = "first"\nsteps = [\n'))
+    with pytest.raises(InvalidInput) as refused:
+        validation.check_files(course)
+    assert refused.value.cause.startswith(f"{tmp_path}/labs/first/lab.toml:") and refused.value.remedy

@@ -101,3 +101,7 @@ def test_no_bytes_are_answered_with_anything_but_students_or_a_refusal(data: byt
             assert error.cause.startswith("r.csv")
         else:
             assert students and len({student.id.casefold() for student in students}) == len(students)
+
+
+def test_columns_that_tabs_keep_apart_are_refused_with_what_to_do() -> None:
+    assert refusal(b"id\tname\ns1\tAda\n") == "r.csv:1: its columns are kept apart by tabs"

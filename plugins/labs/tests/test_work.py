@@ -36,7 +36,9 @@ def taken(*entries: tarfile.TarInfo) -> tuple[dict[str, tarfile.TarInfo], Work]:
 
 def test_files_are_the_graded_users_and_have_no_rights() -> None:
     found, work = taken(
-        entry("root/work/a", mode=0o6777), entry("./root/work/d", tarfile.DIRTYPE), entry("root")
+        entry("root/work/a", mode=0o6777),
+        entry("./root/work/d", tarfile.DIRTYPE),
+        entry("root", tarfile.DIRTYPE),
     )
     assert found["root/work/a"].mode == 0o755 and found["root/work/a"].uid == GRADED
     assert found["root"].uid == 0 and found["root"].mode == 0o711

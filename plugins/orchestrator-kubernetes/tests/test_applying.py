@@ -504,6 +504,18 @@ def test_what_cannot_be_removed_is_named_with_what_holds_it(driver: Driver, serv
     assert set(server.store.named("Namespace")) == {"default"}
 
 
+def test_the_default_accounts_token_is_nobodys(driver: Driver, server: Server) -> None:
+    """Kubernetes before 1.24 puts one into every namespace."""
+    up(driver(), parsed())
+    metadata = {"name": "default-token-x", "namespace": "shop"}
+    annotations = {"kubernetes.io/service-account.name": "default"}
+    server.store.add(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata | {"annotations": annotations}}
+    )
+    down(driver())
+    assert set(server.store.named("Namespace")) == {"default"}
+
+
 def test_a_namespace_that_others_use_too_is_not_removed(driver: Driver, server: Server) -> None:
     up(driver(), parsed())
     guest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "guest", "namespace": "shop"}}

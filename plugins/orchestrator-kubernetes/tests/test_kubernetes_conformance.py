@@ -23,7 +23,8 @@ class TestConformance(OrchestratorDriverSuite):
 
     @pytest.fixture
     def driver(self, context: DriverContext, server: Server, root: Path, tmp_path: Path) -> Iterator[Any]:
-        server.pods.root = root
+        server.pods.root, server.pods.own_roots = root, tmp_path / "roots"
+        (tmp_path / "roots").mkdir()
         table = {"kubeconfig": str(server.kubeconfig(tmp_path / "kubeconfig")), "rate": 0.0}
         yield KubernetesOrchestrator(typed_table.read(KubernetesOrchestrator.Settings, table, ""), context)
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import queue
+import threading
+import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import kubernetes
 import pytest
+import yaml
 
 from multios.drivers.base import DriverContext
 from multios.drivers.orchestrator import ApplyOptions, DestroyOptions, PlanOptions
+from multios.errors import Conflict, Refused
 from multios.model import app_document
 from multios.model.course import RUNNING, STOPPED, Course, CourseQuota
 from multios_orchestrator_kubernetes import KubernetesOrchestrator
@@ -22,6 +31,91 @@ IMAGE = os.environ.get("MULTIOS_TEST_CLUSTER_IMAGE", "busybox:1.36")
 """One with ``sleep`` and ``true``, that the cluster's nodes can pull."""
 IMAGE_BY_DIGEST = os.environ.get("MULTIOS_TEST_CLUSTER_IMAGE_BY_DIGEST", "")
 """The same as ``NAME@sha256:…``."""
+
+
+@pytest.fixture
+def namespace(tmp_path: Path) -> Iterator[str]:
+    """The name of an app and of its namespace, which is gone at the end."""
+    name = f"multios-test-{uuid.uuid4().hex[:8]}"
+    yield name
+    driver_of(name, tmp_path).destroy(name, lambda *_: None, DestroyOptions(volumes=True, stop_timeout=0))
+
+
+def driver_of(namespace: str, directory: Path, **settings: Any) -> KubernetesOrchestrator:
+    settings = {"namespace": namespace, **settings}
+    return KubernetesOrchestrator(KubernetesSettings(**settings), DriverContext(directory, directory))
+
+
+def up(driver: KubernetesOrchestrator, name: str, replicas: int, **more: Any) -> None:
+    container: dict[str, Any] = {"image": IMAGE, "command": ["sleep", "1000"], "user": "1000"}
+    if "volumes" in more:
+        container["volumes"] = [{"volume": volume, "container": f"/{volume}"} for volume in more["volumes"]]
+    services = {"web": {"container": container, "replicas": replicas}}
+    app = app_document.parse({"name": name, "services": services, **more})
+    plan = driver.plan(app, driver.existing(app), PlanOptions())
+    driver.apply(app, plan, lambda *_: None, ApplyOptions(wait=180.0))
+
+
+def wait_until(is_so: Callable[[], Any]) -> None:
+    end = time.monotonic() + 60
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_fields_that_others_manage_are_not_taken_over_unless_asked_for(
+    namespace: str, tmp_path: Path
+) -> None:
+    driver = driver_of(namespace, tmp_path)
+    up(driver, namespace, 1)
+    apps: Any = kubernetes.client.AppsV1Api(kubernetes.config.new_client_from_config())
+    change = {"spec": {"replicas": 2}}
+    apps.patch_namespaced_deployment("web", namespace, change, field_manager="somebody")
+    with pytest.raises(Conflict) as refused:
+        up(driver, namespace, 3)
+    assert refused.value.cause == "Deployment web: others manage these fields: .spec.replicas (somebody)"
+    up(driver_of(namespace, tmp_path, force_conflicts=True), namespace, 3)
+    assert apps.read_namespaced_deployment("web", namespace).spec.replicas == 3
+
+
+def test_a_quota_that_is_used_up_is_named(namespace: str, tmp_path: Path) -> None:
+    driver = driver_of(namespace, tmp_path)
+    up(driver, namespace, 1)
+    core: Any = kubernetes.client.CoreV1Api(kubernetes.config.new_client_from_config())
+    quota = {"metadata": {"name": "of-the-class"}, "spec": {"hard": {"persistentvolumeclaims": "0"}}}
+    core.create_namespaced_resource_quota(namespace, quota)
+    wait_until(lambda: core.read_namespaced_resource_quota("of-the-class", namespace).status.hard)
+    with pytest.raises(Refused) as refused:
+        up(driver, namespace, 1, volumes={"data": {}})
+    assert "the quota 'of-the-class' is used up: persistentvolumeclaims=1 asked for" in refused.value.cause
+
+
+def test_a_token_that_is_not_accepted_is_said(tmp_path: Path) -> None:
+    document = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+    for user in document["users"]:
+        user["user"] = {"token": "of-yesterday"}
+    (tmp_path / "kubeconfig").write_text(json.dumps(document))
+    driver = driver_of("multios-test", tmp_path, kubeconfig=str(tmp_path / "kubeconfig"))
+    with pytest.raises(Refused, match="does not accept your credentials"):
+        up(driver, "multios-test", 1)
+
+
+def test_the_events_of_many_pods_come_by_one_stream(namespace: str, tmp_path: Path) -> None:
+    driver = driver_of(namespace, tmp_path)
+    up(driver, namespace, 1)
+    told: queue.Queue[tuple[str, str]] = queue.Queue()
+
+    def watch() -> None:
+        for event in driver.watch(namespace):
+            told.put((event["action"], event["attributes"]["org.multios.app.service"]))
+
+    threading.Thread(target=watch, daemon=True).start()
+    time.sleep(3)  # until it watches: what was before is not told
+    up(driver, namespace, 10)
+    events: list[tuple[str, str]] = []
+    while events.count(("ready", "web")) < 9:
+        events.append(told.get(timeout=60))
+    assert events.count(("create", "web")) == events.count(("start", "web")) == 9
 
 
 def test_an_app_goes_up_changes_and_leaves_nothing(tmp_path: Path) -> None:

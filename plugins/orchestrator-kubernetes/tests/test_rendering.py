@@ -268,6 +268,8 @@ def test_a_probe_is_one_of_readiness() -> None:
         (one({"volumes": [{"host": "/srv", "container": "/srv"}]}), "services.web.container.volumes[0].host"),
         (one({"devices": [{"host": "/dev/kvm"}]}), "services.web.container.devices"),
         (one({"networking": {"network": "host"}}), "services.web.container.networking.networks"),
+        (one({"networking": {"extra_hosts": {"a": "host-gateway"}}}), "services.web.container.networking.extra_hosts"),
+        (one({"networking": {"network": "container:shop-db-1"}}), "services.web.container.networking.networks"),
         (one({"networking": {"network": "other"}}), "services.web.container.networking.networks"),
         (one({"networking": {"mac": "02:00:00:00:00:01"}}), "services.web.container.networking.mac"),
         (one({"networking": {"egress_allow": ["example.org"]}}), "services.web.container.networking.egress_allow"),

@@ -284,3 +284,37 @@ def test_what_is_external_must_be_there_and_is_nobodys_action(kind: str, name: s
     with pytest.raises(NotFound) as refused:
         plan(app, AppState(elsewhere=both - {(kind, name)}), PlanOptions())
     assert name in refused.value.cause and f"{kind} create {name}" in refused.value.remedy
+
+
+# --- shared networks ------------------------------------------------------------------------------------
+
+BESIDE = Service(
+    "beside",
+    {"image": "small:1", "networking": {"networks": ["container:shop-web-1"]}},
+    depends_on=(Dependency("web"),),
+)
+
+
+def test_who_uses_a_network_is_made_anew_with_the_container_whose_it_is() -> None:
+    app = App("shop", (BESIDE, WEB))
+    beside = there(BESIDE, app=app)
+    assert containers(plan(app, AppState((there(WEB), beside)), PlanOptions())) == [
+        ("keep", "shop-web-1"),
+        ("keep", "shop-beside-1"),
+    ]
+    changed = replace(WEB, container={"image": "small:1"})
+    actions = plan(App("shop", (BESIDE, changed)), AppState((there(WEB), beside)), PlanOptions())
+    assert containers(actions) == [("recreate", "shop-web-1"), ("recreate", "shop-beside-1")]
+    assert actions[1].reason == "the container whose network it uses is made anew"
+    gone = plan(app, AppState((replace(beside, status="exited"),)), PlanOptions())
+    assert containers(gone) == [("create", "shop-web-1"), ("recreate", "shop-beside-1")]
+
+
+def test_another_container_of_that_service_is_no_reason() -> None:
+    app = App("shop", (BESIDE, replace(WEB, replicas=2)))
+    actions = plan(app, AppState((there(WEB), there(BESIDE, app=app))), PlanOptions())
+    assert containers(actions) == [
+        ("keep", "shop-web-1"),
+        ("create", "shop-web-2"),
+        ("keep", "shop-beside-1"),
+    ]

@@ -203,7 +203,7 @@ class ContainerMethods:
         container = self._find(call)
         attach = call.flag("attach")
         with walked(call, last="start"):
-            launched = self._containers.start(container, attach)
+            launched = self._containers.start(container, attach, wanted=call.alive)
         if attach:
             self._hand_over(call, container, launched, call.flag("stdin"))
         return {"id": container.id}
@@ -214,7 +214,7 @@ class ContainerMethods:
         container = self._containers.create(config, call.caller, call.progress, of_run=True)
         try:
             stdin = call.fds[0] if call.fds else None
-            launched = self._containers.start(container, attach, stdin)
+            launched = self._containers.start(container, attach, stdin, call.alive)
         except BaseException:
             if config.auto_remove:
                 with contextlib.suppress(MultiosError):  # what failed first is what is told

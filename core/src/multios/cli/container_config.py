@@ -186,7 +186,9 @@ _NETWORK_OPTIONS = {"ip": "address", "ip6": "address6", "mac": "mac", "mac_addre
 
 
 def _network(text: str) -> tuple[str, dict[str, Any]]:
-    """``NAME[:ip=…,ip6=…,mac=…,alias=…]``, as podman writes it."""
+    """``NAME[:ip=…,ip6=…,mac=…,alias=…]`` or ``container:NAME``, as podman writes it."""
+    if text.startswith("container:"):
+        return text, {}
     name, _, options = text.partition(":")
     wanted: dict[str, Any] = {}
     for option in options.split(",") if options else ():
@@ -252,16 +254,19 @@ def _range(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
-def volume(text: str) -> dict[str, str]:
+def volume(text: str) -> dict[str, Any]:
     """``SOURCE:CONTAINER[:MODE]``; a source with a slash or a leading dot is a host path, else a volume."""
     source, separator, rest = text.partition(":")
     target, _, mode = rest.partition(":")
     if not separator and text.startswith("/"):
         raise InvalidInput(f"--volume: {text!r} has no source", "write --volume SOURCE:CONTAINER")
     _refuse_unless(bool(source and target), "--volume", text, "SOURCE:CONTAINER[:ro]")
-    result = {"container": target, "mode": "rw"}
+    result: dict[str, Any] = {"container": target, "mode": "rw"}
     for word in mode.split(",") if mode else ():
-        _refuse_unless(word in ("ro", "rw", "z", "Z", "U"), "--volume", text, "SOURCE:CONTAINER[:ro|:rw]")
+        known = word in ("ro", "rw", "nocopy", "z", "Z", "U")
+        _refuse_unless(known, "--volume", text, "SOURCE:CONTAINER[:ro|:rw|:nocopy]")
+        if word == "nocopy":
+            result["nocopy"] = True
         result["mode"] = word if word in ("ro", "rw") else result["mode"]
     is_path = "/" in source or source.startswith((".", "~"))
     return {

@@ -105,7 +105,7 @@ CONTAINER = (
     *HEALTH,
     *PROCESS,
     Option("--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
-    Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro]"),
+    Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro,nocopy]"),
     Option(
         "--device",
         "devices",
@@ -127,7 +127,7 @@ CONTAINER = (
         "--network --net",
         "networks",
         LIST,
-        "Attach to this network; options are ip, ip6, mac and alias",
+        "Attach to this network; options are ip, ip6, mac and alias; container:NAME is the network of that one",
         "NETWORK[:OPTION=VALUE,…]",
         completes="networks",
     ),
@@ -151,7 +151,13 @@ CONTAINER = (
     ),
     Option("--dns", "networking.dns", LIST, "A name server", "ADDRESS"),
     Option("--dns-search", "networking.dns_search", LIST, "A domain to search", "DOMAIN"),
-    Option("--add-host", "add_host", LIST, "A line of /etc/hosts", "NAME:ADDRESS"),
+    Option(
+        "--add-host",
+        "add_host",
+        LIST,
+        "A line of /etc/hosts; host-gateway is the host's address",
+        "NAME:ADDRESS",
+    ),
     Option("--hostname -h", "hostname", TEXT, "The host name inside", "NAME"),
     Option("--entrypoint", "entrypoint", TEXT, "Replace the image's entry point", "COMMAND"),
     Option("--group-add", "groups", LIST, "A further group of the process", "GROUP"),
@@ -191,13 +197,19 @@ CONTAINER = (
     Option("--log-opt", "log_opt", PAIRS, "max-size=SIZE or max-files=N", "KEY=VALUE"),
     Option("--isolation", "drivers.isolation", TEXT, "The isolation driver", "DRIVER"),
     Option("--storage", "drivers.storage", TEXT, "The storage driver", "DRIVER"),
-    Option("--network-driver", "drivers.network", TEXT, "The network driver", "DRIVER"),
+    Option("--network-driver", "drivers.network", TEXT, "The driver that its networks must have", "DRIVER"),
     Option("--security", "drivers.security", TEXT, "The chain of security drivers, or none", "DRIVER,…"),
     Option(
         "--isolation-opt", "driver_options.isolation", PAIRS, "An option of the isolation driver", "KEY=VALUE"
     ),
     Option("--storage-opt", "driver_options.storage", PAIRS, "An option of the storage driver", "KEY=VALUE"),
-    Option("--network-opt", "driver_options.network", PAIRS, "An option of the network driver", "KEY=VALUE"),
+    Option(
+        "--network-opt",
+        "driver_options.network",
+        PAIRS,
+        "Refused: options are given to `network create`",
+        "KEY=VALUE",
+    ),
 )
 
 DETACH = Option("--detach -d", "detach", FLAG, "Run it in the background and print its id")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -105,10 +106,20 @@ def _global_options(words: list[str], context: Context) -> list[str] | None:
     return words[position:]
 
 
+_REMEDIES = {
+    errno.EACCES: "name what you may read and write",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a directory",
+    errno.ENOSPC: "make room on that disk",
+}
+"""By the error of a system call that nothing else has explained."""
+
+
 def _unexpected(error: Exception) -> MultiosError:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        return MultiosError(f"{where}{error.strerror}")
+        remedy = _REMEDIES.get(error.errno or 0, "check the path" if where else "")
+        return MultiosError(f"{where}{error.strerror}", remedy)
     return MultiosError(
         f"unexpected {type(error).__name__}: {error}",
         "run again with --debug before the command to see where",

@@ -95,13 +95,15 @@ def _new(values: Values, _context: Context) -> int:
         raise InvalidInput(
             "what kind of plugin?", f"give --kind, one of {', '.join((*KINDS, 'hooks', 'command'))}"
         )
-    from multios.scaffold import create  # deferred: templates of files
+    from multios.scaffold import UNFINISHED, create  # deferred: templates of files
 
     created = create(values["kind"], values["name"], values["directory"] or ".")
     sys.stdout.write(
         f"{created}\nInstall it with: pip install -e {created}\n"
         f"Check it with: multios-container plugin test {created.name}\n"
     )
+    if values["kind"] in UNFINISHED:
+        sys.stdout.write("Its verbs do nothing yet: what fails there says what each is to do\n")
     return 0
 
 

@@ -127,15 +127,17 @@ def rlimits(field: Field) -> dict[str, Any]:
     return found
 
 
-def sysctls(field: Field, is_on_host: bool) -> dict[str, str]:
-    """Kernel parameters of the container's own namespaces; those of networks are the host's in the host's network."""
+def sysctls(field: Field, whose_network: str) -> dict[str, str]:
+    """Kernel parameters of the container's own namespaces; ``whose_network`` says whose the network is that is not its own."""
     found = {}
     for name, item in field.pairs().items():
         if not name.startswith(_OWN_PARAMETERS):
             raise item.error(
                 f"{name[:80]!r} is the whole host's", f"a container has its own {', '.join(_OWN_PARAMETERS)}"
             )
-        if is_on_host and name.startswith("net."):
-            raise item.error(f"{name[:80]!r} would be the host's", "leave it out, or use another network")
+        if whose_network and name.startswith("net."):
+            raise item.error(
+                f"{name[:80]!r} would be {whose_network}", "leave it out, or use another network"
+            )
         found[name] = item.scalar()
     return found

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_NO_MEANING = ("rw", "cached", "delegated", "consistent", "nocopy", "rprivate", "private")
+_NO_MEANING = ("rw", "cached", "delegated", "consistent", "rprivate", "private")
 """Options of a mount that are so anyway, or mean nothing on Linux."""
 _OF_MEMORY = ("rw", "exec", "nosuid", "nodev", "mode=1777", "mode=01777")
 """Options of a tmpfs that are so anyway."""
@@ -143,9 +143,13 @@ class Mounts:
                     )
             self._add_memory(item, target, size)
 
-    def _add(self, field: Field, target: str, source: dict[str, str], is_read_only: bool) -> None:
+    def _add(
+        self, field: Field, target: str, source: dict[str, str], is_read_only: bool, nocopy: bool = False
+    ) -> None:
         target = self._target(field, target)
         self._found[target] = {**source, "container": target, **({"mode": "ro"} if is_read_only else {})}
+        if nocopy and "volume" in source:  # a directory of the host's is never filled
+            self._found[target]["nocopy"] = True
 
     def _add_memory(self, field: Field, target: str, size: str = "") -> None:
         target = self._target(field, target)
@@ -171,10 +175,12 @@ class Mounts:
         target, options = (rest[0], rest[1:]) if rest else (source, [])
         if len(options) > 1 or not target or (rest and not source):
             raise field.expected("[SOURCE:]PATH[:ro]")
-        is_read_only = False
+        is_read_only = nocopy = False
         for option in options[0].split(",") if options else []:
             if option in ("ro", "readonly"):
                 is_read_only = True
+            elif option == "nocopy":
+                nocopy = True
             elif option in ("z", "Z"):
                 field.warn("the engine sets no SELinux labels")
             elif option not in _NO_MEANING:
@@ -186,7 +192,7 @@ class Mounts:
         elif is_path(source):
             self._bind(field, source, target, is_read_only, is_made=True)
         else:
-            self._add(field, target, self._volumes.use(source, field), is_read_only)
+            self._add(field, target, self._volumes.use(source, field), is_read_only, nocopy)
 
     def _bind(self, field: Field, source: str, target: str, is_read_only: bool, is_made: bool) -> None:
         if not source.startswith("/"):
@@ -221,11 +227,10 @@ class Mounts:
             size = quantities.size(options["size"], 0) if "size" in options else 0
             self._add_memory(keys["target"], target, str(size))
         else:
-            if "nocopy" in options:
-                options["nocopy"].flag()
+            nocopy = options["nocopy"].flag() if "nocopy" in options else False
             use = self._volumes.use(source, keys["source"]) if source else None
             use = use or self._volumes.anonymous(self._service, target, field, self._replicas)
-            self._add(keys["target"], target, use, is_read_only)
+            self._add(keys["target"], target, use, is_read_only, nocopy)
 
 
 def _only(options: dict[str, Field], key: str, *allowed: str) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 _BUILT_IN = ("host", "none")
+_HOST_GATEWAY = "host-gateway"
+_OF_CONTAINER = "container:"
+_OF_A_NETWORK = ("ports", "dns", "dns_search", "extra_hosts", "mac_address", "links", "domainname")
+"""What a service has not that uses another's network."""
 _MTU, _AMONG_EACH_OTHER = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
 
 
@@ -139,11 +143,14 @@ class Places:
         self._attachments: dict[str, dict[str, Any]] = {}
         self.keys: list[str] = []
         """The networks by their names in the file, the first one first; empty for ``none``, ``host`` and ``bridge``."""
+        self.shared = self._shared()
 
     def document(self, replicas: int) -> dict[str, Any]:
         """What the container document has of networks."""
         if mode := self._mode():
             return {"networks": [mode]}
+        if self.shared:
+            return of_container(self.shared[0])
         fields = self._ordered()
         self.keys = [key for key, _, _ in fields]
         for key, asker, keys in fields:
@@ -169,12 +176,25 @@ class Places:
         mode = field.text()
         if mode in (*_BUILT_IN, "bridge", "default"):
             return mode if mode in _BUILT_IN else "default"
-        if mode.partition(":")[0] in ("service", "container"):
-            raise field.error(
-                "containers do not share a network place",
-                "let both join one network, and use the service's name",
-            )
-        raise field.error(f"mode {mode[:80]!r} is not known", "use none, host or bridge, or networks")
+        if self.shared:
+            return ""
+        raise field.error(
+            f"mode {mode[:80]!r} is not known",
+            "use none, host, bridge, service:NAME or container:NAME, or networks",
+        )
+
+    def _shared(self) -> tuple[str, Field] | None:
+        """The container whose network is used, or for ``service:`` the service, and the field that says so."""
+        field = self._service.get("network_mode")
+        kind, _, name = field.text().partition(":") if field else ("", "", "")
+        if not field or kind not in ("service", "container") or not name:
+            return None
+        for key in _OF_A_NETWORK:
+            if other := self._service.get(key):
+                raise other.error(
+                    f"the network is that of {kind} {name[:80]!r}", "leave it out here, and say it there"
+                )
+        return name if kind == "service" else checked_name(field, name), field
 
     def _ordered(self) -> list[tuple[str, Field, dict[str, Field]]]:
         """Key, the field that names it, and what is said of it, the highest priority first."""
@@ -206,6 +226,11 @@ class Places:
         return place
 
 
+def of_container(name: str) -> dict[str, Any]:
+    """``networking`` of a service that uses the network of a container."""
+    return {"networks": [f"{_OF_CONTAINER}{name}"]}
+
+
 def _single(field: Field, replicas: int) -> Field:
     """``field``, which only one container can have."""
     if replicas > 1:
@@ -224,12 +249,10 @@ def naming(service: dict[str, Field]) -> dict[str, Any]:
         values = field.some()
         if len(values) != 1:
             raise field.error("a name has one address here", "leave the others out")
-        if values[0].text() == "host-gateway":
-            raise field.error(
-                "host-gateway is not known",
-                "give the network a gateway with ipam, and write its address here",
-            )
-        hosts[hostname(field, name)] = address(values[0])
+        is_host = values[0].text() == _HOST_GATEWAY
+        if is_host and "network_mode" in service and service["network_mode"].text() == "none":
+            raise field.error("with network_mode none the host has no address", "leave it out")
+        hosts[hostname(field, name)] = _HOST_GATEWAY if is_host else address(values[0])
     if hosts:
         found["extra_hosts"] = hosts
     return found

@@ -137,6 +137,8 @@ class Service:
         if uses:
             found["files"] = uses
         self._link(services)
+        if other := self._network_service(services, disabled):
+            self._networking = networks.of_container(other.first_container())
         if "volumes_from" in self._keys:
             self._share_mounts(self._keys["volumes_from"], services)
         found["container"] = self._container()
@@ -167,6 +169,8 @@ class Service:
 
     def _dependencies(self, services: dict[str, Service], disabled: dict[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {}
+        if other := self._network_service(services, disabled):
+            found[other.name] = {"condition": "started"}
         for key in ("links", "volumes_from"):
             for item in self._keys[key].items() if key in self._keys else []:
                 other = self._other(item.text().partition(":")[0], services, disabled, item)
@@ -185,6 +189,26 @@ class Service:
                 continue
             found[self._other(name, services, disabled, item).name] = _dependency(keys, is_required)
         return found
+
+    def _network_service(self, services: dict[str, Service], disabled: dict[str, Any]) -> Service | None:
+        """The service whose first container's network this one uses."""
+        if self._places.shared is None or not self._keys["network_mode"].text().startswith("service:"):
+            return None
+        name, field = self._places.shared
+        other = self._other(name, services, disabled, field)
+        if other is self:
+            raise field.error("it is the service itself", "name another one")
+        if other._places.shared is not None:
+            raise field.error(f"service {name!r} uses the network of another one itself", "name that one")
+        if other._is_on_host():
+            raise field.error(f"service {name!r} has the host's network", "use network_mode host")
+        return other
+
+    def first_container(self) -> str:
+        """What the engine knows the first of its containers by."""
+        if "container_name" in self._keys:
+            return self._container_name(self._keys["container_name"])
+        return f"{self._shared.app}-{self.name}-1"
 
     def _link(self, services: dict[str, Service]) -> None:
         for item in self._keys["links"].items() if "links" in self._keys else []:
@@ -225,7 +249,7 @@ class Service:
             "environment": environment.environment(keys, self._shared.variables),
             "labels": environment.labels(keys, self._shared.variables),
             "resources": limits.resources(keys, self._deployment.limits),
-            "sysctls": limits.sysctls(keys["sysctls"], self._is_on_host()) if "sysctls" in keys else {},
+            "sysctls": limits.sysctls(keys["sysctls"], self._whose_network()) if "sysctls" in keys else {},
             "rlimits": limits.rlimits(keys["ulimits"]) if "ulimits" in keys else {},
             "security": self._security(),
             "log": self._log(),
@@ -301,6 +325,12 @@ class Service:
 
     def _is_on_host(self) -> bool:
         return "host" in self._networking["networks"]
+
+    def _whose_network(self) -> str:
+        """Whose the network is where it is not the container's own; else empty."""
+        if self._is_on_host():
+            return "the host's"
+        return f"that of {self._keys['network_mode'].text()}" if self._places.shared else ""
 
     def _log(self) -> dict[str, Any]:
         if "logging" not in self._keys:

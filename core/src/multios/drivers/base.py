@@ -32,6 +32,7 @@ class Capability(enum.StrEnum):
     EXEC = "exec"
     TERMINAL = "terminal"
     USER_NAMESPACE = "user_namespace"
+    SHARED_NETWORK = "shared_network"
     QUOTA = "quota"
     ROOTLESS = "rootless"
     PUBLISH = "publish"
@@ -50,6 +51,7 @@ class Capability(enum.StrEnum):
     PUSH = "push"
     LANDLOCK = "landlock"
     RESET = "reset"
+    SNAPSHOT = "snapshot"
     LOGS = "logs"
     COPY = "copy"
     FORWARD = "forward"
@@ -92,7 +94,8 @@ class Driver:
     """Base of all drivers. The class is light to import; heavy work stands in a module beside it.
 
     ``name`` is the entry point's name. ``Settings`` is a frozen dataclass whose fields (all with
-    defaults) are read from the daemon's file (``[network.bridge]``) and ``--network-opt key=value``.
+    defaults) are read from the daemon's file (``[network.bridge]``) and ``--storage-opt key=value``; a network's
+    from ``network create --opt key=value``.
     A driver is made once a daemon and called from several threads at once.
     """
 

@@ -48,6 +48,9 @@ class Bundle:
     volumes: Mapping[str, int] = field(default_factory=dict)
     refusals: str = ""
     """The file that a driver which can do so records refused system calls in; empty: do not watch."""
+    joined: Mapping[str, int] = field(default_factory=dict)
+    """Open namespaces of another container that this one is made in (``SHARED_NETWORK``): ``network``, and with it
+    ``user`` where the container has a user namespace, whose map is ``id_map``. In the spec they have a ``path``."""
     foresee: bool = False
     """Whether calls that the filter allows and the kernel will refuse are recorded too."""
 
@@ -102,7 +105,10 @@ class ProcessState:
 
 
 class IsolationDriver(Driver):
-    """Contract. Missing containers raise ``NotFound``."""
+    """Contract. Missing containers raise ``NotFound``.
+
+    A driver without ``SHARED_NETWORK`` gets no bundle with ``joined``.
+    """
 
     kind: ClassVar[str] = "isolation"
 

@@ -76,6 +76,14 @@ class Place:
     number: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class CopyBounds:
+    """How much a student's machine may give: bytes, and seconds from beginning to end."""
+
+    most: int
+    seconds: float
+
+
 Told = Callable[[Action, str], None]
 """Is told of each action: ``begun``, ``done``, or why it ``failed``. What it raises ends the apply between two actions."""
 
@@ -122,11 +130,15 @@ class OrchestratorDriver(Driver):
     # --- what only some can: since 0.1, see the capabilities ------------------------------------------
 
     def snapshot(self, app: str, name: str, told: Told) -> None:
-        """Keep the state of every container's files under ``name``. Capability RESET."""
+        """Keep the state of every container's files under ``name``. Capability SNAPSHOT."""
         raise self._cannot("keep states")
 
     def reset(self, app: str, to: str, told: Told) -> None:
-        """Every container back to the state ``to``, or its beginning without; dependents end first. Capability RESET."""
+        """Every container back to the state ``to``, or its beginning without; what ran runs again. Capability RESET.
+
+        Volumes stay as they are. Dependents end first where one that waits for another is not begun anew by itself. ``to``
+        needs the capability SNAPSHOT.
+        """
         raise self._cannot("put apps back")
 
     def execute(
@@ -190,6 +202,24 @@ class OrchestratorDriver(Driver):
         """Remove all that has the course's label, all parts, with what students made, and look again. Absent: no error.
 
         Raises ``Unavailable`` that names what is left. Capability COURSES.
+        """
+        raise self._cannot_courses()
+
+    def copy_out_of_course(
+        self, name: str, machine: CourseMachine, path: str, archive: int, bounds: CopyBounds
+    ) -> None:
+        """Write what is at ``path`` of a machine that runs to a plain file, as a tar of one tree. Capability COURSES.
+
+        For several threads at once. Raises ``NotFound`` where nothing is there, ``InvalidInput`` for more bytes than the
+        bounds have, ``Unavailable`` when the machine does not run, the time is over or the connection is lost. The tar is a
+        student's, and as such nothing that may be believed.
+        """
+        raise self._cannot_courses()
+
+    def reset_course(self, name: str, machines: Sequence[CourseMachine], told: Told) -> None:
+        """Each of these machines begins anew and runs then; homes that stay are kept. Capability COURSES.
+
+        One machine's failure is told, and ``StepFailed`` is raised when the others are done.
         """
         raise self._cannot_courses()
 

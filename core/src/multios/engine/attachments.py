@@ -25,7 +25,7 @@ from multios.engine.registry import RUNNING, Registry
 from multios.engine.steps import Steps
 from multios.errors import Conflict, MultiosError, NotFound, Unsupported
 from multios.model import destination
-from multios.model.container import Attachment, Container, Networking, Status
+from multios.model.container import HOST_GATEWAY, Attachment, Container, Networking, Status
 from multios.model.network import Endpoint, NamedEndpoint, Network, PortMapping
 from multios.plugins.hooks import Hooks
 
@@ -62,10 +62,11 @@ class Attachments:
         """Addresses on all of the container's networks, and the files that tell of them."""
         attached: list[Attached] = []
         for number, name in enumerate(container.config.networking.networks):
-            if name not in BUILT_IN:
+            if name not in BUILT_IN and not container.config.networking.shared_with:
                 wanted = Wanted(container, f"eth{number}", _wanted(container.config.networking, name, number))
                 attached.append(self._reserve_one(container, name, wanted, steps))
-        steps.do("write network files", lambda: self._write_files(container, attached))
+        what = "write hostname file" if container.config.networking.shared_with else "write network files"
+        steps.do(what, lambda: self._write_files(container, attached))
         return attached
 
     def _reserve_one(self, container: Container, name: str, wanted: Wanted, steps: Steps) -> Attached:
@@ -225,9 +226,10 @@ class Attachments:
     def connect(self, container: Container, network: Network, attachment: Attachment) -> None:
         """One more network, from now on and at every later start."""
         networking = container.config.networking
-        if networking.networks == ("host",):
+        if networking.networks == ("host",) or networking.shared_with:
+            whose = "another container's" if networking.shared_with else "the host's"
             raise Conflict(
-                f"container {container.name!r} has the host's network", "create it on another network"
+                f"container {container.name!r} has {whose} network", "create it on a network of its own"
             )
         if network.name in networking.networks:
             raise Conflict(
@@ -298,6 +300,11 @@ class Attachments:
     def forward(self, container: Container, wanted: tuple[PortMapping, ...]) -> tuple[PortMapping, ...]:
         """Publish further ports, from now on and at every later start; with every host port set."""
         old = container.config.networking.ports
+        if container.config.networking.shared_with:
+            raise Unsupported(
+                f"container {container.name!r} uses another's network, which has the ports",
+                "forward them to that container: `multios-container inspect` shows which (NetworkMode)",
+            )
         if container.config.networking.networks[0] in BUILT_IN:
             raise Unsupported(
                 f"network {container.config.networking.networks[0]!r} has no published ports",
@@ -382,7 +389,28 @@ class Attachments:
         resolvers = [network.gateway for network, _ in attached if self._networks.has_gateway(network)]
         if not resolvers and self._has_names_inside(attached):
             resolvers = [INSIDE]
-        write_files(self._directory(container), container, [endpoint for _, endpoint in attached], resolvers)
+        write_files(
+            self._directory(container),
+            container,
+            [endpoint for _, endpoint in attached],
+            resolvers,
+            self._host_addresses(container, attached),
+        )
+
+    def _host_addresses(self, container: Container, attached: list[Attached]) -> list[str]:
+        """The host's on the first of the container's networks where it has one; empty if nobody asks for it."""
+        networking = container.config.networking
+        if HOST_GATEWAY not in networking.extra_hosts.values():
+            return []
+        if networking.networks == ("host",):
+            return ["127.0.0.1"]
+        for network, _ in attached:
+            if self._networks.has_gateway(network):
+                return [address for address in (network.gateway, network.gateway6) if address]
+        raise Unsupported(
+            f"{HOST_GATEWAY}: the host has no address on {_networks_and_drivers(attached)}",
+            "use a bridge network, or write an address of the host's that is reached from there",
+        )
 
     def _has_names_inside(self, attached: list[Attached]) -> bool:
         return any(self._networks.has_names_inside(network) for network, _ in attached)
@@ -409,6 +437,11 @@ class Attachments:
             yield netns
         finally:
             os.close(netns)
+
+
+def _networks_and_drivers(attached: list[Attached]) -> str:
+    places = [f"network {network.name!r} ({network.driver})" for network, _ in attached]
+    return ", ".join(places) or "network 'none'"
 
 
 def _failure_of(action: Callable[[], None]) -> MultiosError | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,13 +27,18 @@ REFUSALS = "refusals"
 
 
 def draft(
-    container: Container, image: ImageConfig, rootfs: tuple[Mount, ...], directory: Path, time_namespace: bool
+    container: Container,
+    image: ImageConfig,
+    rootfs: tuple[Mount, ...],
+    directory: Path,
+    time_namespace: bool,
+    joined: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The runtime spec before security drivers and amendments."""
+    """The runtime spec before security drivers and amendments; ``joined`` are paths of another container's namespaces."""
     account = users.resolve(container.config.user or image.user, rootfs, container.config.groups)
     _check_mapped(container, account)
-    engine_files = {target: str(directory / name) for target, name in _engine_files(container).items()}
-    spec = runtime_spec.draft(container, image, account, engine_files, time_namespace)
+    engine_files = {target: str(path) for target, path in _engine_files(container, directory).items()}
+    spec = runtime_spec.draft(container, image, account, engine_files, time_namespace, joined)
     given_files.add(spec, container.config.files, directory)
     devices.add(spec, container.config.devices)
     if not spec["process"]["args"]:
@@ -73,10 +78,20 @@ def _check_mapped(container: Container, account: users.Account) -> None:
         )
 
 
-def _engine_files(container: Container) -> dict[str, str]:
+def _engine_files(container: Container, directory: Path) -> dict[str, Path]:
     """The engine's files, but for those that the user mounts something else over."""
     own = container.config.mount_points
-    return {target: name for target, name in ENGINE_FILES.items() if target not in own}
+    network = network_directory(container, directory)
+    return {
+        target: (directory if name == "hostname" else network) / name
+        for target, name in ENGINE_FILES.items()
+        if target not in own
+    }
+
+
+def network_directory(container: Container, directory: Path) -> Path:
+    """Where the files are that tell of a container's network: its own ``directory``, or that of the container whose it is."""
+    return directory.with_name(container.config.networking.shared_with or directory.name)
 
 
 @contextmanager
@@ -87,20 +102,24 @@ def opened(
     directory: Path,
     volumes: Volumes,
     stdio: Stdio,
+    joined: Mapping[str, int],
 ) -> Iterator[Bundle]:
-    """The bundle, written to ``directory/config.json``, with its volumes open; they are closed on leaving."""
+    """The bundle, written to ``directory/config.json``, with its volumes open; they are closed on leaving.
+
+    ``joined`` are open namespaces of another container, the caller's.
+    """
     (directory / "config.json").write_text(json.dumps(spec))
     owner = Caller(container.owner, container.owner)
     descriptors: dict[str, int] = {}
     try:
-        for target, name in _engine_files(container).items():
-            descriptors[target] = os.open(directory / name, os.O_PATH | os.O_CLOEXEC)
+        for target, path in _engine_files(container, directory).items():
+            descriptors[target] = os.open(path, os.O_PATH | os.O_CLOEXEC)
         for volume in container.config.volumes:
             if volume.kind == "bind":
                 descriptors[volume.target] = open_source(volume, owner)
             elif volume.kind == "volume":
-                path = volumes.ensure(volume.source, owner)
-                descriptors[volume.target] = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                place = volumes.ensure(volume.source, owner)
+                descriptors[volume.target] = os.open(place, os.O_PATH | os.O_CLOEXEC)
         for file, source in given_files.sources(container.config.files, directory):
             descriptors[file.path] = os.open(source, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
         yield Bundle(
@@ -111,6 +130,7 @@ def opened(
             id_map=container.id_map,
             resources=container.config.resources,
             volumes=descriptors,
+            joined=joined,
             refusals="" if container.config.security.explain == "off" else str(directory / REFUSALS),
             foresee=container.config.security.explain == "all",
         )

@@ -12,8 +12,10 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +39,7 @@ from multios.engine.host_paths import open_source
 from multios.engine.id_ranges import IdRanges, SharedIds
 from multios.engine.images import Images
 from multios.engine.names import Names
+from multios.engine.network_sharing import NetworkSharing
 from multios.engine.networks import Networks
 from multios.engine.processes import open_process
 from multios.engine.quotas import Quotas
@@ -45,7 +48,7 @@ from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
 from multios.engine.templates import Templates
 from multios.engine.volumes import Volumes
-from multios.errors import Conflict, MultiosError, NotFound, Refused, StepFailed, Unsupported
+from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, Unsupported
 from multios.model import id_mapping
 from multios.model.container import (
     Container,
@@ -55,12 +58,13 @@ from multios.model.container import (
     Resources,
     RestartPolicy,
     Status,
+    Volume,
 )
 from multios.model.image import Image, ImageConfig
-from multios.model.mount import IdMap
+from multios.model.mount import IdMap, Mount
 from multios.plugins.hooks import Hooks
 from multios.settings import Settings
-from multios.supervisor.mounts import backed
+from multios.supervisor.mounts import backed, mounted
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
@@ -97,6 +101,7 @@ class Containers:
         self._registry = parts.registry
         self._hooks = parts.hooks
         self.confinement = Confinement(parts.drivers, parts.hooks, parts.settings)
+        self.sharing = NetworkSharing(parts.registry, parts.drivers, open_process)
         self.attachments = Attachments(
             parts.networks, parts.names, parts.registry, parts.hooks, self.directory, open_process
         )
@@ -136,6 +141,7 @@ class Containers:
         resources = limit_changes.together(config.resources, self.default_resources())
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
+        config = self.sharing.resolved(config, caller, self._wants_own_ids)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
         disk_limits.check(storage, resources)
@@ -153,11 +159,16 @@ class Containers:
         if probe is not None:
             self.capable(container, Capability.EXEC)
         with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
+            other = self.sharing.other(container)
             if self._wants_own_ids(config):
-                id_map = steps.do(
-                    "take id range",
-                    lambda: self._id_map(config, container.id),
-                    lambda: self._parts.id_ranges.free(container.id),
+                id_map = (
+                    other.id_map
+                    if other is not None
+                    else steps.do(
+                        "take id range",
+                        lambda: self._id_map(config, container.id),
+                        lambda: self._parts.id_ranges.free(container.id),
+                    )
                 )
                 container = replace(container, id_map=id_map)
             given_files.check_mapped(config.files, container.id_map)
@@ -193,7 +204,15 @@ class Containers:
             if volume.kind == "bind":
                 _close(open_source(volume, caller))
         self._parts.networks.resolved(config.networking, caller)
+        self.sharing.resolved(config, caller, self._wants_own_ids)
         self._parts.drivers.identities(config)
+        if driver := config.drivers.get("network"):
+            self._parts.networks.check_driver(driver, config.networking, caller)
+        if config.driver_options.get("network"):
+            raise InvalidInput(
+                "options of a network driver belong to a network, and not to a container on it",
+                "multios-container network create --network-opt KEY=VALUE NAME, and use --network NAME",
+            )
         self.confinement.check(config)
         wanted = limit_changes.together(config.resources, self.default_resources())
         disk_limits.check(self._parts.drivers.storage_named(config), wanted)
@@ -318,28 +337,65 @@ class Containers:
     # --- start --------------------------------------------------------------------------------------
 
     def start_again(self, container: Container) -> None:
-        """Start an exited container as its restart policy wants, unless someone was faster or has stopped it."""
-        with self._registry.lock(container.id):
-            container = self._registry.current(container.id)
-            if container.status != Status.EXITED or container.stopped_by_user:
-                return
-            container = self._registry.change(container, restart_count=container.restart_count + 1)
-            self._launch(container, attach=False, stdin=None)
+        """Start an exited container as its restart policy wants, unless someone was faster or has stopped it.
 
-    def start(self, container: Container, attach: bool = False, stdin: int | None = None) -> Launched | None:
-        """Start a created or exited container. ``None`` when it runs already.
-
-        With ``attach`` the caller owns the ends of its streams in the answer.
+        Nor where the container is stopped whose network it uses.
         """
         with self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if not _may_come_back(container):
+                return
+            container = self._registry.change(container, restart_count=container.restart_count + 1)
+        other = self.sharing.other(container)
+        if other is not None and other.stopped_by_user and other.status not in RUNNING:
+            return
+        with self._beside_its_network(container), self._registry.lock(container.id):
+            container = self._registry.current(container.id)
+            if _may_come_back(container):
+                self._launch(container, attach=False, stdin=None)
+
+    def start(
+        self,
+        container: Container,
+        attach: bool = False,
+        stdin: int | None = None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Launched | None:
+        """Start a created or exited container. ``None`` when it runs already.
+
+        With ``attach`` the caller owns the ends of its streams in the answer. While its volumes are being filled, which may
+        take long, ``wanted`` is asked now and then whether to go on.
+        """
+        with self._beside_its_network(container), self._registry.lock(container.id):
             container = self._registry.current(container.id)
             if container.status == Status.PAUSED:
                 raise Conflict(f"container {container.name!r} is paused", "resume it")
             if container.status == Status.RUNNING:
                 return None
-            return self._launch(replace(container, restart_count=0), attach, stdin)
+            return self._launch(replace(container, restart_count=0), attach, stdin, wanted)
 
-    def _launch(self, container: Container, attach: bool, stdin: int | None) -> Launched:
+    @contextmanager
+    def _beside_its_network(self, container: Container) -> Iterator[None]:
+        """Start the container whose network it uses, and keep that from ending meanwhile; nothing where it has its own.
+
+        Of two locks the other container's comes first, at its end too: see :meth:`clear_run`.
+        """
+        other = self.sharing.other(container)
+        if other is None:
+            yield
+            return
+        with self._registry.lock(other.id):
+            if self._registry.current(other.id).status not in RUNNING:
+                self.start(other)
+            yield
+
+    def _launch(
+        self,
+        container: Container,
+        attach: bool,
+        stdin: int | None,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> Launched:
         directory = self.directory(container)
         isolation = self._isolation(container)
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
@@ -350,14 +406,19 @@ class Containers:
             Steps(shown=True) as steps,
         ):
             attached = self.attachments.reserve(container, steps)
-            spec = bundle.draft(
-                container, image, rootfs, directory, self._parts.features.get("time_namespace", False)
-            )
+            spec = self._draft(container, image, rootfs)
             spec = steps.do("apply security", lambda: self._secured(container, spec, isolation))
+            if fresh := self._parts.volumes.fresh(container):
+                steps.do("fill volumes", lambda: self._fill(container, fresh, rootfs, wanted))
             stdio = bundle.stdio_for(container, directory, attach, stdin)
             maker = _Maker(isolation)
             try:
-                with bundle.opened(container, spec, rootfs, directory, self._parts.volumes, stdio) as ready:
+                with (
+                    self.sharing.opened(container) as joined,
+                    bundle.opened(
+                        container, spec, rootfs, directory, self._parts.volumes, stdio, joined
+                    ) as ready,
+                ):
                     maker.launched = steps.do(
                         "create container",
                         lambda: self._hooks.create_container(
@@ -372,6 +433,12 @@ class Containers:
             finally:
                 _close(maker.launched.netns)
         return maker.launched
+
+    def _fill(
+        self, container: Container, fresh: list[Volume], rootfs: tuple[Mount, ...], wanted: Callable[[], bool]
+    ) -> None:
+        with mounted(rootfs) as root:
+            self._parts.volumes.fill(fresh, container.owner, root, wanted)
 
     def _let_run(
         self,
@@ -406,6 +473,16 @@ class Containers:
         self._parts.events.of_container("start", started, started.started)
         self.attachments.host_ports.forget(container)
 
+    def _draft(self, container: Container, image: ImageConfig, rootfs: tuple[Mount, ...]) -> dict[str, Any]:
+        return bundle.draft(
+            container,
+            image,
+            rootfs,
+            self.directory(container),
+            self._parts.features.get("time_namespace", False),
+            self.sharing.paths(container),
+        )
+
     def _secured(
         self, container: Container, spec: dict[str, Any], isolation: IsolationDriver
     ) -> dict[str, Any]:
@@ -418,13 +495,7 @@ class Containers:
         rootfs = self._parts.drivers.storage(container).mounts(container.id)
         image = self.image_config(container)
         with backed(rootfs[-1]):
-            spec = bundle.draft(
-                container,
-                image,
-                rootfs,
-                self.directory(container),
-                self._parts.features.get("time_namespace", False),
-            )
+            spec = self._draft(container, image, rootfs)
         return self._secured(container, spec, self._isolation(container))
 
     def restore_network(self, container: Container) -> None:
@@ -432,19 +503,29 @@ class Containers:
         self.attachments.restore(container)
 
     def clear_run(self, container: Container) -> None:
-        """What a run leaves when it has ended: every inverse of start, each whether or not others fail."""
+        """What a run leaves when it has ended: every inverse of start, each whether or not others fail.
+
+        Who uses its network is killed first: the namespace goes with the last process in it, and its addresses are others' then.
+        """
         steps = Steps()
         self.attachments.clear(
             container,
             steps,
             lambda: self._hooks.delete_container(driver=self._isolation(container), container=container),
         )
+        for dependent in self.sharing.running_with(container):
+            steps.later("share network", partial(self._kill_run, dependent, container.stopped_by_user))
         steps.undo()
 
     # --- while it runs ------------------------------------------------------------------------------
 
     def stop(self, container: Container, timeout: int | None = None) -> None:
-        """Ask it to end with its stop signal, kill it after ``timeout`` seconds. An ended one is no error."""
+        """Ask it to end with its stop signal, kill it after ``timeout`` seconds. An ended one is no error.
+
+        First those that use its network, in the same way.
+        """
+        for dependent in self.sharing.running_with(container):
+            self.stop(dependent, timeout)
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
             container = self._registry.change(container, stopped_by_user=True)
@@ -462,12 +543,14 @@ class Containers:
                 raise StepFailed("stop", f"container {container.name!r} does not end", "see the daemon's log")
         self._parts.events.of_container("stop", container)
 
-    def _kill_run(self, run: Container) -> None:
-        """Kill every process of this run; not those of a later one."""
+    def _kill_run(self, run: Container, stopped_by_user: bool = False) -> None:
+        """Kill every process of this run; not those of a later one. With ``stopped_by_user`` it does not come back."""
         with self._registry.lock(run.id):
             container = self._registry.get(run.id)
             if container is None or container.status not in RUNNING or container.started != run.started:
                 return
+            if stopped_by_user:
+                container = self._registry.change(container, stopped_by_user=True)
             if container.status == Status.PAUSED:
                 self._thaw(container)
             self._isolation(container).kill(container.id, signal.SIGKILL, everything=True)
@@ -484,9 +567,17 @@ class Containers:
             self._parts.events.of_container("kill", container, signal=signal.Signals(number).name)
 
     def restart(self, container: Container, timeout: int | None = None) -> None:
-        """Stop it if it runs, then start it."""
+        """Stop it if it runs, then start it, and those that used its network."""
+        dependents = self.sharing.running_with(container)
         self.stop(container, timeout)
+        self.start_with(container, dependents)
+
+    def start_with(self, container: Container, dependents: list[Container]) -> None:
+        """Start it, and then those that ran with its network before."""
         self.start(container)
+        for dependent in dependents:
+            if not dependent.config.auto_remove:
+                self.start(dependent)
 
     def pause(self, container: Container) -> None:
         """Freeze every process."""
@@ -586,6 +677,10 @@ class Containers:
 
     def _isolation(self, container: Container) -> IsolationDriver:
         return self._parts.drivers.isolation(container)
+
+
+def _may_come_back(container: Container) -> bool:
+    return container.status == Status.EXITED and not container.stopped_by_user
 
 
 class _Maker:

@@ -6,31 +6,40 @@ import ipaddress
 from pathlib import Path
 
 from multios.engine.resolver_process import FALLBACK_RESOLVERS
-from multios.model.container import Container
+from multios.model.container import HOST_GATEWAY, Container
 from multios.model.network import Endpoint
 
 _MOST_RESOLVERS = 3  # resolv.conf(5), MAXNS
 
 
 def write_files(
-    directory: Path, container: Container, endpoints: list[Endpoint], resolvers: list[str]
+    directory: Path,
+    container: Container,
+    endpoints: list[Endpoint],
+    resolvers: list[str],
+    host_addresses: list[str],
 ) -> None:
     """Write the files, in place: they may be mounted already.
 
     ``resolvers`` are where the engine serves names; without any, the host's resolvers or ``--dns`` are written.
+    ``host_addresses`` are what ``HOST_GATEWAY`` stands for.
     """
     networking = container.config.networking
     hostname = container.config.hostname or container.id[:12]
     names = " ".join(dict.fromkeys([hostname, container.name, *networking.aliases]))
+    (directory / "hostname").write_text(hostname + "\n")
+    if networking.shared_with:
+        return  # the rest is in the files of the container whose network it is
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     for endpoint in endpoints:
         own = [text.partition("/")[0] for text in (endpoint.address, endpoint.address6) if text]
         lines += [f"{address} {names}" for address in own]
     if not endpoints:
         lines.append(f"127.0.1.1 {names}")
-    lines += [f"{address} {name}" for name, address in networking.extra_hosts.items()]
+    for name, wanted in networking.extra_hosts.items():
+        addresses = host_addresses if wanted == HOST_GATEWAY else [wanted]
+        lines += [f"{address} {name}" for address in addresses]
     (directory / "hosts").write_text("\n".join(lines) + "\n")
-    (directory / "hostname").write_text(hostname + "\n")
     (directory / "resolv.conf").write_text(_resolver_text(container, resolvers))
 
 

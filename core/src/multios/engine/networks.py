@@ -286,12 +286,29 @@ class Networks:
 
     def resolved(self, networking: Networking, caller: Caller) -> Networking:
         """The same with each network's own name instead of its id; ``NotFound`` for what is none. Makes nothing."""
+        if networking.shared_with:
+            return networking
         own = {
             name: name if name in (DEFAULT, *BUILT_IN) else self.find(name, caller).name
             for name in networking.networks
         }
         attachments = {own.get(name, name): item for name, item in networking.attachments.items()}
         return replace(networking, networks=tuple(dict.fromkeys(own.values())), attachments=attachments)
+
+    def check_driver(self, driver: str, networking: Networking, caller: Caller) -> None:
+        """Raise ``InvalidInput`` for a network that another driver than ``driver`` serves: a container has no driver of its own."""
+        for name in networking.networks:
+            if name in BUILT_IN:
+                continue
+            made = [network.driver for network in list(self._networks.values()) if network.name == DEFAULT]
+            served = (
+                (made or [self._default_driver])[0] if name == DEFAULT else self.find(name, caller).driver
+            )
+            if served != driver:
+                raise InvalidInput(
+                    f"network {name!r} is one of the driver {served!r}, not {driver!r}",
+                    f"make one: multios-container network create --driver {driver} NAME, and use --network NAME",
+                )
 
     def row(self, network: Network) -> dict[str, Any]:
         """One network with its endpoints."""

@@ -51,6 +51,11 @@ class Resets:
             spare = spare_key(container)
             storage.remove(spare)  # what an earlier one could not remove
             runs = container.status in RUNNING
+            dependents = self._containers.sharing.running_with(container)
+
+            def again() -> None:
+                self._containers.start_with(container, dependents)
+
             if runs and container.config.auto_remove:
                 raise Conflict(
                     f"container {container.name!r} is removed when it ends, so it cannot be put back",
@@ -58,15 +63,13 @@ class Resets:
                 )
             with self._left_mounted(container), Steps() as steps:
                 if runs:
-                    steps.do("end run", lambda: self._end_run(container), lambda: self._run_again(container))
+                    steps.do("end run", lambda: self._end_run(container), again)
                 with self._registry.lock(container.id):
                     self._still_stopped(container)
                     steps.do("fresh layer", make, lambda: storage.remove(spare))
                     self._exchange(storage, container.id, spare, steps)
                 if runs:
-                    steps.do(
-                        "run again", lambda: self._run_again(container), lambda: self._end_run(container)
-                    )
+                    steps.do("run again", again, lambda: self._end_run(container))
             storage.remove(spare)
         self._parts.events.of_container("reset", container, to=to)
 
@@ -138,9 +141,6 @@ class Resets:
             raise Conflict(
                 f"container {container.name!r} was started while it was being reset", "reset it once more"
             )
-
-    def _run_again(self, container: Container) -> None:
-        self._containers.start(container)
 
     def _end_run(self, container: Container) -> None:
         self._containers.stop(container, timeout=0)

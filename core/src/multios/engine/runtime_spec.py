@@ -7,6 +7,7 @@ host namespace.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from multios.engine.users import Account
@@ -100,8 +101,12 @@ def draft(
     account: Account,
     engine_files: dict[str, str],
     time_namespace: bool = False,
+    joined: Mapping[str, str] = {},
 ) -> dict[str, Any]:
-    """The spec of ``container``; ``engine_files`` maps a path inside to the engine's file that is mounted there."""
+    """The spec of ``container``; ``engine_files`` maps a path inside to the engine's file that is mounted there.
+
+    ``joined`` are paths of another container's namespaces that it uses instead of new ones.
+    """
     config = container.config
     hostname = config.hostname or container.id[:12]
     spec: dict[str, Any] = {
@@ -116,7 +121,8 @@ def draft(
         "annotations": {"org.multios.name": container.name},
         "linux": {
             "namespaces": [
-                {"type": name} for name in _namespaces(config, container.id_map is not None, time_namespace)
+                {"type": name, **({"path": joined[name]} if name in joined else {})}
+                for name in _namespaces(config, container.id_map is not None, time_namespace)
             ],
             "resources": {"devices": _device_rules(config.security)},
             "maskedPaths": [] if config.security.privileged else list(MASKED_PATHS),

@@ -127,6 +127,11 @@ def _security(asked: Security, name: str, bundle: SecurityProfile) -> Security:
 def _networking(asked: Networking, name: str, bundle: SecurityProfile) -> Networking:
     if bundle.network == "any" or asked.networks == ("none",):
         return asked
+    if asked.shared_with:
+        raise InvalidInput(
+            f"the security profile {name!r} allows what is on a list, and another container's network has its own",
+            "use another network",
+        )
     if asked.networks == ("host",):
         raise InvalidInput(
             f"the security profile {name!r} allows what is on a list, and the host's network has none",

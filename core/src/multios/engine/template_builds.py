@@ -191,7 +191,7 @@ class _News:
         if name.startswith("step "):
             self.begin(name, int(name.split()[1]) - 1)
         elif "line" in news and time.monotonic() - self._told >= _PROGRESS_INTERVAL:
-            self.begin(self._what, self._done)
+            self._told = time.monotonic()
             line = str(news["line"]).strip()[:60]
             self._progress(f"Building {self._plan.name}: {self._what}: {line}", self._done, self._total)
 

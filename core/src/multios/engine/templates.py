@@ -157,7 +157,7 @@ class Templates:
         own = self._imported.driver(name, caller)
         if own is not None:
             return Found(own, "", own.record)
-        names = self.names(caller)
+        names = [known for known in self.names(caller) if known not in _FOR_TESTS]
         remedy = f"there are: {', '.join(names)}" if names else "pip install multios-templates-edu"
         raise unknown("template", name, names, remedy)
 

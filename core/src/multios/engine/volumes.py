@@ -1,23 +1,29 @@
-"""Named volumes."""
+"""Named volumes, and their filling when they are new."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from multios.engine import volume_filling
 from multios.engine.caller import Caller
+from multios.engine.locks import KeyedLocks
 from multios.engine.registry import choose_own
 from multios.engine.steps import Steps
-from multios.errors import Conflict, NotFound, unknown
+from multios.errors import Conflict, NotFound, StepFailed, unknown
+from multios.model.container import Container, Volume
 from multios.model.container_document import check_name
 from multios.model.volume import NamedVolume
 from multios.store.database import Database
 
+log = logging.getLogger(__name__)
 DATA = "_data"
 
 
@@ -40,10 +46,12 @@ class Volumes:
         self._check_one_more = check_one_more
         self._lock = threading.Lock()
         self._volumes = {(volume.owner, volume.name): volume for volume in database.all(NamedVolume)}
-        for volume in self._volumes.values():
+        self._filling = KeyedLocks()
+        for volume in list(self._volumes.values()):
             former = directory / volume.name  # until 0.1 a name was everyone's
             if former.exists() and not self._path(volume).parent.exists():
                 former.rename(self._path(volume).parent)
+            self._go_on_filling(volume)
 
     def create(self, name: str, caller: Caller, labels: Mapping[str, str]) -> dict[str, Any]:
         """Make a volume; a name in use raises ``Conflict``."""
@@ -55,8 +63,47 @@ class Volumes:
 
     def ensure(self, name: str, caller: Caller) -> Path:
         """The data directory of the caller's own volume, made if it is absent."""
+        return self._path(self._ensured(name, caller))
+
+    def fresh(self, container: Container) -> list[Volume]:
+        """The mounts of a container whose volumes may have to be filled; a volume that is absent is made."""
+        owner = Caller(container.owner, container.owner)
+        mounts = (mount for mount in container.config.volumes if mount.kind == "volume" and not mount.nocopy)
+        return [mount for mount in mounts if self._ensured(mount.source, owner).fresh]
+
+    def fill(self, mounts: list[Volume], owner: int, root: int, wanted: Callable[[], bool]) -> None:
+        """Give the volumes among ``mounts`` that are still new what the root filesystem ``root`` has at their places.
+
+        ``root`` is a descriptor. Of several who want to fill one, the first does, and the others wait for it.
+        """
+
+        def check() -> None:
+            if not wanted():
+                raise StepFailed("fill volumes", "nobody waits for the container any more", "start it again")
+
+        for mount in mounts:
+            volume = self._ensured(mount.source, Caller(owner, owner))
+            with self._filling.holding(volume.id, check):
+                volume = self._volumes.get((owner, mount.source), volume)
+                if volume.fresh and volume_filling.fill(self._path(volume), root, mount.target, check):
+                    self._settle(volume)
+
+    def _settle(self, volume: NamedVolume) -> None:
+        settled = replace(volume, fresh=False)
+        self._database.save(settled)
         with self._lock:
-            return self._path(self._volumes.get((caller.uid, name)) or self._make(name, caller, {}))
+            self._volumes[volume.owner, volume.name] = settled
+        volume_filling.clear(self._path(volume))
+
+    def _go_on_filling(self, volume: NamedVolume) -> None:
+        """What the end of the last daemon cut short."""
+        try:
+            if not volume.fresh:
+                volume_filling.clear(self._path(volume))
+            elif volume_filling.go_on(self._path(volume)):
+                self._settle(volume)
+        except Exception:  # tried again by the next start that mounts it
+            log.exception("volume %s is not filled to the end", volume.name)
 
     def owners(self) -> list[int]:
         """The owner of every volume."""
@@ -96,9 +143,13 @@ class Volumes:
                 removed.append(row["name"])
         return removed
 
+    def _ensured(self, name: str, caller: Caller) -> NamedVolume:
+        with self._lock:
+            return self._volumes.get((caller.uid, name)) or self._make(name, caller, {})
+
     def _make(self, name: str, caller: Caller, labels: Mapping[str, str]) -> NamedVolume:
         self._check_one_more("volumes", caller.uid, self.owners())
-        volume = NamedVolume(os.urandom(16).hex(), name, caller.uid, time.time(), dict(labels))
+        volume = NamedVolume(os.urandom(16).hex(), name, caller.uid, time.time(), dict(labels), fresh=True)
         top = self._path(volume).parent
         if top.exists():  # a removal that a crash cut short: its data is nobody's any more
             shutil.rmtree(top)

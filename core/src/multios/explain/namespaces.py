@@ -22,8 +22,12 @@ KINDS = (  # of the kernel, of the OCI spec, what a container has of its own the
 
 
 def namespaces(process: LiveProcess | None, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Each kind with the numbers of both sides; without a process, what the spec asks for."""
+    """Each kind with the numbers of both sides; without a process, what the spec asks for.
+
+    ``shared`` is: with the host; ``joined``: with the container whose network it uses.
+    """
     planned = {row["type"] for row in spec["linux"]["namespaces"]}
+    joined = {row["type"] for row in spec["linux"]["namespaces"] if row.get("path")}
     rows = []
     for kind, word, keeps in KINDS:
         host = _of_host(kind)
@@ -31,7 +35,16 @@ def namespaces(process: LiveProcess | None, spec: Mapping[str, Any]) -> dict[str
             continue
         own = process.namespace(kind) if process else None
         shared = own == host if process else word not in planned
-        rows.append({"kind": kind, "inode": own, "host_inode": host, "shared": shared, "keeps": keeps})
+        rows.append(
+            {
+                "kind": kind,
+                "inode": own,
+                "host_inode": host,
+                "shared": shared,
+                "joined": word in joined,
+                "keeps": keeps,
+            }
+        )
     pid = str(process.pid) if process else "PID"
     return part(
         "namespaces",

@@ -35,20 +35,29 @@ _ALONE = (
     "The container has a network namespace in which there is nothing but the loopback interface.",
     "So its programs can talk to each other, and to nobody else.",
 )
+_SHARED = (
+    "The container has no network namespace of its own: it uses that of another container, with its interfaces, addresses and ports.",
+    "So the two reach each other at 127.0.0.1, and to the outside they are one. It needs the other's user namespace, too, which "
+    "the network namespace belongs to.",
+)
 _SERVERS = re.compile(r"^\s*nameserver\s+(\S+)", re.MULTILINE)
 
 
 def network(
-    container: Container, process: LiveProcess | None, attached: Attached, resolver: Path
+    container: Container, process: LiveProcess | None, owner: Container, attached: Attached, resolver: Path
 ) -> dict[str, Any]:
-    """Every step of the way, in order, for each network; ``resolver`` is the engine's resolv.conf for it."""
+    """Every step of the way, in order, for each network; ``resolver`` is the engine's resolv.conf for it.
+
+    ``owner`` is the container whose network it is, mostly itself, and ``attached`` are that one's places.
+    """
     pid = str(process.pid) if process else "PID"
     facts: dict[str, Any] = {
         "mode": _mode(container),
+        "owner": owner.name,
         "interfaces": [],
         "routes": [],
         "path": [],
-        "ports": [_port(port) for port in container.ports],
+        "ports": [_port(port) for port in owner.ports],
         "name_servers": _SERVERS.findall(resolver.read_text()) if resolver.exists() else [],
         "hosts_file": str(resolver.with_name("hosts")),
     }
@@ -60,11 +69,11 @@ def network(
             for target, gateway, index in inside.routes
             if index in inside.links
         ]
-        if facts["mode"] == "private":
+        if facts["mode"] in ("private", "container"):
             facts["path"] = [step for way in attached for step in _way(container, inside, pid, *way)]
     else:
-        facts["ports"] = [_port(port) for port in container.config.networking.ports]
-        facts["planned"] = list(container.config.networking.networks)
+        facts["ports"] = [_port(port) for port in owner.config.networking.ports]
+        facts["planned"] = list(owner.config.networking.networks)
     return part(
         "network",
         "Network: the way out",
@@ -84,12 +93,16 @@ def _about(facts: Mapping[str, Any]) -> tuple[str, str]:
         return _ON_HOST
     if facts["mode"] == "none":
         return _ALONE
+    if facts["mode"] == "container":
+        return _SHARED
     kinds = {link["kind"] for link in facts["interfaces"]} - {""}
     return _BY_VETH if not kinds or "veth" in kinds else _OTHERWISE
 
 
 def _mode(container: Container) -> str:
     networks = container.config.networking.networks
+    if container.config.networking.shared_with:
+        return "container"
     return networks[0] if networks in (("none",), ("host",)) else "private"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multios.engine.bundle import LOG
+from multios.engine.bundle import LOG, network_directory
 from multios.engine.caller import Caller
 from multios.engine.registry import RUNNING
 from multios.errors import InvalidInput, MultiosError, NotFound, nearest
@@ -93,11 +93,17 @@ def _readers(
         "confinement": lambda: privileges.confinement(
             process, spec, engine.containers.confinement.report(container, directory)["Drivers"]
         ),
-        "network": lambda: network_path.network(
-            container, process, _attached(container, engine), directory / "resolv.conf"
-        ),
+        "network": lambda: _network(container, process, engine, directory),
         "process": lambda: parentage.process(process, spec, directory / LOG),
     }
+
+
+def _network(
+    container: Container, process: LiveProcess | None, engine: Engine, directory: Path
+) -> dict[str, Any]:
+    owner = engine.containers.sharing.other(container) or container
+    resolver = network_directory(container, directory) / "resolv.conf"
+    return network_path.network(container, process, owner, _attached(owner, engine), resolver)
 
 
 def _volumes(container: Container, engine: Engine) -> dict[str, str]:

@@ -27,6 +27,11 @@ def script(document: dict[str, Any]) -> str:
             "explain it as text: explain NAME",
         )
     parts: Parts = {part["part"]: part for part in document["parts"]}
+    if parts["network"]["mode"] == "container":
+        raise Unsupported(
+            "the script makes a network namespace of its own, and this container uses another one's",
+            f"explain it as text, or: explain --as-shell {parts['network']['owner']}",
+        )
     return "\n".join(
         [
             *_head(document),

@@ -35,8 +35,9 @@ def _rootfs(result: Any, pid: Any) -> Told:
     mounts: tuple[Mount, ...] = result
     upper = mounts[-1].option("upperdir") or mounts[-1].source
     lower = (mounts[-1].option("lowerdir") or "").split(":")
+    layers = f"lie the {len(lower)} layers" if len(lower) > 1 else "lies the one layer"
     return (
-        f"An empty directory was made for what the container will change; below it lie the {len(lower)} of the image. "
+        f"An empty directory was made for what the container will change; below it {layers} of the image. "
         "Nothing was copied, and nothing is mounted yet.",
         [f"ls {upper}", f"ls {lower[0]}"],
     )
@@ -57,7 +58,7 @@ def _spec(result: Any, pid: Any) -> Told:
 def _created(result: Any, pid: Any) -> Told:
     launched: Launched = result
     return (
-        f"There is a process now, number {launched.pid} on the host, in namespaces and control groups of its own, with "
+        f"There is a process now, number {launched.pid} on the host, in the container's namespaces and control groups, with "
         "its root directory mounted. It stands still just before it becomes the program.",
         [
             f"ls -l /proc/{launched.pid}/ns",
@@ -89,7 +90,14 @@ _WORDS: dict[str, Callable[[Any, Any], Told]] = {
     "write network files": _said(
         "Its hosts file and its resolv.conf were written. They will be mounted over those of the image."
     ),
+    "write hostname file": _said(
+        "The file of its name was written. Its hosts file and its resolv.conf are those of the container whose network it uses."
+    ),
     "apply security": _spec,
+    "fill volumes": _said(
+        "Its volumes are new: each got the files that its image has in that place, if it has any. It is done once.",
+        "multios-container volume inspect VOLUME",
+    ),
     "create container": _created,
     "attach network": _said(
         "A virtual cable was laid: one end is eth0 in its network namespace, the other is plugged into the bridge.",

@@ -30,7 +30,8 @@ def tables(part: Part) -> list[Table]:
 def _namespaces(part: Part) -> list[Table]:
     rows: Rows = []
     for row in part["rows"]:
-        own = "shared with the host" if row["shared"] else "its own"
+        own = "another container's" if row["joined"] else "its own"
+        own = "shared with the host" if row["shared"] else own
         inode = "-" if row["inode"] is None else str(row["inode"])
         rows.append((row["kind"], inode, str(row["host_inode"]), own, row["keeps"]))
     return [Table("", ("NAMESPACE", "HERE", "HOST", "", "WHAT IT HOLDS"), rows)]
@@ -158,9 +159,11 @@ def _network(part: Part) -> list[Table]:
     mode: Rows = []
     if part["mode"] == "host":
         mode.append(("It is on the host's own network: nothing lies between.",))
+    elif part["mode"] == "container":
+        mode.append((f"It uses the network of container {part['owner']}.",))
     elif part["mode"] == "none":
         mode.append(("It has no network but its own loopback.",))
-    elif part.get("planned"):
+    if part["mode"] in ("private", "container") and part.get("planned"):
         mode.append((f"It would be attached to: {', '.join(part['planned'])}",))
     servers: Rows = [(server,) for server in part["name_servers"]]
     return [

@@ -72,9 +72,9 @@ def _members(
             elif not data and not output:
                 data = read(_CHUNK)
                 if not data:
-                    raise InvalidInput(f"the {name} stream of the layer is cut short")
+                    raise InvalidInput(f"the {name} stream is cut short")
     except (_GzipError, lzma.LZMAError) as error:
-        raise InvalidInput(f"the {name} stream of the layer is corrupt ({error})") from error
+        raise InvalidInput(f"the {name} stream is corrupt ({error})") from error
 
 
 def _inflate(machine: Any, data: bytes) -> tuple[bytes, bytes]:

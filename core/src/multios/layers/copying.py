@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from multios.errors import InvalidInput
 from multios.layers.pack import walk, xattrs
 
 _FICLONE = 0x40049409
@@ -16,18 +17,21 @@ _CHUNK = 1 << 26
 _NOT_HERE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS)
 
 
-def copy_tree(source: bytes, target: bytes, marks: bool = False) -> None:
+def copy_tree(source: bytes, target: bytes, marks: bool = False, most: int | None = None) -> None:
     """Copy everything below ``source`` into the existing directory ``target``.
 
     Owners, modes, times, extended attributes, hard links, holes, devices, fifos and sockets are kept; blocks
     are shared where the filesystem can. ``source`` must not change meanwhile. With ``marks``, ``source`` is the
     upper directory of an overlay: overlay's own attributes, and those of ``source`` itself, are kept too.
+    More than ``most`` entries raise ``InvalidInput``.
     """
     read = _all_xattrs if marks else xattrs
     links: dict[tuple[int, int], bytes] = {}
     directories = [(target, os.stat(source))]
     clone = True
-    for path, name, status in walk(source):
+    for count, (path, name, status) in enumerate(walk(source)):
+        if most is not None and count >= most:
+            raise InvalidInput(f"there are more than {most} files")
         place = target + b"/" + name
         kind = stat.S_IFMT(status.st_mode)
         if kind != stat.S_IFDIR and status.st_nlink > 1:
@@ -49,6 +53,12 @@ def copy_tree(source: bytes, target: bytes, marks: bool = False) -> None:
         _copy_looks(source, target, os.stat(source), read(source))
     for place, status in reversed(directories):  # last, because content changes a directory's time
         os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def copy_looks(source: bytes, target: bytes, status: os.stat_result) -> None:
+    """Give the directory ``target`` the owner, mode and times of ``status`` and the extended attributes of ``source``."""
+    _copy_looks(source, target, status, xattrs(source))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _all_xattrs(path: bytes) -> dict[bytes, bytes]:
@@ -81,6 +91,9 @@ def _copy_file(path: bytes, place: bytes, size: int, clone: bool) -> bool:
                         raise
                     clone = False
             _copy_extents(reader, writer, size)
+        except OSError as error:
+            error.filename = error.filename or place  # calls on descriptors name no file
+            raise
         finally:
             os.close(writer)
     finally:

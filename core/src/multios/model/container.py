@@ -10,6 +10,11 @@ from typing import Any
 from multios.model.mount import IdMap
 from multios.model.network import PortMapping
 
+OF_CONTAINER = "container:"
+"""What begins the place of a network's name where it is another container's network namespace."""
+HOST_GATEWAY = "host-gateway"
+"""Docker's word for the address that a container reaches its host by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resources:
@@ -56,13 +61,15 @@ class Volume:
     """A mount that the user asked for.
 
     ``source`` is an absolute host path (``kind`` ``bind``), a volume's name (``volume``) or a size in
-    bytes as text, empty for unlimited (``tmpfs``). ``mode`` is ``rw`` or ``ro``.
+    bytes as text, empty for unlimited (``tmpfs``). ``mode`` is ``rw`` or ``ro``. With ``nocopy`` a new volume
+    is not filled with the image's files.
     """
 
     kind: str
     source: str
     target: str
     mode: str = "rw"
+    nocopy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +100,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Networking:
-    """Which networks, by name; ``none`` and ``host`` stand alone."""
+    """Which networks, by name; ``none``, ``host`` and ``container:ID`` stand alone."""
 
     networks: tuple[str, ...] = ("default",)
     attachments: Mapping[str, Attachment] = field(default_factory=dict)
@@ -113,6 +120,14 @@ class Networking:
     dns: tuple[str, ...] = ()
     dns_search: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = field(default_factory=dict)
+    """Addresses by name; ``HOST_GATEWAY`` is the host's own, as the container reaches it."""
+
+    @property
+    def shared_with(self) -> str:
+        """The container whose network namespace is used instead of one of its own: its id, in a request its name; or empty."""
+        return (
+            self.networks[0].removeprefix(OF_CONTAINER) if self.networks[0].startswith(OF_CONTAINER) else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 from multios.errors import InvalidInput, nearest
 from multios.model import destination, id_mapping, security_chain, sysctls
 from multios.model.container import (
+    HOST_GATEWAY,
+    OF_CONTAINER,
     Attachment,
     ContainerConfig,
     Device,
@@ -84,7 +86,7 @@ def parse(document: Any) -> ContainerConfig:
         raise InvalidInput("both 'auto_remove' and 'restart_policy' are given", "leave out one of them")
     config = ContainerConfig(**fields)
     _check_mount_points(config)
-    sysctls.check_namespaces(config.sysctls, config.networking.networks)
+    sysctls.check_namespaces(config.sysctls, config.networking)
     return config
 
 
@@ -226,6 +228,10 @@ def _address(path: str, value: Any) -> str:
         raise wrong(path, value, "an IP address") from None
 
 
+def _extra_host(path: str, value: Any) -> str:
+    return HOST_GATEWAY if value == HOST_GATEWAY else _address(path, value)
+
+
 def _environment(path: str, value: Any) -> dict[str, str]:
     result = read_mapping(read_option_text)(path, value)
     for key in result:
@@ -312,12 +318,24 @@ def _networking(path: str, value: Any) -> Networking:
         fields[f"bandwidth_{direction}"] = rate
     single = fields.pop("network", None)
     names = fields.get("networks", ()) or ((single,) if single else ("default",))
-    if len(names) > 1 and {"none", "host"} & set(names):
-        raise InvalidInput(f"{path}.networks: 'none' and 'host' stand alone", "name only one of them")
+    alone = [name for name in names if name in ("none", "host") or name.startswith(OF_CONTAINER)]
+    if len(names) > 1 and alone:
+        raise InvalidInput(f"{path}.networks: {alone[0]!r} stands alone", "name only one of them")
+    if names[0].startswith(OF_CONTAINER):
+        for field in _OF_A_NAMESPACE:
+            if fields.get(field):
+                raise InvalidInput(
+                    f"{path}.{field}: the network is that of container {names[0].removeprefix(OF_CONTAINER)!r}",
+                    f"leave out {field!r} here, and say it of that container",
+                )
     if {"none", "host"} & set(names):
         for field in _OF_A_NETWORK:
             if fields.get(field):
                 raise InvalidInput(f"{path}.{field}: network {names[0]!r} has none", f"leave out {field!r}")
+    if "none" in names and HOST_GATEWAY in fields.get("extra_hosts", {}).values():
+        raise InvalidInput(
+            f"{path}.extra_hosts: on network 'none' the host has no address", f"leave out {HOST_GATEWAY!r}"
+        )
     for name in fields.get("attachments", {}):
         if name not in names:
             raise InvalidInput(f"{path}.attachments: {name!r} is not among the networks", "add it there")
@@ -325,7 +343,10 @@ def _networking(path: str, value: Any) -> Networking:
 
 
 def _network_name(path: str, value: Any) -> str:
-    return check_name("network", read_text(path, value))
+    name = read_text(path, value)
+    if name.startswith(OF_CONTAINER):
+        return OF_CONTAINER + check_name("container", name.removeprefix(OF_CONTAINER))
+    return check_name("network", name)
 
 
 def _capability(path: str, value: Any) -> str:
@@ -392,7 +413,10 @@ def _volume(path: str, value: Any) -> Volume:
         raise InvalidInput(f"{path}.container is missing", "say where it is mounted inside")
     kind = "bind" if "host" in fields else "volume"
     source = fields.get("host") or fields.get("volume") or ""
-    return Volume(kind, source, _target(f"{path}.container", fields["container"]), fields.get("mode", "rw"))
+    if kind == "bind" and fields.get("nocopy"):
+        raise InvalidInput(f"{path}.nocopy: a path of the host is never filled", "leave it out")
+    target = _target(f"{path}.container", fields["container"])
+    return Volume(kind, source, target, fields.get("mode", "rw"), fields.get("nocopy", False))
 
 
 def _target(path: str, value: str) -> str:
@@ -573,6 +597,7 @@ _ATTACHMENT: dict[str, Reader] = {
     "aliases": read_list(_alias),
 }
 _OF_A_NETWORK = ("ports", "address", "address6", "mac", "egress_allow", "bandwidth_in", "bandwidth_out")
+_OF_A_NAMESPACE = (*_OF_A_NETWORK, "attachments", "aliases", "dns", "dns_search", "extra_hosts")
 _NETWORKING: dict[str, Reader] = {
     "network": _network_name,
     "networks": read_list(_network_name),
@@ -587,7 +612,7 @@ _NETWORKING: dict[str, Reader] = {
     "dns": read_list(_address),
     "dns_search": read_list(_hostname),
     "extra_hosts": lambda path, value: {
-        _hostname(path, name): address for name, address in read_mapping(_address)(path, value).items()
+        _hostname(path, name): address for name, address in read_mapping(_extra_host)(path, value).items()
     },
 }
 
@@ -625,6 +650,7 @@ _VOLUME: dict[str, Reader] = {
     "volume": lambda path, value: check_name("volume", read_text(path, value)),
     "container": read_absolute,
     "mode": _mode,
+    "nocopy": read_boolean,
 }
 _FILE: dict[str, Reader] = {
     "path": _file_path,

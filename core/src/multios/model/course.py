@@ -10,6 +10,8 @@ COURSE_LABEL, STUDENT_LABEL = "org.multios.course", "org.multios.course.student"
 """By which what is of a course is known, and whose it is."""
 POLICIES = ("none", "isolated", "shared", "open")
 """What a machine reaches: nothing; no machine and nothing outside; the course's machines; those and the outside."""
+HOME = "/home/student"
+"""Whose files a student's machine keeps on a cluster, and where a student's work is there."""
 IDLE = ("sleep", "infinity")
 AT_ONCE = 20
 RUNNING, STARTING, STOPPED, MISSING = "running", "starting", "stopped", "missing"

@@ -7,6 +7,10 @@ from collections.abc import Iterable
 
 from multios.errors import InvalidInput, Refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from multios.model.container import Networking
+
 LONGEST_VALUE = 1000
 _NAME = re.compile(r"[a-z][a-z0-9_-]*(\.[A-Za-z0-9_-]+)+")
 _OF_IPC = frozenset(
@@ -47,10 +51,15 @@ def check(name: str, value: str, field: str) -> None:
         )
 
 
-def check_namespaces(names: Iterable[str], networks: tuple[str, ...]) -> None:
+def check_namespaces(names: Iterable[str], networking: Networking) -> None:
     """Raise ``Refused`` for ``net.*`` where the container has no network namespace of its own."""
     name = next((name for name in names if name.startswith("net.")), None)
-    if name is not None and networks == ("host",):
+    if name is not None and networking.shared_with:
+        raise Refused(
+            f"sysctls: {name} would be that of container {networking.shared_with!r}, whose network it uses",
+            "leave it out here, and set it for that container",
+        )
+    if name is not None and networking.networks == ("host",):
         raise Refused(
             f"sysctls: {name} would be the host's, because the container is on the host's network",
             "leave it out, or give the container another network",

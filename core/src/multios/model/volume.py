@@ -15,3 +15,5 @@ class NamedVolume:
     owner: int
     created: float
     labels: Mapping[str, str] = field(default_factory=dict)
+    fresh: bool = False
+    """It is new, and no start has found files to fill it with, nor any in it. Records of before have no such word."""

@@ -25,6 +25,8 @@ _SUFFIXES = {
     HOOKS: "",
     COMMAND: "",
 }
+UNFINISHED = ("isolation", "network")
+"""Kinds whose verbs need a kernel's objects of the author's choice: theirs do nothing yet, and the kit says so."""
 
 
 def create(kind: str, name: str, directory: str | Path) -> Path:

@@ -135,13 +135,15 @@ class Nursery:
         self._living: dict[int, Child | None] = {}  # None: a helper
         self._unborn = 0
 
-    def clone(self, group: str, namespaces: frozenset[str], born: Midwife) -> Child:
-        """Make a child in new namespaces and in the new cgroup ``group``.
+    def clone(
+        self, group: str, namespaces: frozenset[str], born: Midwife, joined: Mapping[str, int] | None = None
+    ) -> Child:
+        """Make a child in new namespaces, in those ``joined`` by descriptor, and in the new cgroup ``group``.
 
         ``born(child, None)`` is called when it is there, ``born(child, error)`` when it will never be.
         """
         ours, theirs = wire.pair()
-        return self._begin(Child(self.loop, ours, group, namespaces), theirs, -1, 0, born)
+        return self._begin(Child(self.loop, ours, group, namespaces), theirs, -1, 0, born, joined or {})
 
     def enter(
         self, group: str, container: int, kinds: int, order: tuple[dict[str, Any], list[int]], born: Midwife
@@ -158,9 +160,17 @@ class Nursery:
             ours.close()
             theirs.close()
             raise
-        return self._begin(new, theirs, container, kinds, born)
+        return self._begin(new, theirs, container, kinds, born, {})
 
-    def _begin(self, new: Child, theirs: socket.socket, container: int, kinds: int, born: Midwife) -> Child:
+    def _begin(
+        self,
+        new: Child,
+        theirs: socket.socket,
+        container: int,
+        kinds: int,
+        born: Midwife,
+        joined: Mapping[str, int],
+    ) -> Child:
         new.control.setblocking(False)
         try:
             pid, pidfd = kernel.clone3()
@@ -169,7 +179,7 @@ class Nursery:
             theirs.close()
             raise
         if pid == 0:
-            self._help(theirs, new, container, kinds)
+            self._help(theirs, new, container, kinds, joined)
         os.close(pidfd)
         theirs.close()
         self._living[pid] = None
@@ -217,16 +227,18 @@ class Nursery:
 
     # --- in the helper ---
 
-    def _help(self, control: socket.socket, new: Child, container: int, kinds: int) -> NoReturn:
+    def _help(
+        self, control: socket.socket, new: Child, container: int, kinds: int, joined: Mapping[str, int]
+    ) -> NoReturn:
         """The helper's whole life."""
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             kernel.prctl(flags.PR_SET_NAME, ctypes.addressof(_NAME))
-            kept = sorted({control.fileno(), container} - {-1})
+            kept = sorted({control.fileno(), container, *joined.values()} - {-1})
             for low, high in zip([2, *kept], [*kept, os.sysconf("SC_OPEN_MAX")], strict=True):
                 os.closerange(low + 1, high)
-            self._deliver(control, new, container, kinds)
+            self._deliver(control, new, container, kinds, joined)
         except OSError as error:
             step, _, text = (error.strerror or "").partition(": ")
             detail = str(error.filename or "")
@@ -236,7 +248,9 @@ class Nursery:
             os._exit(child.FAILED)
         raise AssertionError  # unreachable; tells the type checker so
 
-    def _deliver(self, control: socket.socket, new: Child, container: int, kinds: int) -> None:
+    def _deliver(
+        self, control: socket.socket, new: Child, container: int, kinds: int, joined: Mapping[str, int]
+    ) -> None:
         own_cgroup = "cgroup" in new.namespaces
         take_cgroup = child.new_cgroup_namespace if own_cgroup else child.keep_cgroup_namespace
         if container < 0:
@@ -255,6 +269,9 @@ class Nursery:
             if kinds:  # else it shares all of ours, as a launcher's process that keeps a runtime's container
                 _enter_namespaces(container, kinds)
             os.close(container)
+        for name in sorted(joined, key=("user",).count, reverse=True):  # first the one that owns the others
+            kernel.setns(joined[name], flags.NAMESPACES[name])
+            os.close(joined[name])
         pid, pidfd = kernel.clone3(
             new.namespaces - {"cgroup"}, flags.CLONE_PARENT, -1 if directory is None else directory
         )

@@ -83,17 +83,27 @@ class Supervisor:
         return self._guardian.request({"do": "status"}, again=True)[0]
 
     def reserve(
-        self, container_id: str, launcher: str, namespaces: Sequence[str], id_map: IdMap | None
+        self,
+        container_id: str,
+        launcher: str,
+        namespaces: Sequence[str],
+        id_map: IdMap | None,
+        joined: Mapping[str, int] | None = None,
     ) -> Reservation:
-        """A stopped child in new namespaces and a fresh cgroup. ``Conflict`` if the id is in use."""
+        """A stopped child in new namespaces and a fresh cgroup. ``Conflict`` if the id is in use.
+
+        ``joined`` are namespaces that are there already, by kind: descriptors of them. ``id_map`` is that of the user
+        namespace, whether it is new or joined.
+        """
         message = {
             "do": "reserve",
             "id": container_id,
             "launcher": launcher,
             "namespaces": list(namespaces),
+            "joined": list(joined or ()),
             "id_map": [id_map.start, id_map.size] if id_map else None,
         }
-        result, ends = self._guardian.request(message)
+        result, ends = self._guardian.request(message, tuple((joined or {}).values()))
         return Reservation(result["pid"], ends[0], ends[1], ends[2], result["cgroup"])
 
     def map_ids(self, users: Sequence[Sequence[int]], groups: Sequence[Sequence[int]]) -> int:

@@ -69,15 +69,20 @@ class Requests:
         namespaces = frozenset(message["namespaces"])
         if not namespaces <= flags.NAMESPACES.keys():
             raise ValueError(f"unknown namespaces: {', '.join(sorted(namespaces - flags.NAMESPACES.keys()))}")
+        joined = dict(zip(message["joined"], descriptors, strict=True))
+        if not joined.keys() <= flags.NAMESPACES.keys() - namespaces:
+            raise ValueError(f"cannot join namespaces: {', '.join(sorted(joined))}")
         id_map = None
         if message["id_map"] is not None:
             start, size = (int(number) for number in message["id_map"])
             if not (0 <= start <= _MAX_ID and 0 < size <= _MAX_ID - start):
                 raise ValueError(f"bad id map {start} {size}")
             id_map = (start, size)
-        if ("user" in namespaces) != (id_map is not None):
+        if ("user" in namespaces | joined.keys()) != (id_map is not None):
             raise ValueError("an id map and a user namespace go together")
-        self._supervision.reserve(reply, _identity(message), str(message["launcher"]), namespaces, id_map)
+        self._supervision.reserve(
+            reply, _identity(message), str(message["launcher"]), namespaces, id_map, joined
+        )
 
     def _map(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
         """A user namespace for a mount, made at once: it has no cgroup to wait for."""

@@ -47,6 +47,7 @@ class Supervision:
         launcher: str,
         namespaces: frozenset[str],
         id_map: tuple[int, int] | None,
+        joined: dict[str, int],
     ) -> None:
         """Get a child in its namespaces and cgroup: a warm slot if one fits."""
         if container_id in self.processes or container_id in self.exits.records:
@@ -63,13 +64,13 @@ class Supervision:
         def born(child: Child, error: dict[str, Any] | None) -> None:
             self._reserved(process, child, error, namespaces, id_map)
 
-        slot = self.slots.take(namespaces)
+        slot = None if joined else self.slots.take(namespaces)
         if slot is not None:
             born(slot, None)
             return
         try:
             process.group = new_group()
-            self.nursery.clone(process.group, namespaces, born)
+            self.nursery.clone(process.group, namespaces, born, joined)
         except OSError as error:
             self._give_up(process, _account("clone", error))
 

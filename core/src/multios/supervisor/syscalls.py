@@ -58,6 +58,7 @@ _NUMBERS = {
         "unshare": 272,
         "prlimit64": 302,
         "setns": 308,
+        "syncfs": 306,
         "renameat2": 316,
         "seccomp": 317,
         "memfd_create": 319,
@@ -80,6 +81,7 @@ _NUMBERS = {
         "keyctl": 219,
         "prlimit64": 261,
         "setns": 268,
+        "syncfs": 267,
         "renameat2": 276,
         "seccomp": 277,
         "memfd_create": 279,
@@ -96,6 +98,7 @@ _PIDFD_INFO = struct.Struct("=QQ11Ii")  # struct pidfd_info: mask, cgroup, ids, 
 _PIDFD_GET_INFO = 3 << 30 | _PIDFD_INFO.size << 16 | 0xFF << 8 | 11  # _IOWR(0xFF, 11, struct pidfd_info)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _SIGCHLD = 17
+_RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _OPEN_TRIES = 100
 _ENOSYS, _EBADF = 38, 9
@@ -359,6 +362,15 @@ class Syscalls:
         """Let two files of one filesystem change their names, both or neither; renameat2(2), RENAME_EXCHANGE."""
         here, places = flags.AT_FDCWD, (os.fsencode(first), os.fsencode(second))
         self._call("renameat2", here, places[0], here, places[1], _RENAME_EXCHANGE, about=first)
+
+    def rename_to_free(self, path: str, place: str) -> None:
+        """Rename, but replace nothing: ``FileExistsError``; renameat2(2), RENAME_NOREPLACE."""
+        here, places = flags.AT_FDCWD, (os.fsencode(path), os.fsencode(place))
+        self._call("renameat2", here, places[0], here, places[1], _RENAME_NOREPLACE, about=place)
+
+    def sync_filesystem(self, descriptor: int) -> None:
+        """Wait until all that was written to the filesystem of a descriptor is on its disk; syncfs(2)."""
+        self._call("syncfs", descriptor)
 
     def quotactl_fd(self, directory: int, command: int, identity: int, record: bytearray) -> None:
         """Read into ``record``, or set from it, a quota of the filesystem of a descriptor; quotactl(2).

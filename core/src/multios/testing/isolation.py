@@ -16,7 +16,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -272,6 +272,37 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         assert os.stat(f"/proc/{pid}").st_uid == 500_000
         assert box.output == "0\n"
         assert ((box.upper / "made").stat().st_uid, (box.upper / "made").stat().st_gid) == (0, 0)
+
+    def test_a_container_is_made_in_the_network_namespace_of_another(
+        self, make_box: Callable[..., Box], supervisor: Supervisor, tmp_path: Path, layer: Path
+    ) -> None:
+        self.require(Capability.SHARED_NETWORK)
+        first, second = make_box("sleep", "100"), make_box("sleep", "100")
+        for name in ("upper", "work"):
+            (tmp_path / "second" / name).mkdir(parents=True)
+        paths = (f"{name}dir={tmp_path}/second/{name}" for name in ("upper", "work"))
+        second.rootfs = (Mount("overlay", "overlay", (f"lowerdir={layer}", *paths)),)
+        first.create()
+        second.join_network(first)
+        assert second.create().netns == -1, "it has none of its own"
+        for box in (first, second):
+            box.start()
+        numbers = [
+            {
+                kind: os.stat(f"/proc/{box.launched.pid}/ns/{kind}").st_ino
+                for kind in ("net", "user", "pid", "mnt")
+            }
+            for box in (first, second)
+            if box.launched
+        ]
+        assert {kind for kind in numbers[0] if numbers[0][kind] == numbers[1][kind]} == {"net", "user"}
+        if Capability.EXEC in self.driver_type.capabilities:
+            shown = second.exec(
+                supervisor, "sh", "-c", "readlink /proc/self/ns/net; id -u; ls /sys/class/net"
+            )
+            assert shown.lines == [f"net:[{numbers[0]['net']}]", "0", "lo"]
+        first.driver.delete(first.id)
+        assert second.driver.state(second.id).status == "running", "whoever shares ends when he is told to"
 
     def test_exec_enters_the_container(self, box: Box, supervisor: Supervisor) -> None:
         self.require(Capability.EXEC)

@@ -135,6 +135,7 @@ class Box:
     id_map: IdMap | None
     id: str = field(default_factory=lambda: f"test-{uuid.uuid4().hex[:12]}")
     volumes: dict[str, int] = field(default_factory=dict)
+    joined: dict[str, int] = field(default_factory=dict)
     resources: Resources = Resources()
     launched: Launched | None = None
     _output: Any = field(default_factory=tempfile.TemporaryFile)
@@ -151,13 +152,29 @@ class Box:
         self.spec["mounts"].append(entry)
         self.volumes[target] = os.open(source, os.O_PATH | os.O_CLOEXEC)
 
+    def join_network(self, other: Box) -> None:
+        """Be made in the network namespace of ``other``, which is there, and in its user namespace if it has one."""
+        assert other.launched is not None
+        for entry in self.spec["linux"]["namespaces"]:
+            if entry["type"] in ("network", "user"):
+                entry["path"] = f"/proc/{other.launched.pid}/ns/{entry['type'].removesuffix('work')}"
+                self.joined[entry["type"]] = os.open(entry["path"], os.O_RDONLY | os.O_CLOEXEC)
+        self.id_map = other.id_map
+
     def create(self, stdio: Stdio | None = None) -> Launched:
         """As the contract's verb."""
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
             streams = stdio or Stdio(descriptors=(null, self._output.fileno(), self._output.fileno()))
             bundle = Bundle(
-                self.id, self.spec, self.rootfs, streams, self.id_map, self.resources, dict(self.volumes)
+                self.id,
+                self.spec,
+                self.rootfs,
+                streams,
+                self.id_map,
+                self.resources,
+                dict(self.volumes),
+                joined=dict(self.joined),
             )
             self.launched = self.driver.create(bundle)
         finally:
@@ -308,7 +325,7 @@ class IsolationFixtures:
             driver.delete(box.id)
             supervisor.forget(box.id)
             box._output.close()
-            for descriptor in box.volumes.values():
+            for descriptor in (*box.volumes.values(), *box.joined.values()):
                 os.close(descriptor)
 
     @pytest.fixture

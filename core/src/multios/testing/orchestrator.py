@@ -23,12 +23,13 @@ from multios.drivers.orchestrator import (
     VERBS,
     Action,
     ApplyOptions,
+    CopyBounds,
     DestroyOptions,
     OrchestratorDriver,
     Place,
     PlanOptions,
 )
-from multios.errors import MultiosError, Unsupported
+from multios.errors import MultiosError, NotFound, Unsupported
 from multios.model.app import App, AppState, Dependency, Service
 from multios.model.course import RUNNING, STOPPED, Course
 from multios.testing.base import DriverSuite
@@ -42,21 +43,23 @@ _INSIDE: Mapping[Capability, tuple[Callable[[OrchestratorDriver], object], ...]]
         lambda driver: driver.copy_out("suite", _WEB, "/tmp", 1),
     ),
     Capability.FORWARD: (lambda driver: driver.forward("suite", _WEB, 80, 0),),
-    Capability.RESET: (
-        lambda driver: driver.snapshot("suite", "kept", lambda *_: None),
-        lambda driver: driver.reset("suite", "", lambda *_: None),
-    ),
+    Capability.RESET: (lambda driver: driver.reset("suite", "", lambda *_: None),),
+    Capability.SNAPSHOT: (lambda driver: driver.snapshot("suite", "kept", lambda *_: None),),
 }
 """The calls that need each capability."""
 ANYHOW = PlanOptions()
 CLEAN = PlanOptions(remove_orphans=True)
 METHODS = {
-    Capability.RESET: ("snapshot", "reset"),
+    Capability.RESET: ("reset",),
+    Capability.SNAPSHOT: ("snapshot",),
     Capability.EXEC: ("execute",),
     Capability.LOGS: ("logs",),
     Capability.COPY: ("copy_in", "copy_out"),
     Capability.FORWARD: ("forward",),
-    Capability.COURSES: ("plan_course", "apply_course", "course_state", "stop_course", "destroy_course"),
+    Capability.COURSES: (
+        *("plan_course", "apply_course", "course_state", "stop_course", "destroy_course"),
+        *("copy_out_of_course", "reset_course"),
+    ),
 }
 
 
@@ -292,14 +295,62 @@ class OrchestratorDriverSuite(DriverSuite):
         self._up(driver, app)
         try:
             before = {(item.service, item.status) for item in driver.existing(app).instances}
+            self._reset_to("", driver, app, before)
+            if Capability.SNAPSHOT not in self.driver_type.capabilities:
+                with pytest.raises(Unsupported):
+                    driver.reset(app.name, "kept", lambda *_: None)
+                return
             driver.snapshot(app.name, "kept", lambda *_: None)
-            for state in ("kept", ""):
-                driver.reset(app.name, state, lambda *_: None)
-                assert {(item.service, item.status) for item in driver.existing(app).instances} == before
+            self._reset_to("kept", driver, app, before)
             with pytest.raises(MultiosError, match="no-such-state"):
                 driver.reset(app.name, "no-such-state", lambda *_: None)
         finally:
             self._down(driver, app)
+
+    @staticmethod
+    def _reset_to(state: str, driver: OrchestratorDriver, app: App, before: set[tuple[str, str]]) -> None:
+        told: set[tuple[str, str]] = set()
+        driver.reset(app.name, state, lambda action, what: told.add((action.service, what)))
+        assert {(item.service, item.status) for item in driver.existing(app).instances} == before
+        assert told == {(service, "done") for service, _ in before}
+
+    def test_what_an_app_wrote_is_gone_when_it_is_put_back(
+        self, driver: OrchestratorDriver, app: App
+    ) -> None:
+        self.require(Capability.RESET)
+        self.require(Capability.EXEC)
+        self._up(driver, app)
+        try:
+            streams = (0, 1, 2)
+            assert driver.execute(app.name, _WEB, ["sh", "-c", "echo mine > /tmp/mine"], streams) == 0
+            driver.reset(app.name, "", lambda *_: None)
+            assert driver.execute(app.name, _WEB, ["test", "!", "-e", "/tmp/mine"], streams) == 0
+        finally:
+            self._down(driver, app)
+
+    def test_a_students_work_is_copied_out_and_his_machine_begins_anew(
+        self, driver: OrchestratorDriver, course: Course
+    ) -> None:
+        self.require(Capability.COURSES)
+        self._start(driver, course)
+        try:
+            machine = next(row for row in driver.course_state(course.name) if row.student == "ada")
+            bounds = CopyBounds(1 << 20, 30)
+            with TemporaryFile() as archive:
+                driver.copy_out_of_course(course.name, machine, "/etc/passwd", archive.fileno(), bounds)
+                archive.seek(0)
+                with tarfile.open(fileobj=archive) as read:
+                    assert [member.name.rpartition("/")[2] for member in read] == ["passwd"]
+            with TemporaryFile() as archive, pytest.raises(NotFound):
+                driver.copy_out_of_course(course.name, machine, "/no-such", archive.fileno(), bounds)
+            told: dict[str, str] = {}
+            driver.reset_course(
+                course.name, [machine], lambda action, what: told.update({action.service: what})
+            )
+            assert told == {"ada": "done"}
+            assert {row.state for row in driver.course_state(course.name)} == {RUNNING}
+        finally:
+            driver.destroy_course(course.name, lambda action, what: None)
 
     def test_a_course_is_started_stopped_started_again_and_leaves_nothing(
         self, driver: OrchestratorDriver, course: Course

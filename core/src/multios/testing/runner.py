@@ -53,7 +53,15 @@ def run(distribution: str, pytest_arguments: Sequence[str] = ()) -> int:
         (Path(directory) / "pytest.ini").write_text("[pytest]\n")
         file = Path(directory) / "test_conformance.py"
         file.write_text(source)
-        quiet = ["-c", f"{directory}/pytest.ini", "--rootdir", directory, "-p", "no:cacheprovider"]
+        quiet = [
+            "-c",
+            f"{directory}/pytest.ini",
+            "--rootdir",
+            directory,
+            "-p",
+            "no:cacheprovider",
+            "--tb=short",
+        ]
         quiet += ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
         writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         try:

@@ -1,7 +1,6 @@
 # What the image mysql does with its variables: a directory that is empty becomes a database and its user.
 set -eu
 install --directory --owner=mysql --group=mysql /run/mysqld
-chown mysql:mysql /var/lib/mysql
 if ! [ -d /var/lib/mysql/mysql ]; then
     mariadb-install-db --user=mysql --skip-test-db
 fi >&2

@@ -21,6 +21,7 @@ from multios.errors import InvalidInput
 MANIFEST = "manifest.json"
 MOST_FILES = 10_000
 LARGEST_MANIFEST = 8 << 20
+_BEGINNING = "its beginning"
 _BLOCK = 512
 _LONGEST_NAME, _LONGEST_PREFIX = 100, 155
 _LARGEST_SIZE = 8**11 - 1
@@ -257,7 +258,7 @@ class _Members:
     def __init__(self, file: BinaryIO, path: str) -> None:
         self._file, self._path = file, path
         self._next = self._count = 0
-        self._last = "its beginning"
+        self._last = _BEGINNING
         self._end = os.fstat(file.fileno()).st_size
 
     def __iter__(self) -> _Members:
@@ -293,6 +294,8 @@ class _Members:
             if header != _header(name, size, executable):
                 raise ValueError("not as written")
         except ValueError:
+            if self._last == _BEGINNING:
+                raise self._wrong("this is no bundle of a course") from None
             raise self._wrong(
                 f"after {self._last}: a header is not valid: no plain file, or it was changed"
             ) from None

@@ -75,7 +75,13 @@ def run(
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         rows = list(pool.map(collect, pairs))
+    return told(rows, folder, form)
+
+
+def told(rows: list[dict[str, Any]], folder: Path, form: str | None) -> int:
+    """Show the rows, and say who is missing; 1 when something that is there could not be had."""
     print_rows(rows, _COLUMNS, form)
+    sys.stdout.flush()  # before what is said of them, where both go one way
     missing = [row for row in rows if row["state"] == MISSING]
     failed = [row for row in rows if row["state"] == FAILED]
     sys.stderr.write(

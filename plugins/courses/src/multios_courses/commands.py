@@ -11,7 +11,7 @@ from multios.errors import InvalidInput
 
 _COURSE = click.argument("course_path", metavar="COURSE", type=click.Path(path_type=Path))
 _STUDENTS = click.option(
-    "--students", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
+    "--students", "--roster", metavar="FILE.csv", type=click.Path(path_type=Path), help="The roster, instead of the course's own."
 )  # fmt: skip
 _FORMAT = click.option(
     "--format", "form", metavar="FORMAT", help="json, table, or a template such as '{{.Student}}'."
@@ -186,6 +186,34 @@ def wipe(context: Context, course_path: Path, yes: bool, orchestrator: str, opti
     return wiping.wipe(context, course_path, yes)
 
 
+@course.command(
+    help="Put machines of some students back to their beginning, as `reset` does; volumes, and homes that stay on a cluster, are kept.",
+    epilog=_epilog("reset intro s001", "reset intro s001 s002 --yes"),
+)
+@_COURSE
+@click.argument("names", metavar="STUDENT...", nargs=-1, required=True)
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
+@click.pass_obj
+def reset(
+    context: Context,
+    course_path: Path,
+    names: tuple[str, ...],
+    yes: bool,
+    orchestrator: str,
+    options: tuple[str, ...],
+) -> int:
+    from multios_courses import resetting
+
+    if orchestrator not in _LOCAL:
+        from multios_courses import orchestrated
+
+        return resetting.run_elsewhere(course_path, names, yes, orchestrated.driver(orchestrator, options))
+    _refuse("a course on this host", orchestrator_opt=options)
+    return resetting.run(context, course_path, names, yes)
+
+
 @course.command("list", help="List the courses that have machines here.", epilog=_epilog("list"))
 @_FORMAT
 @click.pass_obj
@@ -234,13 +262,15 @@ def install(
 
 @course.command(
     help="Gather every student's work on the course's labs, one file each, and say who is missing.",
-    epilog=_epilog("collect examples/courses/intro"),
+    epilog=_epilog("collect examples/courses/intro", "collect intro --orchestrator kubernetes"),
 )
 @_COURSE
 @_STUDENTS
 @click.option("--output", "-o", metavar="DIR", type=click.Path(path_type=Path), help="Default: submissions/ beside the course's file.")  # fmt: skip
 @_LAB
 @_FORMAT
+@_ORCHESTRATOR
+@_ORCHESTRATOR_OPTIONS
 @click.pass_obj
 def collect(
     context: Context,
@@ -249,7 +279,15 @@ def collect(
     output: Path | None,
     lab: str | None,
     form: str | None,
+    orchestrator: str,
+    options: tuple[str, ...],
 ) -> int:
+    if orchestrator not in _LOCAL:
+        from multios_courses import orchestrated, orchestrated_collect
+
+        driver = orchestrated.driver(orchestrator, options)
+        return orchestrated_collect.run(context, course_path, students, output, lab, form, driver)
+    _refuse("a course on this host", orchestrator_opt=options)
     from multios_courses import collecting
 
     return collecting.run(context, course_path, students, output, lab, form)

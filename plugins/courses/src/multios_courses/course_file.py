@@ -15,6 +15,7 @@ from typing import Any
 import tomli
 
 from multios.errors import InvalidInput, MultiosError, nearest
+from multios.model.container_document import MEMORY_FLOOR
 from multios.model.quantities import parse_cpus, parse_size
 from multios.toml_lines import line_of, path_of
 
@@ -157,9 +158,7 @@ def parse(text: str, file: Path) -> Course:
     try:
         document = tomli.loads(text.replace("\r\n", "\n"))
     except (tomli.TOMLDecodeError, RecursionError) as error:
-        number = getattr(error, "lineno", None) or 1
-        message = re.sub(r" \(at .*\)$", "", str(error)) or "this is no TOML"
-        raise InvalidInput(f"{file}:{number}: {message}", "see https://toml.io") from None
+        raise no_toml(file, error) from None
     table = _Table(document, (), text, file)
     schema = table.required("schema", _whole(1, 1_000_000))
     if schema != SCHEMA:
@@ -185,6 +184,13 @@ def parse(text: str, file: Path) -> Course:
     return course
 
 
+def no_toml(file: Path, error: Exception) -> InvalidInput:
+    """The refusal of a file that is no TOML, with the line that the parser named."""
+    number = getattr(error, "lineno", None) or 1
+    message = re.sub(r" \(at .*\)$", "", str(error)) or "this is no TOML"
+    return InvalidInput(f"{file}:{number}: {message}", "see https://toml.io")
+
+
 def _check_whole(course: Course, table: _Table, dates: _Table) -> None:
     """What fits line by line and not together."""
     if course.begins and course.ends and course.ends <= course.begins:
@@ -201,6 +207,14 @@ def _check_whole(course: Course, table: _Table, dates: _Table) -> None:
                     f"{course.file}:{lines[1]}: {kind}: {name!r} stands in line {lines[0]} already",
                     "leave one of them out",
                 )
+    memory, machines = course.quota.memory, len(course.templates) or 1
+    if memory is not None and memory // machines < MEMORY_FLOOR:
+        shares = f"{machines} machines share" if machines > 1 else "a machine has"
+        where = ("quota", "memory")
+        raise InvalidInput(
+            f"{course.file}:{line(table.text, where)}: quota.memory: {shares} {memory} bytes, and each needs {MEMORY_FLOOR}",
+            f"write at least {machines * MEMORY_FLOOR >> 20}MB",
+        )
     most = course.quota.containers
     if most is not None and len(course.templates) > most:
         where = ("quota", "containers")

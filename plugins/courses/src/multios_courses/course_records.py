@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from multios.cli.context import Context
 from multios.errors import InvalidInput, NotFound
-from multios.model.course import AT_ONCE, CourseQuota
+from multios.model.course import AT_ONCE, HOME, CourseQuota
 from multios.model.course import Course as Record
 from multios_courses import course_file, locks, machines
 from multios_courses.course_file import Course, Template
@@ -64,7 +64,10 @@ def unmapped(course: Course, roster: Sequence[Student]) -> list[str]:
     """What of the course is otherwise on a cluster, a line each."""
     said = ["machines run as the user 1000 and not as root, with the home /home/student"]
     if course.labs:
-        said.append(f"labs are for one host, and not started: {', '.join(lab.name for lab in course.labs)}")
+        names = ", ".join(lab.name for lab in course.labs)
+        said.append(
+            f"labs are for one host, and not started: {names}; collect takes work on them from {HOME}"
+        )
     if accounts := sum(bool(student.user) for student in roster):
         said.append(f"users of a host own nothing here: machines of {accounts} students with one are yours")
     quota, default = course.quota, CourseQuota()

@@ -19,11 +19,12 @@ from multios.errors import InvalidInput
 from multios_courses import labs, validation
 from multios_courses.collecting import FOLDER, chosen_labs, file_of
 from multios_courses.course_file import Lab
-from multios_courses.roster import Student
+from multios_courses.roster import MOST_ON_A_CLUSTER, Student
 
 GRADE_SECONDS = 1800.0
 COLUMNS = (
-    "student", "name", "email", "group", "lab", "state", "points", "most", "attested", "submitted", "late", "problem",
+    "student", "name", "email", "group", "lab", "state", "points", "most", "attested", "signed", "submitted", "late",
+    "problem",
 )  # fmt: skip
 GRADED, MISSING, REFUSED, FAILED = "graded", "missing", "refused", "failed"
 _LARGEST_POINTS = 1e6
@@ -43,7 +44,7 @@ def run(
 ) -> int:
     """Judge what was collected; 1 when a submission could not be judged."""
     labs.require("grade")
-    course, _, roster = validation.load(path, students)
+    course, _, roster = validation.load(path, students, MOST_ON_A_CLUSTER)
     place = folder or course.folder / FOLDER
     if not place.is_dir():
         raise InvalidInput(
@@ -124,6 +125,7 @@ def judged(answer: Any, lab: Lab, student: str) -> Row:
         "points": 0 if problems else points,
         "most": most,
         "attested": "yes" if answer.get("attested") is True else "no",
+        "signed": str(answer.get("signed") or "")[:_LONGEST_CELL],
         "submitted": submitted.isoformat(timespec="seconds") if submitted else "",
         "late": "yes" if submitted and lab.due and submitted > lab.due else "",
         "problem": "; ".join(map(str, said))[:_LONGEST_CELL],

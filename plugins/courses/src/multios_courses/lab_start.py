@@ -29,6 +29,7 @@ def run(
     """Start the lab for everyone whose machine is the teacher's. Who has an account starts it himself: it is his."""
     labs.require("start --lab")
     course, _, roster = validation.load(path, students)
+    validation.check_files(course)
     (lab,) = chosen_labs(course, name)
     own = [student for student in roster if not student.user]
     others = len(roster) - len(own)

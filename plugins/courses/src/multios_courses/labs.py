@@ -47,11 +47,12 @@ class Said:
         """Its error: a line of cause and one of what to do, without what a terminal would obey."""
         cause, _, remedy = self.error.strip().partition("\n")
         return MultiosError(
-            _harmless(cause.removeprefix("Error: ")) or f"exit status {self.status}", _harmless(remedy)
+            harmless(cause.removeprefix("Error: ")) or f"exit status {self.status}", harmless(remedy)
         )
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """One printable line of bounded length."""
     return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))[:_TOLD]
 
 

@@ -71,7 +71,7 @@ def owners(machines: Iterable[Machine], roster: str) -> dict[str, int]:
                 found[machine.owner] = pwd.getpwnam(machine.owner).pw_uid
             except KeyError:
                 raise InvalidInput(
-                    f"{roster}: {machine.student.id}: there is no user {machine.owner!r} on this host",
+                    f"{roster}:{machine.student.line}: user: there is no user {machine.owner!r} on this host",
                     "make the account first, or leave the column 'user' empty",
                 ) from None
     return found

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from multios.errors import InvalidInput, nearest
@@ -33,9 +33,11 @@ class Student:
     email: str = ""
     user: str = ""
     group: str = ""
+    line: int = field(default=0, compare=False)
+    """Where the roster has it."""
 
 
-COLUMNS = tuple(item.name for item in fields(Student))
+COLUMNS = tuple(item.name for item in fields(Student) if item.compare)
 _UNIQUE = ("id", "email", "user")
 
 
@@ -105,6 +107,11 @@ def _columns(titles: Sequence[str], file: str, number: int) -> list[str]:
     while columns and not columns[-1]:
         columns.pop()
     for title in columns:
+        if "\t" in title:
+            raise InvalidInput(
+                f"{file}:{number}: its columns are kept apart by tabs",
+                "save it with commas or semicolons: CSV",
+            )
         if title not in COLUMNS:
             guess = nearest(title, list(COLUMNS))
             remedy = f"did you mean {guess!r}?" if guess else f"columns are {', '.join(COLUMNS)}"
@@ -140,7 +147,7 @@ def _student(columns: list[str], cells: Sequence[str], file: str, number: int) -
             raise InvalidInput(f"{file}:{number}: {column}: {value!r} is not valid", f"write {meaning}")
     if values.get("user") == "root":
         raise InvalidInput(f"{file}:{number}: user: root is no student", "leave it empty")
-    return Student(**values)
+    return Student(**values, line=number)
 
 
 def _refuse_double(student: Student, lines: dict[tuple[str, str], int], file: str, number: int) -> None:

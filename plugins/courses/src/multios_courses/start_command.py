@@ -10,8 +10,8 @@ from typing import Any
 
 from multios.api.client import Client
 from multios.cli.context import Context
-from multios.errors import Conflict
-from multios_courses import locks, machines, networking, validation
+from multios.errors import Conflict, MultiosError
+from multios_courses import machines, materials, networking, validation
 from multios_courses.course_file import Course
 from multios_courses.machines import Machine
 from multios_courses.starting import Job, Outcome, Queue
@@ -29,11 +29,11 @@ def run(
     wanted = machines.expected(course, roster)
     uids = machines.owners(wanted, str(file))
     if dry_run:
+        materials.check(context, course)
         there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
         return _shown(course, wanted, there)
-    for template in course.templates:
-        if template.name:  # built once, before the queue, with its own progress
-            locks.build(context, template)
+    _refuse_others(course, wanted, machines.existing(context.client, course.name), uids)
+    materials.provide(context, course)
     shared = any(uid != os.geteuid() for uid in uids.values())
     network = networking.ensure(context.client, course, len(wanted), shared)
     there = machines.by_key(machines.existing(context.client, course.name), uids, wanted)
@@ -56,6 +56,26 @@ def _shown(course: Course, wanted: Sequence[Machine], there: dict[str, Any]) -> 
                 f"  {verbs[machine.name]} container {machine.name} of {machine.template.source}\n"
             )
     return 0
+
+
+def _refuse_others(
+    course: Course, wanted: Sequence[Machine], found: Sequence[dict[str, Any]], uids: dict[str, int]
+) -> None:
+    """Raise ``Conflict`` where a student's machine is there and of something else. What another user called so is no reason."""
+    there = machines.by_key(found, uids, wanted)
+    made_of = {(row["name"], row["owner"]): row["labels"].get(machines.TEMPLATE_LABEL, "") for row in found}
+    others = [
+        (machine, source)
+        for machine in wanted
+        if machine.name not in there and (source := made_of.get((machine.name, uids[machine.owner])))
+    ]
+    if others:
+        machine, source = others[0]
+        names = f"{machine.name} is" if len(others) == 1 else f"{machine.name} and {len(others) - 1} more are"
+        raise Conflict(
+            f"{names} there already, made of {source}: {course.file} now says {machine.template.source}",
+            f"collect what is in them, then `multios-container course wipe {course.name}`",
+        )
 
 
 def _verb(row: dict[str, Any] | None) -> str:
@@ -128,11 +148,14 @@ def queued(context: Context, jobs: Sequence[Job], at_once: int | None) -> Outcom
 
 def told(context: Context, course: Course, outcome: Outcome, total: int, before: int) -> int:
     """Say what came of it; the exit status."""
-    for name, error in outcome.failed[:_SHOWN_FAILURES]:
-        error.cause = f"{name}: {error.cause}"
+    alike: dict[str, list[tuple[str, MultiosError]]] = {}
+    for name, error in outcome.failed:
+        alike.setdefault(error.cause.replace(name, "…"), []).append((name, error))
+    for (name, error), *more in list(alike.values())[:_SHOWN_FAILURES]:
+        error.cause = f"{name}{f' and {len(more)} more' if more else ''}: {error.cause}"
         context.report(error)
-    if len(outcome.failed) > _SHOWN_FAILURES:
-        sys.stderr.write(f"{len(outcome.failed) - _SHOWN_FAILURES} more failed; see `course status`\n")
+    if hidden := sum(map(len, list(alike.values())[_SHOWN_FAILURES:])):
+        sys.stderr.write(f"{hidden} more failed; see `course status`\n")
     running = before + len(outcome.done)
     sys.stdout.write(
         f"{running} of {total} machines of {course.name} run: {len(outcome.done)} started"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from multios.cli.context import Context
 from multios.cli.output import print_rows
-from multios.cli.tables import memory, size, span
+from multios.cli.tables import clip, memory, size, span
 from multios.model.course import COURSE_LABEL, STUDENT_LABEL
 from multios_courses import labs, machines, validation
-from multios_courses.machines import Machine
+from multios_courses.course_file import Template
+from multios_courses.machines import TEMPLATE_LABEL, Machine
+from multios_courses.roster import Student
 
 MISSING = "missing"
 
@@ -41,19 +45,44 @@ _COURSES = (
 
 
 def run(context: Context, path: Path, students: Path | None, form: str | None) -> int:
-    """A row a machine, in the order of the roster; those that are not there yet, too."""
+    """A row a machine, in the order of the roster, also of those not there yet; then those of nobody in it."""
     course, file, roster = validation.load(path, students)
     wanted = machines.expected(course, roster)
     uids = machines.owners(wanted, str(file))
-    there = machines.by_key(machines.existing(context.client, course.name, size=True), uids, wanted)
-    used = _memory(context, [row["id"] for row in there.values() if row["status"] == "running"])
+    found = machines.existing(context.client, course.name, size=True)
+    there = machines.by_key(found, uids, wanted)
+    strangers = _strangers(sorted(found, key=lambda row: str(row["name"])), there)
+    used = _memory(context, [row["id"] for row in found if row["status"] == "running"])
     done = labs.progress(context.client.path) if course.labs else {}
     rows = []
     for machine in wanted:
         own = {lab.name: done[key] for lab in course.labs if (key := (lab.name, machine.student.id)) in done}
         rows.append({**_row(machine, there.get(machine.name), used), "labs": own})
+    rows += [{**_row(machine, row, used), "labs": {}} for machine, row in strangers]
     print_rows(rows, (*_STATUS, _LABS) if course.labs else _STATUS, form)
+    if strangers:
+        names = ", ".join(machine.name for machine, _ in strangers)
+        sys.stderr.write(f"not in the roster {file}, or of another template: {clip(names, 200)}\n")
     return 0
+
+
+def _strangers(
+    rows: Sequence[dict[str, Any]], there: Mapping[str, dict[str, Any]]
+) -> list[tuple[Machine, dict[str, Any]]]:
+    """The teacher's machines with the course's labels that roster and file know nothing of."""
+    known = {row["id"] for row in there.values()}
+    return [
+        (
+            Machine(
+                Student(labels.get(STUDENT_LABEL, "")), Template(labels[TEMPLATE_LABEL]), row["name"], ""
+            ),
+            row,
+        )
+        for row in rows
+        if TEMPLATE_LABEL in (labels := row["labels"])
+        and row["id"] not in known
+        and row["owner"] == os.geteuid()
+    ]
 
 
 def _memory(context: Context, ids: Sequence[str]) -> dict[str, int | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import tomli
+
 from multios.errors import InvalidInput
 from multios_courses import course_file, machines, roster
 from multios_courses.course_file import Course
@@ -26,15 +28,13 @@ def run(path: Path, students: Path | None) -> int:
     """Check everything that can be checked without a daemon, and say what the course comes to."""
     course = course_file.load(path)
     check_files(course)
-    said = [
-        f"{len(course.templates)} machines a student" if len(course.templates) != 1 else "1 machine a student"
-    ]
+    said = [f"{counted(len(course.templates), 'machine')} a student"]
     file = students or (course.roster if course.roster and course.roster.exists() else None)
     if file:
         found = roster.load(file)
         wanted = machines.expected(course, found)
         machines.owners(wanted, str(file))
-        said += [f"{len(found)} students", f"{len(wanted)} machines"]
+        said += [counted(len(found), "student"), counted(len(wanted), "machine")]
     elif course.roster:
         said.append(f"no roster at {course.roster}")
     said.append(f"network {course.policy}")
@@ -42,13 +42,22 @@ def run(path: Path, students: Path | None) -> int:
     return 0
 
 
+def counted(number: int, what: str) -> str:
+    """``1 machine``, ``2 machines``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def check_files(course: Course) -> None:
-    """Raise ``InvalidInput`` for a lab or a lock that is not there."""
+    """Raise ``InvalidInput`` for a lab that is not there or no TOML, and for a lock that is not there."""
     text = course.file.read_text("utf-8")
     for number, lab in enumerate(course.labs):
         if not (lab.path / "lab.toml").is_file():
             where = f"{course.file}:{course_file.line(text, ('labs', number, 'path'))}: labs.path"
             raise InvalidInput(f"{where}: {lab.path} has no lab.toml", "name the lab's folder")
+        try:
+            tomli.loads((lab.path / "lab.toml").read_text("utf-8"))
+        except (tomli.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise course_file.no_toml(lab.path / "lab.toml", error) from None
     for number, template in enumerate(course.templates):
         if template.lock and not template.lock.is_file():
             where = f"{course.file}:{course_file.line(text, ('templates', number, 'lock'))}: templates.lock"

@@ -38,7 +38,7 @@ def stop(context: Context, path: Path, timeout: int) -> int:
     name = name_of(path)
     there = [*machines.existing(context.client, name), *labs.of_course(context.client, name)]
     rows = [row for row in there if row["status"] in ("running", "paused")]
-    failed = _each(
+    failed = each(
         context,
         [(row["name"], row["id"]) for row in rows],
         lambda client, ref: client.call("containers.stop", {"ref": ref, "timeout": timeout}),
@@ -102,7 +102,7 @@ def _remove(context: Context, found: dict[str, list[dict[str, str]]]) -> None:
             if said.status:
                 raise said.failure()
 
-        _each(context, [(row["name"], row["id"]) for row in found["lab machine"]], forget, _AT_ONCE)
+        each(context, [(row["name"], row["id"]) for row in found["lab machine"]], forget, _AT_ONCE)
     for kind, method, params in (
         ("lab machine", "containers.delete", {"force": True, "volumes": True}),
         ("machine", "containers.delete", {"force": True, "volumes": True}),
@@ -123,10 +123,10 @@ def _remove(context: Context, found: dict[str, list[dict[str, str]]]) -> None:
             except NotFound:
                 return  # someone was faster, or it went with its machine
 
-        _each(context, [(row["name"], row["id"]) for row in found[kind]], remove, _AT_ONCE)
+        each(context, [(row["name"], row["id"]) for row in found[kind]], remove, _AT_ONCE)
 
 
-def _each(
+def each(
     context: Context,
     things: Sequence[tuple[str, str]],
     act: Callable[[Client, str], object],

@@ -46,7 +46,7 @@ class Containers:
     def create(self, bundle: Bundle) -> Launched:
         """All that can be checked is checked before anything is made."""
         spec = bundle.spec
-        own = plan.namespaces(spec)
+        own = plan.namespaces(spec, bundle.joined)
         if ("user" in own) != (bundle.id_map is not None):
             raise InvalidInput("a user namespace and an id map come together or not at all")
         program, program_flags, program_path = self._filter(spec["linux"].get("seccomp"))
@@ -57,6 +57,7 @@ class Containers:
             [entry["destination"] for entry in binds],
             program,
             program_flags,
+            bundle.joined,
         )
         record_path = bundle.refusals if program_path and watching.is_possible() else ""
         if bundle.foresee and not record_path:
@@ -68,7 +69,10 @@ class Containers:
         resources, devices = limits.of_spec(spec["linux"].get("resources") or {}, bundle.resources)
         supervisor = self._supervisor
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as closing:
-            reservation = supervisor.reserve(bundle.container_id, self._launcher, own, bundle.id_map)
+            new = [name for name in own if name not in bundle.joined]
+            reservation = supervisor.reserve(
+                bundle.container_id, self._launcher, new, bundle.id_map, bundle.joined
+            )
             undo.callback(_quietly, supervisor.forget, bundle.container_id)
             undo.callback(_close, reservation.network_namespace)
             closing.callback(_close, reservation.user_namespace)
@@ -294,7 +298,9 @@ def _mounts(
 ) -> Iterator[int]:
     """The root and the bind mounts, detached; they live on in the container when ours are closed."""
     # From 0 on they are our own ids, and those on disk: nothing is to be mapped.
-    space = reservation.user_namespace if bundle.id_map is not None and bundle.id_map.start else None
+    space = None
+    if bundle.id_map is not None and bundle.id_map.start:
+        space = bundle.joined.get("user", reservation.user_namespace)
     root = mounts.make_rootfs(bundle.rootfs, space)
     closing.callback(os.close, root)
     if space is not None:  # nobody inside can make a device node, so one in the root is the image's

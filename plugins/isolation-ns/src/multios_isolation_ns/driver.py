@@ -41,6 +41,7 @@ class NamespaceIsolation(IsolationDriver):
             Capability.EXEC,
             Capability.TERMINAL,
             Capability.USER_NAMESPACE,
+            Capability.SHARED_NETWORK,
             Capability.LANDLOCK,
         }
     )

@@ -68,15 +68,15 @@ def refuse_unknown(section: str, value: Mapping[str, Any]) -> None:
             raise Unsupported(f"isolation driver ns cannot do {place} of the runtime spec", f"remove {place}")
 
 
-def namespaces(spec: Mapping[str, Any]) -> list[str]:
-    """The new namespaces that the spec asks for."""
+def namespaces(spec: Mapping[str, Any], joined: Collection[str] = ()) -> list[str]:
+    """The namespaces that the spec asks for: new ones, and with a path those ``joined``, of which the driver has descriptors."""
     names = []
     for entry in spec["linux"].get("namespaces") or ():
         if entry["type"] not in NAMESPACES:
             raise Unsupported(f"unknown namespace {entry['type']!r}", f"known are {', '.join(NAMESPACES)}")
-        if entry.get("path"):
+        if bool(entry.get("path")) != (entry["type"] in joined):
             raise Unsupported(
-                f"cannot join the {entry['type']} namespace {entry['path']}", "leave out its path"
+                f"cannot join the {entry['type']} namespace {entry.get('path')}", "leave out its path"
             )
         names.append(str(entry["type"]))
     for needed in ("mount", "pid"):
@@ -91,8 +91,9 @@ def container(
     sources: Sequence[str],
     program: bytes,
     program_flags: int,
+    joined: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The plan of a first process.
+    """The plan of a first process; ``joined`` of its namespaces are another container's.
 
     ``hierarchies`` are the host's cgroup v1 ones (controllers joined by commas; none: cgroup2 is mounted), and
     ``sources`` the targets whose bind mounts come as descriptors, in order; descriptor 0 is the root.
@@ -100,7 +101,8 @@ def container(
     refuse_unknown("spec", spec)
     refuse_unknown("linux", spec["linux"])
     refuse_unknown("root", spec.get("root") or {})
-    linux, own = spec["linux"], namespaces(spec)
+    linux, own = spec["linux"], namespaces(spec, joined)
+    new = [name for name in own if name not in joined]
     if linux.get("rootfsPropagation") not in (None, "", "private", "rprivate"):
         raise Unsupported(
             f"rootfsPropagation {linux['rootfsPropagation']!r}", "leave it out: mounts are private"
@@ -118,8 +120,8 @@ def container(
         else _devices(linux.get("devices") or (), "user" in own),
         "hostname": _name("hostname", spec, own),
         "domainname": _name("domainname", spec, own),
-        "own_network": "network" in own,
-        "sysctl": sysctls(linux.get("sysctl") or {}, own),
+        "own_network": "network" in new,
+        "sysctl": sysctls(linux.get("sysctl") or {}, new),
         "masked_paths": [_absolute(path) for path in linux.get("maskedPaths") or ()],
         "read_only_paths": [_absolute(path) for path in linux.get("readonlyPaths") or ()],
         **process(

@@ -38,17 +38,34 @@ def lab() -> None:
 
 def _command(name: str, epilog: str) -> Callable[[Callable[..., Any]], click.Command]:
     """A command of the group with an example."""
-    return lab.command(name, epilog=f"Example: multios-container lab {epilog}")
+    return lab.command(name, epilog=f"\b\nExample:\n  multios-container lab {epilog}")
+
+
+_WORD = click.argument("word", metavar="[NAME]", required=False)
+
+
+def _named(word: str | None, name: str) -> str:
+    """The lab that is meant, by a word or by ``--name``; empty when neither is there."""
+    from multios.errors import InvalidInput
+
+    if word and name and word != name:
+        raise InvalidInput(f"two labs are named: {word!r} and {name!r}", "name one")
+    return word or name
 
 
 @_command("validate", "validate examples/labs/first-steps")
 @click.argument("path", type=_FOLDER)
-def validate(path: Path) -> None:
+@_JSON
+def validate(path: Path, form: str) -> None:
     """Check a lab's folder: file, key and line of what is wrong."""
     from multios_labs.document import read, read_grading
 
     found = read(path)
     _, grades = read_grading(found)
+    if form == "json":
+        keys = ("name", "version", "image", "template", "submit")
+        click.echo(json.dumps({key: getattr(found, key) for key in keys}))
+        return
     checks = sum(len(step.checks) for step in found.steps)
     click.echo(
         f"{found.name} {found.version}: {len(found.steps)} steps, {checks} checks, {len(grades)} for grading"
@@ -71,7 +88,7 @@ def start(context: Context, path: str, name: str, seed: str, student: str, roste
     from multios_labs.document import read
 
     if "/" not in path and not Path(path).is_dir():
-        stopped = machines.running(context.client, machines.find(context.client, path))
+        stopped = machines.running(context.client, machines.stopped(context.client, path))
         click.echo(stopped.name)
         return
     found = read(Path(path))
@@ -110,7 +127,7 @@ def show(context: Context, step: str | None, name: str) -> None:
     found = machines.find(context.client, name)
     progress = found.progress()
     known = progress.lab()
-    chosen = _step(known, step or progress.current)
+    chosen = _step(known, step or progress.current, found.name)
     number = known.steps.index(chosen) + 1
     title = filled(chosen.title, found.values)
     click.echo(f"# {known.title}: {title} ({number} of {len(known.steps)})\n")
@@ -130,7 +147,7 @@ def check(context: Context, step: str | None, name: str, form: str) -> int:
     found = machines.running(context.client, machines.find(context.client, name))
     progress = found.progress()
     known = progress.lab()
-    chosen = _step(known, step or progress.current)
+    chosen = _step(known, step or progress.current, found.name)
     results = checking.run(context.client.path, found, chosen)
     if form == "text" and results:
         click.echo(checking.as_text(results, found.values))
@@ -164,13 +181,14 @@ def check(context: Context, step: str | None, name: str, form: str) -> int:
 @click.option(
     "--to", default="", metavar="STEP", help="To the moment when this step was reached; the first by default."
 )
+@_WORD
 @_NAME
 @click.pass_obj
-def reset(context: Context, soft: bool, to: str, name: str) -> None:
+def reset(context: Context, soft: bool, to: str, word: str | None, name: str) -> None:
     """Put the machine back, whatever was done to it."""
     from multios_labs import machine as machines
 
-    found = machines.find(context.client, name)
+    found = machines.find(context.client, _named(word, name))
     step = machines.reset(context.client, found, to, soft)
     click.echo(f"{found.name} is at step {step}")
 
@@ -190,26 +208,31 @@ def snapshot(context: Context, snapshot: str | None, name: str) -> None:
 
 
 @_command("stop", "stop")
-@click.argument("name", required=False)
+@_WORD
+@_NAME
 @click.pass_obj
-def stop(context: Context, name: str | None) -> None:
+def stop(context: Context, word: str | None, name: str) -> None:
     """Stop the machine; `lab start NAME` starts it again."""
     from multios_labs import machine as machines
 
-    found = machines.find(context.client, name or "")
+    found = machines.find(context.client, _named(word, name))
     context.client.call("containers.stop", {"ref": found.id})
     click.echo(found.name)
 
 
 @_command("rm", "rm first-steps")
-@click.argument("name")
+@_WORD
+@_NAME
 @click.pass_obj
-def remove(context: Context, name: str) -> None:
+def remove(context: Context, word: str | None, name: str) -> None:
     """Remove the machine with all that was done in it."""
-    from multios.errors import MultiosError
+    from multios.errors import InvalidInput, MultiosError
     from multios_labs import machine as machines
 
-    found = machines.find(context.client, name)
+    chosen = _named(word, name)
+    if not chosen:
+        raise InvalidInput("which lab is to be removed?", "multios-container lab rm NAME")
+    found = machines.find(context.client, chosen)
     context.client.call("containers.delete", {"ref": found.id, "force": True})
     try:
         found.progress().forget()
@@ -218,29 +241,65 @@ def remove(context: Context, name: str) -> None:
     click.echo(found.name)
 
 
-def _step(known: Lab, name: str) -> LabStep:
-    from multios.errors import unknown
+def _step(known: Lab, name: str, machine: str) -> LabStep:
+    from multios.errors import NotFound, unknown
 
     found = known.step(name)
     if found is None:
         names = [step.id for step in known.steps]
+        if name == machine:
+            raise NotFound(
+                f"no such step: {name!r}", f"the lab is named by --name {name}; steps: {', '.join(names)}"
+            )
         raise unknown("step", name, names, f"steps: {', '.join(names)}")
     return found
 
 
 @_command("submit", "submit -o ada.submission")
 @click.option("--output", "-o", type=_FOLDER, metavar="FILE", help="Where to; NAME.submission by default.")
+@_WORD
 @_NAME
 @click.pass_obj
-def submit(context: Context, output: Path | None, name: str) -> None:
+def submit(context: Context, output: Path | None, word: str | None, name: str) -> None:
     """Hand in: one signed file with the work, and with what the machine looked like."""
     from multios_labs import machine as machines
     from multios_labs import submission
 
-    found = machines.find(context.client, name)
+    found = machines.find(context.client, _named(word, name))
     target = output or Path(f"{found.name}.submission")
     manifest = submission.write(context.client, found, target)
     click.echo(f"{target}: {manifest['lab']['name']} of {manifest['student']}")
+
+
+@_command(
+    "pack", "pack --lab first-steps --student ada --machine intro-ada -o ada.submission /root/work=ada.tar"
+)
+@click.argument("trees", nargs=-1, required=True, metavar="PATH=FILE.tar...")
+@click.option(
+    "--lab", "folder", type=_FOLDER, required=True, metavar="PATH", help="The teacher's copy of the lab."
+)
+@click.option("--student", required=True, metavar="ID", help="Whose work it is.")
+@click.option("--machine", required=True, metavar="NAME", help="Where it was copied from.")
+@click.option("--output", "-o", type=_FOLDER, required=True, metavar="FILE", help="Where to.")
+def pack(trees: tuple[str, ...], folder: Path, student: str, machine: str, output: Path) -> None:
+    """Make a submission of directories that were copied from a machine elsewhere: not signed by the student, attested by nobody."""
+    from multios.errors import InvalidInput
+    from multios_labs import packing, parameters
+    from multios_labs.document import read
+
+    parameters.check_student(student, "--student")
+    found: dict[str, Path] = {}
+    for tree in trees:
+        path, separator, file = tree.partition("=")
+        if not (separator and file) or path in found:
+            raise InvalidInput(
+                f"{tree!r} is no PATH=FILE.tar, or its path stands twice", "write /root/work=ada.tar"
+            )
+        found[path] = Path(file)
+    manifest = packing.write(read(folder), student, machine, found, output)
+    click.echo(f"{output}: {manifest['lab']['name']} of {student}, {manifest['origin']}")
+    if left_out := manifest["left_out"]:
+        click.echo(f"left out, because no plain file below submit: {', '.join(left_out)}", err=True)
 
 
 @_command("verify", "verify ada.submission")
@@ -249,12 +308,21 @@ def submit(context: Context, output: Path | None, name: str) -> None:
 @click.pass_obj
 def verify(context: Context, files: tuple[Path, ...], form: str) -> int:
     """Say whether submissions are what they say: status 0 when all are."""
+    from multios.errors import InvalidInput, NotFound
     from multios_labs import submission
 
     rows = []
     for file in files:
-        found = submission.read(file)
-        verdict = submission.verify(context.client, found)
+        try:
+            found = submission.read(file)
+            verdict = submission.verify(context.client, found)
+        except (InvalidInput, NotFound) as error:
+            if len(files) == 1:
+                raise
+            rows.append(submission.unreadable(file, error))
+            if form == "text":
+                click.echo(f"{file}: NOT VALID\n  wrong      {error.cause.removeprefix(f'{file}: ')}")
+            continue
         rows.append(submission.as_row(found, verdict))
         if form == "text":
             click.echo(f"{file}: {'valid' if verdict.valid else 'NOT VALID'}")
@@ -294,8 +362,9 @@ def grade(
             grades.append(grading.unreadable(file, error, known))
             continue
         drawn = None
-        if seed and (not students or found.student in students):
-            drawn = parameters.derive(known.parameters, known.name, seed, found.student, students)
+        drawing = seed or (known.name if found.is_copied else "")  # no engine has seen what was given out
+        if drawing and (not students or found.student in students):
+            drawn = parameters.derive(known.parameters, known.name, drawing, found.student, students)
         grades.append(grading.grade(context.client, context.call, found, known, drawn))
     click.echo(grading.as_csv(grades) if form == "csv" else grading.as_json(grades), nl=form != "csv")
 

@@ -56,6 +56,7 @@ class Grade:
     marks: tuple[Mark, ...]
     problems: tuple[str, ...]
     attested: bool
+    signed: str = ""
     left_out: tuple[str, ...] = ()
 
     @property
@@ -79,17 +80,17 @@ def grade(
     given, wrong = _values(submission, verdict, drawn)
     problems = (*verdict.problems, *_mismatch(submission, lab), *wrong)
     if problems:
-        return Grade(submission, _nothing(checks), problems, verdict.engine)
+        return Grade(submission, _nothing(checks), problems, verdict.engine, verdict.signed)
     with tempfile.TemporaryFile() as archive:
         try:
             with submissions.layer_of(submission) as layer:
                 taken = work.write(layer, archive, lab.submit)
         except InvalidInput as error:
-            return Grade(submission, _nothing(checks), (error.cause,), verdict.engine)
+            return Grade(submission, _nothing(checks), (error.cause,), verdict.engine, verdict.signed)
         with _tests(lab, given, any(check.test for check in checks)) as tests:
             judge = _Judge(client, call, lab, limits, given, archive, tests)
             marks = tuple(judge.mark(check) for check in checks)
-    return Grade(submission, marks, (), verdict.engine, tuple(taken.left_out))
+    return Grade(submission, marks, (), verdict.engine, verdict.signed, tuple(taken.left_out))
 
 
 def _nothing(checks: Sequence[GradeCheck]) -> tuple[Mark, ...]:
@@ -288,7 +289,18 @@ def as_csv(grades: Sequence[Grade]) -> str:
     target = io.StringIO()
     writer = csv.writer(target, lineterminator="\n")
     writer.writerow(
-        ["student", "user", "points", "most", "attested", "submitted", "file", "problems", *map(_cell, names)]
+        [
+            "student",
+            "user",
+            "points",
+            "most",
+            "attested",
+            "signed",
+            "submitted",
+            "file",
+            "problems",
+            *map(_cell, names),
+        ]
     )
     for one in grades:
         points = {mark.name: mark.points for mark in one.marks}
@@ -299,6 +311,7 @@ def as_csv(grades: Sequence[Grade]) -> str:
                 one.points,
                 one.most,
                 "yes" if one.attested else "no",
+                one.signed,
                 _moment(one.submission.manifest.get("submitted")),
                 _cell(str(one.submission.file)),
                 _cell("; ".join(one.problems)),
@@ -334,6 +347,7 @@ def _row(one: Grade) -> dict[str, Any]:
         "lab": one.submission.manifest.get("lab"),
         "submitted": one.submission.manifest.get("submitted"),
         "attested": one.attested,
+        "signed": one.signed,
         "problems": list(one.problems),
         "points": one.points,
         "most": one.most,

@@ -229,6 +229,16 @@ def texts(table: Any) -> dict[str, str]:
     return {str(key): str(value) for key, value in table.items()} if isinstance(table, dict) else {}
 
 
+def stopped(client: Client, name: str) -> Machine:
+    """The lab to be started again that is called ``name``; ``NotFound`` says that a folder would have done, too."""
+    try:
+        return find(client, name)
+    except NotFound as error:
+        raise NotFound(
+            f"no folder and no lab of yours: {name!r}", f"name a folder with a lab.toml; {error.remedy}"
+        ) from None
+
+
 def running(client: Client, machine: Machine) -> Machine:
     """Make sure that it runs."""
     if machine.status == "paused":

@@ -32,6 +32,8 @@ from multios_labs.machine import LABEL, Machine
 from multios_labs.records import Lab
 
 MANIFEST, STATEMENT, LAYER, SIGNATURES = "manifest.json", "statement.json", "layer.tar", "signatures.json"
+ORIGIN, COPIED = "origin", "copied by the teacher"
+"""In a manifest of work that its student has not submitted himself."""
 MOST_JSON = 32 << 20
 MOST_LAYER = 512 << 20
 _HISTORIES = ("/root/.bash_history", "/root/.ash_history", "/root/.sh_history")
@@ -56,6 +58,11 @@ class Submission:
         return str(self.manifest.get("student", ""))
 
     @property
+    def is_copied(self) -> bool:
+        """Whether somebody has copied the work, so that the signature is not the student's."""
+        return self.manifest.get(ORIGIN) == COPIED
+
+    @property
     def user(self) -> str:
         """The name of the host's user whose machine it was, in the engine's words."""
         return str(_table(self.statement, "owner").get("name", ""))
@@ -63,10 +70,14 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a submission is what it says. ``problems`` are what is wrong with it, ``engine`` whether this engine attested it."""
+    """Whether a submission is what it says. ``problems`` are what is wrong with it, ``engine`` whether this engine attested it.
+
+    ``signed`` is ``yes``, or ``no`` and why, where that is not the problem.
+    """
 
     problems: tuple[str, ...]
     engine: bool
+    signed: str
 
     @property
     def valid(self) -> bool:
@@ -84,7 +95,7 @@ def write(client: Client, machine: Machine, target: Path) -> dict[str, Any]:
     if not lab.submit:
         raise Conflict(f"lab {lab.name!r} takes nothing in", 'its lab.toml needs submit = ["/root/work"]')
     manifest = _manifest(client, machine, lab, checking.points(progress))
-    text = _json(manifest)
+    text = as_json(manifest)
     with tempfile.TemporaryFile() as layer:
         answer = client.call(
             "containers.attest",
@@ -92,13 +103,18 @@ def write(client: Client, machine: Machine, target: Path) -> dict[str, Any]:
             [layer.fileno()],
         )
         statement = answer["statement"].encode()
-        signature, public = keys.sign(_CONTEXT + _sha256(text).encode() + _sha256(statement).encode())
         signatures = {
-            "submitter": {"algorithm": "ed25519", "public": public, "signature": signature},
+            "submitter": signed(text, statement),
             "engine": {"algorithm": "hmac-sha256", "key": answer["key"], "signature": answer["signature"]},
         }
-        _pack(target, {MANIFEST: text, STATEMENT: statement, SIGNATURES: _json(signatures)}, layer)
+        pack(target, {MANIFEST: text, STATEMENT: statement, SIGNATURES: as_json(signatures)}, layer)
     return manifest
+
+
+def signed(manifest: bytes, statement: bytes) -> dict[str, str]:
+    """The signature of who runs this, of both together."""
+    signature, public = keys.sign(_CONTEXT + _sha256(manifest).encode() + _sha256(statement).encode())
+    return {"algorithm": "ed25519", "public": public, "signature": signature}
 
 
 def _manifest(client: Client, machine: Machine, lab: Lab, steps: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +137,8 @@ def _manifest(client: Client, machine: Machine, lab: Lab, steps: dict[str, Any])
     }
 
 
-def _pack(target: Path, texts: dict[str, bytes], layer: IO[bytes]) -> None:
+def pack(target: Path, texts: dict[str, bytes], layer: IO[bytes]) -> None:
+    """The whole file or none. Raises ``InvalidInput`` for a layer that is too large."""
     size = layer.seek(0, os.SEEK_END)
     if size > MOST_LAYER:
         raise InvalidInput(
@@ -146,7 +163,8 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
     return entry
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
+    """The same bytes for the same value."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
@@ -252,10 +270,11 @@ def verify(client: Client, submission: Submission) -> Verdict:
     if labels.get(LABEL) != _table(submission.manifest, "lab").get("name"):
         problems.append("the machine is another lab's")
     submitter = _table(signatures, "submitter")
-    signed = (
+    parts = (
         _CONTEXT + _sha256(submission.manifest_text).encode() + _sha256(submission.statement_text).encode()
     )
-    if not keys.is_signed(signed, str(submitter.get("signature")), str(submitter.get("public"))):
+    is_signed = keys.is_signed(parts, str(submitter.get("signature")), str(submitter.get("public")))
+    if not is_signed:
         problems.append("the submitter's signature is wrong")
     engine = _table(signatures, "engine")
     answer = client.call(
@@ -264,7 +283,8 @@ def verify(client: Client, submission: Submission) -> Verdict:
     )
     if not answer["valid"] and engine.get("key") == answer["key"]:
         problems.append("the engine's signature is wrong")
-    return Verdict(tuple(problems), bool(answer["valid"]))
+    said = f"no: {COPIED}" if submission.is_copied else "yes" if is_signed else "no"
+    return Verdict(tuple(problems), bool(answer["valid"]), said)
 
 
 def _table(table: dict[str, Any], key: str) -> dict[str, Any]:
@@ -296,12 +316,15 @@ def describe(submission: Submission, verdict: Verdict) -> list[str]:
         f"lab        {lab.get('name')} {lab.get('version')}",
         f"student    {submission.student}",
         f"submitted  {_time(submission.manifest.get('submitted'))}",
-        f"user       {owner.get('name')} (uid {owner.get('uid')})",
+        f"machine    {submission.manifest.get('container')}"
+        if submission.is_copied
+        else f"user       {owner.get('name')} (uid {owner.get('uid')})",
+        f"signed     {verdict.signed}",
         f"key        {keys.fingerprint(str(submitter.get('public')))}",
         f"changed    {len(paths)} paths",
     ]
     lines += [f"wrong      {problem}" for problem in verdict.problems]
-    if not verdict.engine:
+    if not verdict.engine and not submission.is_copied:
         lines.append("wrong      this engine has not attested it: it comes from another host, or was altered")
     return ["".join(letter if letter.isprintable() else "?" for letter in line) for line in lines]
 
@@ -312,12 +335,19 @@ def as_row(submission: Submission, verdict: Verdict) -> dict[str, Any]:
         "file": str(submission.file),
         "valid": verdict.valid,
         "attested": verdict.engine,
+        "signed": verdict.signed,
         "problems": list(verdict.problems),
         "lab": submission.manifest.get("lab"),
         "student": submission.student,
         "submitted": submission.manifest.get("submitted"),
         "owner": submission.statement.get("owner"),
     }
+
+
+def unreadable(file: Path, error: MultiosError) -> dict[str, Any]:
+    """The row of a file that is no submission: it keeps nobody else's from being verified."""
+    nothing = Submission(file, {}, {}, b"", b"", {})
+    return as_row(nothing, Verdict((error.cause,), False))
 
 
 def _time(moment: Any) -> str:

@@ -10,15 +10,18 @@ import io
 import os
 import posixpath
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO
 
 from multios.errors import InvalidInput
-from multios.layers.archive import Source, entries
+from multios.layers.archive import Entry, Source, entries
 
 MOST_ENTRIES = 20_000
 MOST_BYTES = 512 << 20
+_LONGEST = 4096
+"""Bytes of a name, and of what a link leads to (path_resolution(7)): headers could say more, and for all entries at once."""
 GRADED = 1000
 """The user inside whose the work is, and with whose rights a student's programs run."""
 
@@ -33,57 +36,89 @@ class Work:
 
 def write(layer: IO[bytes], target: IO[bytes], roots: Sequence[str]) -> Work:
     """Write what of ``layer`` lies below ``roots`` to ``target``, a tar for the root of a machine."""
-    work = Work()
-    links: dict[str, str] = {}
+    with _made(target, roots) as taking:
+        taking.copy(layer, lambda name: name)
+    return taking.work
+
+
+def merge(trees: Mapping[str, IO[bytes]], target: IO[bytes]) -> Work:
+    """The same of trees, each a tar of one directory, below the path that it stands for. The bounds are of all together."""
+    with _made(target, tuple(trees)) as taking:
+        for root, tree in trees.items():
+            taking.copy(tree, lambda name, root=root: _placed(name, root))  # type: ignore[misc]
+    return taking.work
+
+
+def _placed(name: str, root: str) -> str:
+    """The name with ``root`` instead of its first part, by which the tar calls the directory."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return name if ".." in parts else "/".join([root.strip("/"), *parts[1:]])
+
+
+@contextmanager
+def _made(target: IO[bytes], roots: Sequence[str]) -> Iterator[_Taking]:
     with tarfile.open(fileobj=target, mode="w", format=tarfile.PAX_FORMAT) as made:
         for directory in _ways(roots):
             made.addfile(_entry(directory, tarfile.DIRTYPE, 0o711, 0))
         for root in roots:
             made.addfile(_entry(root.strip("/"), tarfile.DIRTYPE, 0o755, GRADED))
-        _copy(Source(_chunks(layer), MOST_BYTES * 2, digested=False), made, roots, links, work)
+        taking = _Taking(made, roots)
+        yield taking
         # Last, so that nothing is written through one.
-        for name, goal in links.items():
+        for name, goal in taking.links.items():
             entry = _entry(name, tarfile.SYMTYPE, 0o777, GRADED)
             entry.linkname = goal
             made.addfile(entry)
-    return work
 
 
-def _copy(
-    source: Source, made: tarfile.TarFile, roots: Sequence[str], links: dict[str, str], work: Work
-) -> None:
-    size = 0
-    plain: set[str] = set()
-    for entry in entries(source):
-        work.entries += 1
-        if work.entries > MOST_ENTRIES:
-            raise InvalidInput(
-                f"the work has more than {MOST_ENTRIES} entries", "let the student hand in less"
-            )
-        written, goal = os.fsdecode(entry.name), os.fsdecode(entry.link)
-        name = _inside(written, roots)
-        content = _Content(source, entry.size)
-        if name is None or name in plain or _is_below_link(name, links):
-            if not _is_way(written, roots):
-                _leave_out(work, written)
+class _Taking:
+    """What is taken over into ``made``, of one archive after the other."""
+
+    def __init__(self, made: tarfile.TarFile, roots: Sequence[str]) -> None:
+        self._made, self._roots = made, roots
+        self.links: dict[str, str] = {}
+        self.work = Work()
+        self._plain: set[str] = set()
+        self._size = 0
+
+    def copy(self, archive: IO[bytes], placed: Callable[[str], str]) -> None:
+        """Take over what is in one; ``placed`` says where a name of it belongs."""
+        source = Source(_chunks(archive), MOST_BYTES * 2, digested=False)
+        for entry in entries(source):
+            self.work.entries += 1
+            if self.work.entries > MOST_ENTRIES:
+                raise InvalidInput(
+                    f"the work has more than {MOST_ENTRIES} entries", "let the student hand in less"
+                )
+            content = _Content(source, entry.size)
+            if max(len(entry.name), len(entry.link)) > _LONGEST:
+                _leave_out(self.work, os.fsdecode(entry.name[:_LONGEST]))
+            else:
+                self._take(entry, placed(os.fsdecode(entry.name)), content)
+            source.skip(content.left)
+
+    def _take(self, entry: Entry, written: str, content: _Content) -> None:
+        name, goal = _inside(written, self._roots), os.fsdecode(entry.link)
+        if name is None or name in self._plain or _is_below_link(name, self.links):
+            if entry.type_flag != b"5" or not _is_way(written, self._roots):
+                _leave_out(self.work, written)
         elif entry.type_flag == b"5":
-            plain.add(name)
-            made.addfile(_entry(name, tarfile.DIRTYPE, entry.mode & 0o755 | 0o700, GRADED))
-        elif entry.type_flag == b"2" and _stays(name, goal, roots):
-            links[name] = goal
-        elif entry.type_flag == b"0" and name not in links:
-            size += entry.size
-            if size > MOST_BYTES:
+            self._plain.add(name)
+            self._made.addfile(_entry(name, tarfile.DIRTYPE, entry.mode & 0o755 | 0o700, GRADED))
+        elif entry.type_flag == b"2" and _stays(name, goal, self._roots):
+            self.links[name] = goal
+        elif entry.type_flag == b"0" and name not in self.links:
+            self._size += entry.size
+            if self._size > MOST_BYTES:
                 raise InvalidInput(
                     f"the work is more than {MOST_BYTES >> 20} MB", "let the student hand in less"
                 )
-            plain.add(name)
+            self._plain.add(name)
             file = _entry(name, tarfile.REGTYPE, entry.mode & 0o755 | 0o600, GRADED)
             file.size = entry.size
-            made.addfile(file, content)
+            self._made.addfile(file, content)
         else:
-            _leave_out(work, written)
-        source.skip(content.left)
+            _leave_out(self.work, written)
 
 
 class _Content(io.RawIOBase):

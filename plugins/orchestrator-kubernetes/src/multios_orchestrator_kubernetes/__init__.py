@@ -11,6 +11,7 @@ from multios.drivers.base import Capability
 from multios.drivers.orchestrator import (
     Action,
     ApplyOptions,
+    CopyBounds,
     DestroyOptions,
     OrchestratorDriver,
     Place,
@@ -37,7 +38,10 @@ class KubernetesOrchestrator(OrchestratorDriver):
     )
     needs_engine: ClassVar[bool] = False
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
-        {Capability.EXEC, Capability.LOGS, Capability.COPY, Capability.FORWARD, Capability.COURSES}
+        {
+            *(Capability.EXEC, Capability.LOGS, Capability.COPY, Capability.FORWARD),
+            *(Capability.RESET, Capability.COURSES),
+        }
     )
     Settings: ClassVar[type] = KubernetesSettings
 
@@ -77,6 +81,15 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
         cluster = self.cluster()
         destroy.app(cluster, app, self._namespace(cluster, app), self.settings, told, options)
+
+    def reset(self, app: str, to: str, told: Told) -> None:
+        """By removing pods, which their Deployments make again. There is nothing to go back to: no state of a pod is kept."""
+        from multios_orchestrator_kubernetes import resetting
+
+        if to:
+            raise self._cannot("keep states")
+        cluster = self.cluster()
+        resetting.app(cluster, app, self._namespace(cluster, app), self.settings, told)
 
     # --- into its pods ----------------------------------------------------------------------------------
 
@@ -160,6 +173,25 @@ class KubernetesOrchestrator(OrchestratorDriver):
         from multios_orchestrator_kubernetes import course_apply
 
         course_apply.destroy(self.cluster(), name, self.settings, told)
+
+    def copy_out_of_course(
+        self, name: str, machine: CourseMachine, path: str, archive: int, bounds: CopyBounds
+    ) -> None:
+        """By the ``tar`` of the student's pod."""
+        from multios_orchestrator_kubernetes import course_copy
+
+        course_copy.out(self._shared_cluster, name, machine, path, archive, bounds)
+
+    def reset_course(self, name: str, machines: Sequence[CourseMachine], told: Told) -> None:
+        """By removing their pods, which their Deployments make again."""
+        from multios_orchestrator_kubernetes import resetting
+
+        resetting.machines(self.cluster(), name, machines, self.settings, told)
+
+    @cached_property
+    def _shared_cluster(self) -> Cluster:
+        """One for many copies: a login for each might run the kubeconfig's own plugin as often."""
+        return self.cluster()
 
     def _course_plan(self, cluster: Cluster, course: Course) -> Iterator[CourseAction]:
         from multios_orchestrator_kubernetes import course as planning

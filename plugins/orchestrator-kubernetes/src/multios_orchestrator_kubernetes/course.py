@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multios.errors import Conflict, InvalidInput
-from multios.model.course import COURSE_LABEL, IDLE, STUDENT_LABEL, Course, CourseQuota
+from multios.model.course import COURSE_LABEL, HOME, IDLE, STUDENT_LABEL, Course, CourseQuota
 from multios_orchestrator_kubernetes import names, pods
 from multios_orchestrator_kubernetes.kinds import (
     DAEMON_SET,
@@ -39,7 +39,6 @@ ENVIRONMENT = "environment"
 KINDS = (NAMESPACE, PRIORITY_CLASS, QUOTA, LIMIT_RANGE, NETWORK_POLICY, VOLUME_CLAIM, DEPLOYMENT, DAEMON_SET)
 """What a course is made of."""
 MOST_STUDENTS = 100_000
-HOME = "/home/student"
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 _NOT_OUTSIDE = {
     "0.0.0.0/0": ["10.0.0.0/8", "100.64.0.0/10", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"],

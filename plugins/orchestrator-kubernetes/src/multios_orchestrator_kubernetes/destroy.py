@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from multios.app_labels import SERVICE_LABEL
 from multios.drivers.orchestrator import Action, DestroyOptions, Told
 from multios.errors import Conflict
 from multios_orchestrator_kubernetes import names, removal
 from multios_orchestrator_kubernetes.apply import BEGUN, DONE
 from multios_orchestrator_kubernetes.cluster import Cluster
-from multios_orchestrator_kubernetes.kinds import CONFIG_MAP, FOLLOWING, NAMESPACE, OF_APPS, POD, VOLUME_CLAIM
+from multios_orchestrator_kubernetes.kinds import (
+    CONFIG_MAP,
+    FOLLOWING,
+    NAMESPACE,
+    OF_APPS,
+    POD,
+    SECRET,
+    VOLUME_CLAIM,
+    Kind,
+)
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 
-_OF_EVERY_NAMESPACE = (CONFIG_MAP.name, "kube-root-ca.crt")
+_AUTHORITY = "kube-root-ca.crt"
+_ACCOUNT = "kubernetes.io/service-account.name"
 
 
 def app(
@@ -54,9 +67,10 @@ def _remove_namespace(
     ):
         return
     others = [
-        item
-        for item in removal.left(cluster, OF_APPS, namespace, "")
-        if (item.kind, item.name) != _OF_EVERY_NAMESPACE
+        removal.Left.of(kind, item["metadata"])
+        for kind in OF_APPS
+        for item in cluster.each(kind, namespace, "", metadata_only=True)
+        if not _is_in_every_namespace(kind, item["metadata"])
     ]
     if any(item.kind == VOLUME_CLAIM.name for item in others):
         return  # volumes are kept, and with them where they are
@@ -77,3 +91,10 @@ def _remove_namespace(
         settings.timeout,
     )
     told(action, DONE)
+
+
+def _is_in_every_namespace(kind: Kind, metadata: Mapping[str, Any]) -> bool:
+    """Whether the cluster has put it there: its authority, and before Kubernetes 1.24 a token of the default account."""
+    if kind is SECRET:
+        return (metadata.get("annotations") or {}).get(_ACCOUNT) == "default"
+    return kind is CONFIG_MAP and metadata["name"] == _AUTHORITY

@@ -28,10 +28,21 @@ _NOT_FOUND = ("executable file not found", "no such file or directory")
 
 
 class Inside:
-    """The container of a pod that belongs to ``service``, whose name it has."""
+    """The container of a pod that belongs to ``service``, whose name it has.
 
-    def __init__(self, cluster: Cluster, namespace: str, pod: str, place: Place) -> None:
+    ``check`` is called all the time while something is copied, and at least every second: what it raises ends the copy.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        pod: str,
+        place: Place,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         self._cluster, self._namespace, self._pod, self._place = cluster, namespace, pod, place
+        self._check_bounds = check
 
     def execute(self, command: Sequence[str], streams: tuple[int, int, int], terminal: bool = False) -> int:
         """Run it with these descriptors; its exit status."""
@@ -63,8 +74,11 @@ class Inside:
                 f"service {self._place.service!r}: its image has no tar, by which files are copied",
                 "use an image that has one, or a volume",
             ) from None
+        told = said[_STDERR].decode("utf-8", "replace").strip()
+        if status == 1 and stdout >= 0 and _has_only_changed(told):
+            return
         if status:
-            reason = one_line(said[_STDERR].decode("utf-8", "replace").strip()) or f"tar ended with {status}"
+            reason = one_line(told) or f"tar ended with {status}"
             is_absent = "No such file or directory" in reason and (stdin < 0 or path in reason)
             kind = NotFound if is_absent else MultiosError
             raise kind(f"{self._place.service}:{path}: {reason}", "look at the path inside")
@@ -99,10 +113,16 @@ class Inside:
             if terminal:
                 Pump(channels, source, targets, keep, _sizes(channels, targets[_STDOUT]), 0.2).run()
             else:
-                Pump(channels, source, targets, keep).run()
+                Pump(channels, source, targets, keep, self._check_bounds).run()
         finally:
             channels.close()
         return said
+
+
+def _has_only_changed(told: str) -> bool:
+    """Whether GNU tar says no more than that files changed while it read them: what it wrote is whole (tar(1), status 1)."""
+    changed = ("file changed as we read it", "File removed before we read it")
+    return bool(told) and all(line.endswith(changed) for line in told.splitlines())
 
 
 def _check(path: str) -> None:

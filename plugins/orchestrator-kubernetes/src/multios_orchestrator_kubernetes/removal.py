@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from multios.errors import Unavailable
 from multios_orchestrator_kubernetes.cluster import Cluster
@@ -23,6 +24,12 @@ class Left:
     name: str
     finalizers: tuple[str, ...] = ()
 
+    @classmethod
+    def of(cls, kind: Kind, metadata: Mapping[str, Any]) -> Left:
+        """What this object's metadata says of it."""
+        finalizers = tuple(metadata.get("finalizers") or ())
+        return cls(kind.name, metadata.get("namespace", ""), metadata["name"], finalizers)
+
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
         held = f" (held by {', '.join(self.finalizers)})" if self.finalizers else ""
@@ -32,12 +39,7 @@ class Left:
 def left(cluster: Cluster, kinds: Sequence[Kind], namespace: str, selector: str) -> list[Left]:
     """What there is with these labels."""
     return [
-        Left(
-            kind.name,
-            item["metadata"].get("namespace", ""),
-            item["metadata"]["name"],
-            tuple(item["metadata"].get("finalizers") or ()),
-        )
+        Left.of(kind, item["metadata"])
         for kind in kinds
         for item in cluster.each(kind, namespace, selector, metadata_only=True)
     ]

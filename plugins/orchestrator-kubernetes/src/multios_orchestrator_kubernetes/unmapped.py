@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from multios.errors import Unsupported
-from multios.model.container import ContainerConfig
+from multios.model.container import HOST_GATEWAY, ContainerConfig
 
 
 def refuse(where: str, config: ContainerConfig) -> None:
@@ -91,9 +91,11 @@ def _unmapped(config: ContainerConfig) -> tuple[tuple[str, object, str, str], ..
         ("resources.memory_swap", (resources.memory_swap or 0) > 0, "the nodes decide on swap", leave),
         ("resources.pids_limit", (resources.pids_limit or 0) > 0, "the nodes have one limit for all pods (podPidsLimit)", leave),
         ("networking.networks", "host" in networking.networks, "pods are not on a node's network", "publish ports"),
+        ("networking.networks", networking.shared_with, "pods do not share a network", "let both join one network, and use names"),
         ("networking.address", networking.address or networking.address6, "the cluster gives addresses", "use names"),
         ("networking.mac", networking.mac, "the cluster gives addresses", leave),
         ("networking.attachments", any(item.address or item.address6 or item.mac for item in networking.attachments.values()), "the cluster gives addresses", "use names"),
+        ("networking.extra_hosts", HOST_GATEWAY in networking.extra_hosts.values(), "a pod may run on any node", "write an address"),
         ("networking.bandwidth", networking.bandwidth_in or networking.bandwidth_out, none, leave),
         ("security.privileged", security.privileged, "privileged pods are not made", "name the capabilities that it needs"),
         ("security.apparmor_profile", security.apparmor_profile, "the nodes have their own", leave),

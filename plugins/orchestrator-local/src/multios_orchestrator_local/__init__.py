@@ -24,7 +24,7 @@ class LocalOrchestrator(OrchestratorDriver):
 
     name: ClassVar[str] = "local"
     summary: ClassVar[str] = "apps on this host"
-    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.RESET})
+    capabilities: ClassVar[frozenset[Capability]] = frozenset({Capability.RESET, Capability.SNAPSHOT})
     """Into its containers the client goes by itself: they are the engine's."""
 
     @property

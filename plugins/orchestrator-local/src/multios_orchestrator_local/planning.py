@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from multios.drivers.orchestrator import Action, PlanOptions
 from multios.errors import Conflict, NotFound, unknown
 from multios.model.app import App, AppState, Instance, Service, changed_fields, fingerprint
+from multios.model.container import OF_CONTAINER
 
 MOST_NAMED = 3
 """Changed fields that a reason names."""
@@ -18,10 +19,15 @@ def plan(app: App, existing: AppState, options: PlanOptions) -> tuple[Action, ..
     chosen = _chosen(app, options)
     containers: list[Action] = []
     replaced: set[str] = set()
+    fresh: set[str] = set()
+    """Names of containers that are made by this plan."""
     for service in (service for service in app.in_order() if service in chosen):
         actions = list(_service(app, service, existing, options))
         if any(item.service in replaced and item.restart for item in service.depends_on):
             actions = [_restarted(action) for action in actions]
+        if shared_container(service) in fresh:
+            actions = [_recreated(action) for action in actions]
+        fresh |= {action.subject for action in actions if action.verb in ("create", "recreate")}
         if any(action.verb == "recreate" for action in actions):
             replaced.add(service.name)
         containers += actions
@@ -151,6 +157,20 @@ def _restarted(action: Action) -> Action:
     )
 
 
+def _recreated(action: Action) -> Action:
+    """One that uses a network which goes: the container of that name will be another one."""
+    if action.verb not in ("keep", "start", "restart"):
+        return action
+    return Action(
+        "recreate",
+        action.kind,
+        action.subject,
+        "the container whose network it uses is made anew",
+        action.service,
+        action.number,
+    )
+
+
 def _orphans(app: App, existing: AppState, options: PlanOptions) -> Iterator[Action]:
     for instance in existing.instances:
         if app.service(instance.service) is None:
@@ -214,6 +234,12 @@ def networks_of(service: Service) -> tuple[str, ...]:
     networking = service.container.get("networking", {})
     single = networking.get("network")
     return tuple(networking.get("networks") or ((single,) if single else ()))
+
+
+def shared_container(service: Service) -> str:
+    """The name of the container whose network a service's containers use; empty for none."""
+    named = networks_of(service)
+    return named[0].removeprefix(OF_CONTAINER) if named and named[0].startswith(OF_CONTAINER) else ""
 
 
 def _check_not_elsewhere(kind: str, key: str, name: str, existing: AppState) -> None:

@@ -1,0 +1,315 @@
+"""Work on a course's labs comes out of students' machines on a cluster and is graded on this host, by the real programs."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import busybox_rootfs
+import kubernetes_server
+from private_engine import PrivateEngine
+
+pytestmark = [
+    pytest.mark.needs_root,
+    pytest.mark.skipif(
+        importlib.util.find_spec("multios_labs") is None, reason="this host has no multios-labs"
+    ),
+]
+COURSE = """\
+schema = 1
+name = "intro"
+title = "A course of the tests"
+version = "1.0"
+roster = "students.csv"
+[[templates]]
+image = "registry.example.org/small@sha256:{digest}"
+command = ["sleep", "1000"]
+[[labs]]
+path = "labs/first"
+[quota]
+disk = "1GB"
+"""
+LAB = """\
+schema = 1
+name = "first"
+version = "1.0"
+title = "A lab of the tests"
+image = "small:1"
+network = "none"
+submit = ["/root/work", "/root/notes"]
+[parameters.number]
+kind = "integer"
+minimum = 100
+maximum = 9999
+[[steps]]
+id = "only"
+title = "Write your number"
+goal = "Write {{number}} into /root/work/answer."
+"""
+GRADE = """\
+[[checks]]
+name = "adds"
+command = "sh sum.sh 20 22"
+expect = "42"
+[[checks]]
+name = "the answer"
+test = "answer.sh"
+points = 2
+"""
+TEST = """\
+#!/bin/sh
+test -d "$GRADE" && grep -q '^{{number}}$' "$WORK/answer"
+"""
+FAST = ("--orchestrator-opt", "rate=0")
+
+
+@pytest.fixture
+def cluster(
+    engine: PrivateEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[kubernetes_server.Server]:
+    """Each of its pods has a root filesystem of its own."""
+    root = tmp_path / "root"
+    root.mkdir()
+    subprocess.run(["tar", "-xf", busybox_rootfs.write(tmp_path / "root.tar"), "-C", root], check=True)
+    with kubernetes_server.running() as running:
+        running.pods.root, running.pods.own_roots = root, tmp_path / "roots"
+        running.pods.own_roots.mkdir()
+        for key, value in {
+            "KUBECONFIG": str(running.kubeconfig(tmp_path / "kubeconfig")),
+            "MULTIOS_ORCHESTRATOR": "kubernetes",
+            "XDG_DATA_HOME": str(tmp_path / "data"),
+        }.items():
+            monkeypatch.setitem(engine.environment, key, value)
+        yield running
+
+
+@pytest.fixture
+def course(engine: PrivateEngine, cluster: kubernetes_server.Server, tmp_path: Path) -> Path:
+    """The folder of a course that runs on the cluster."""
+    folder = tmp_path / "intro"
+    private = folder / "labs/first/private"
+    private.mkdir(parents=True)
+    (folder / "labs/first/lab.toml").write_text(LAB)
+    (private / "grade.toml").write_text(GRADE)
+    (private / "answer.sh").write_text(TEST)
+    (folder / "course.toml").write_text(COURSE.format(digest="a" * 64))
+    (folder / "students.csv").write_text("id,name\ns1,Ada\ns2,=Bob()\ns3,Cleo\ns4,Dan\n")
+    said = engine.run("course", "start", str(folder), *FAST)
+    assert "not started: first; collect takes work on them from /home/student" in said.stderr
+    return folder
+
+
+def home(cluster: kubernetes_server.Server, student: str) -> Path:
+    """The student's home, as he sees it."""
+    (pod,) = cluster.store.select("pods", f"intro-{student}", "")
+    return cluster.pods.root_of(pod) / "home/student"
+
+
+def work(cluster: kubernetes_server.Server, student: str, answer: str) -> None:
+    folder = home(cluster, student) / "work"
+    folder.mkdir()
+    (folder / "answer").write_text(f"{answer}\n")
+    (folder / "sum.sh").write_text("echo $(($1 + $2))\n")
+
+
+def graded(engine: PrivateEngine, course: Path, *options: str, status: int = 0) -> dict[str, dict[str, str]]:
+    """The rows of the CSV file, by student."""
+    output = course / "grades.csv"
+    engine.run("course", "grade", str(course), "-o", str(output), *options, timeout=300, status=status)
+    with output.open(newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+def collected(engine: PrivateEngine, course: Path, status: int) -> tuple[dict[str, dict[str, str]], str]:
+    """The rows by student, and what was said besides."""
+    words = ("course", "collect", str(course), *FAST, "--format", "json")
+    done = engine.run(*words, status=status, timeout=100)
+    return {row["student"]: row for row in json.loads(done.stdout)}, done.stderr
+
+
+def number_of(student: str, seed: str, students: tuple[str, ...] = ()) -> str:
+    """What the lab gives this student."""
+    from multios_labs import parameters
+    from multios_labs.records import LabParameter
+
+    number = LabParameter("number", "integer", minimum=100, maximum=9999)
+    return parameters.derive((number,), "first", seed, student, students)["number"]
+
+
+def test_work_is_collected_and_graded_and_nobody_says_that_it_was_signed(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    number = number_of("s1", "secret", ("s1", "s2", "s3", "s4"))
+    work(cluster, "s1", number)
+    work(cluster, "s2", number)
+    (home(cluster, "s2") / "notes").mkdir()
+    cluster.store.delete(("replicasets", "intro-s4", "environment-1"))  # its pod goes with it
+    rows, said = collected(engine, course, status=1)
+    assert "2 of 4 collected" in said and "missing: s3; failed: s4" in said
+    assert "On kubernetes: not signed by the students and attested by no engine" in said
+    assert rows["s1"]["signed"] == rows["s2"]["signed"] == "no: copied by the teacher"
+    assert rows["s3"]["problem"] == "there is no /home/student/work nor /home/student/notes"
+    assert rows["s4"]["problem"] == "intro-s4 does not run: it has no pod"
+    assert sorted(path.name for path in (course / "submissions/first").iterdir()) == [
+        "s1.submission", "s2.submission",
+    ]  # fmt: skip
+
+    file = str(course / "submissions/first/s1.submission")
+    verified = engine.run("lab", "verify", file, status=1)
+    assert "NOT VALID" in verified.stdout and "signed     no: copied by the teacher" in verified.stdout
+    found = graded(engine, course, "--seed", "secret")
+    assert [(found[one]["state"], found[one]["points"]) for one in ("s1", "s2", "s3", "s4")] == [
+        ("graded", "3"), ("graded", "1"), ("missing", "0"), ("missing", "0"),
+    ]  # fmt: skip
+    assert {(found[one]["attested"], found[one]["signed"]) for one in ("s1", "s2")} == {
+        ("no", "no: copied by the teacher")
+    }
+    assert engine.out("ps", "--all", "--quiet") == ""
+
+
+def test_one_students_work_is_not_anothers_and_without_a_seed_values_are_of_the_labs_name(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    work(cluster, "s1", number_of("s1", seed="first"))
+    engine.run("course", "collect", str(course), *FAST)
+    folder = course / "submissions/first"
+    (folder / "s3.submission").write_bytes((folder / "s1.submission").read_bytes())
+    found = graded(engine, course)
+    assert (found["s1"]["state"], found["s1"]["points"]) == ("graded", "3")
+    assert found["s3"]["state"] == "refused" and "the work of student 's1'" in found["s3"]["problem"]
+
+
+def hostile(file: Path) -> None:
+    with tarfile.open(file, "w") as archive:
+        for name, kind, link, content in (
+            ("work/../../../../etc/owned", tarfile.REGTYPE, "", b"owned"),
+            ("/etc/owned", tarfile.REGTYPE, "", b"owned"),
+            ("work/null", tarfile.CHRTYPE, "", b""),
+            ("work/out", tarfile.SYMTYPE, "/etc", b""),
+            ("work/out/owned", tarfile.REGTYPE, "", b"owned"),
+            ("work/sum.sh", tarfile.REGTYPE, "", b"echo $(($1 + $2))\n"),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname, entry.size, entry.mode = kind, link, len(content), 0o6777
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def test_what_hostile_machines_give_is_judged_for_what_is_work_in_it_or_is_a_line(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    hostile(home(cluster, "s1") / "tar")
+    for student, script in (
+        ("s1", "cat /home/student/tar"),
+        ("s2", "while :; do echo rubbish; done | head -c 100000"),
+        ("s3", "exit 3"),
+    ):
+        program = home(cluster, student).parents[1] / "bin/tar"
+        program.unlink()
+        program.write_text(
+            f"#!/bin/sh\ncase $* in *notes*) echo No such file or directory >&2; exit 1;; esac\n{script}\n"
+        )
+        program.chmod(0o755)
+    work(cluster, "s4", "1")
+    there = set(os.listdir("/etc"))
+    rows, said = collected(engine, course, status=1)
+    assert "s1: first: left out, because no plain file below submit: work/../../../../etc/owned, " in said
+    assert {student: row["state"] for student, row in rows.items()} == {
+        "s1": "collected", "s2": "failed", "s3": "failed", "s4": "collected",
+    }  # fmt: skip
+    assert "wrong checksum" in rows["s2"]["problem"] and "tar ended with 3" in rows["s3"]["problem"]
+    found = graded(engine, course)
+    assert {student: row["state"] for student, row in found.items()} == {
+        "s1": "graded", "s2": "missing", "s3": "missing", "s4": "graded",
+    }  # fmt: skip
+    assert found["s1"]["points"] == "1" and set(os.listdir("/etc")) == there
+
+
+def test_a_stream_that_is_lost_leaves_the_submission_of_before(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    work(cluster, "s1", "1")
+    engine.run("course", "collect", str(course), *FAST)
+    file = course / "submissions/first/s1.submission"
+    before = file.read_bytes()
+    cluster.pods.cuts_streams = True
+    failed = engine.run("course", "collect", str(course), *FAST, status=1)
+    assert "failed: s1, s2, s3, s4" in failed.stderr and "the connection to the pod ended" in failed.stdout
+    assert file.read_bytes() == before and len(list(file.parent.iterdir())) == 1
+
+
+def test_the_rate_of_requests_is_kept_while_students_are_copied_side_by_side(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    cluster.requests.clear()
+    slow = ("--orchestrator-opt", "rate=10", "--orchestrator-opt", "burst=1")
+    engine.run("course", "collect", str(course), *slow)
+    times = [request.at for request in cluster.requests]
+    assert len(times) >= 2 + 4 * 4 and times[-1] - times[0] >= (len(times) - 2) / 10
+
+
+def test_machines_of_students_who_are_named_begin_anew(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    for student in ("s1", "s2"):
+        work(cluster, student, "1")
+        (home(cluster, student).parents[1] / "tmp/rubbish").touch()
+    refused = engine.run("course", "reset", str(course), "s1", *FAST, status=1)
+    assert "--yes does it without asking" in refused.stderr
+    unknown = engine.run("course", "reset", str(course), "s9", "--yes", *FAST, status=125)
+    assert "no such student: 's9'" in unknown.stderr
+    done = engine.out("course", "reset", "intro", "s1", "--yes", *FAST)
+    assert "1 machine of intro put back to the beginning" in done
+    assert not (home(cluster, "s1").parents[1] / "tmp/rubbish").exists()
+    assert (home(cluster, "s1") / "work/answer").read_text() == "1\n"
+    assert (home(cluster, "s2").parents[1] / "tmp/rubbish").exists()
+
+
+def test_machines_on_this_host_begin_anew_by_the_same_command(
+    engine: PrivateEngine, course: Path, tmp_path: Path
+) -> None:
+    file = course / "course.toml"
+    file.write_text(file.read_text().replace(f"registry.example.org/small@sha256:{'a' * 64}", "small:1"))
+    file.write_text(file.read_text().replace('[quota]\ndisk = "1GB"\n', ""))
+    here = ("--orchestrator", "local")
+    engine.run("course", "start", str(course), *here)
+    try:
+        for student in ("s1", "s2"):
+            engine.run("exec", f"intro-{student}", "touch", "/root/rubbish")
+        assert "1 machine of intro put back" in engine.out(
+            "course", "reset", str(course), "s1", "--yes", *here
+        )
+        assert "rubbish" not in engine.out("exec", "intro-s1", "ls", "/root")
+        assert "rubbish" in engine.out("exec", "intro-s2", "ls", "/root")
+    finally:
+        engine.run("course", "wipe", "--yes", str(course), *here)
+
+
+def test_of_several_machines_the_labs_own_is_copied_from_and_two_labs_of_one_directory_are_told(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    file = course / "course.toml"
+    other = f'[[templates]]\nimage = "r.example.org/b@sha256:{"b" * 64}"\n'
+    file.write_text(file.read_text().replace('name = "intro"', 'name = "two"') + other)
+    refused = engine.run("course", "collect", str(course), *FAST, status=125)
+    assert "lab 'first' is of 'small:1', and the course has no machine of that" in refused.stderr
+    assert not (course / "submissions").exists() and not cluster.store.select("pods", "two-s1-machine2", "")
+
+    engine.run("course", "start", str(course), *FAST)
+    (pod,) = cluster.store.select("pods", "two-s1-machine2", "")
+    (cluster.pods.root_of(pod) / "home/student/work").mkdir()
+    (course / "labs/second").mkdir()
+    (course / "labs/second/lab.toml").write_text(LAB.replace('name = "first"', 'name = "second"'))
+    own = other.replace(f"r.example.org/b@sha256:{'b' * 64}", "small:1")
+    file.write_text(file.read_text().replace(other, own) + '[[labs]]\npath = "labs/second"\n')
+    rows, said = collected(engine, course, status=0)
+    assert {student for student, row in rows.items() if row["state"] == "collected"} == {"s1"}
+    assert "Labs first and second both take in /home/student/work: each gets all that is there" in said
