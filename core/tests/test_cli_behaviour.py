@@ -327,6 +327,18 @@ def test_a_listing_whose_reader_leaves_ends_quietly(daemon: Any, environment: di
     assert (done.stdout.splitlines()[-1], done.stderr) == ("141", "")
 
 
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_what_goes_to_a_closed_stream_is_lost_quietly(
+    closed: str, daemon: Any, environment: dict[str, str]
+) -> None:
+    daemon.answers["containers.list"] = [container(name="web")]
+    done = subprocess.run(
+        ["bash", "-c", f"{SCRIPT} ps {closed}; echo $?"],
+        env=environment, capture_output=True, text=True, timeout=20, check=False,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
 def test_colour_is_for_terminals_only(daemon: Any, environment: dict[str, str]) -> None:
     import pty
 

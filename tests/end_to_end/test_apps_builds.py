@@ -33,3 +33,24 @@ def test_a_build_that_names_no_context_has_the_projects_directory(app: AppDirect
         """
     )
     assert app.out("run", "--rm", "--no-tty", "web") == "here"
+
+
+def test_down_removes_the_images_that_it_is_asked_to(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          own: {build: {dockerfile_inline: "FROM small:1\\nRUN touch /own"}, command: "true"}
+          named: {build: {dockerfile_inline: "FROM small:1\\nRUN touch /named"}, image: "named:1", command: "true"}
+        """
+    )
+
+    def images() -> set[str]:
+        listed = app.engine.out("image", "ls", "--format", "{{.Repository}}").split()
+        return {f"{app.name}-own", "named"}.intersection(listed)
+
+    app.up()
+    assert images() == {f"{app.name}-own", "named"}
+    assert f"image {app.name}-own: removed" in app.down("--rmi", "local", "--remove-orphans")
+    assert images() == {"named"}
+    app.down("--rmi", "all")
+    assert images() == set()

@@ -199,9 +199,51 @@ def test_down_meanwhile_ends_the_up_and_leaves_nothing(app: AppDirectory) -> Non
     _, said = first.communicate(timeout=60)
     assert first.returncode == 125 and b"Traceback" not in said
     assert f"app '{app.name}' is being taken down".encode() in said, said
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     app.up("first")
     assert set(app.ids()) == {"first-1"}
+
+
+NEVER_HEALTHY = """
+    services:
+      db:
+        image: "small:1"
+        command: sleep 1000
+        stop_grace_period: 0s
+        healthcheck: {test: [CMD, "false"], interval: 200ms, retries: 1000}
+"""
+
+
+@pytest.mark.parametrize("waits", ["for a dependency", "with --wait", "for an update"])
+def test_down_during_an_up_that_waits_is_let_in_at_once(app: AppDirectory, waits: str) -> None:
+    text = NEVER_HEALTHY
+    if waits == "for a dependency":
+        text += "      web: {image: 'small:1', depends_on: {db: {condition: service_healthy}}}\n"
+    elif waits == "for an update":
+        app.write(text)
+        app.up()
+        text = text.replace("sleep 1000", "sleep 2000")
+        text += "        deploy: {update_config: {monitor: 1h}}\n"
+    app.write(text)
+    first = app.popen("up", "--detach" if waits != "with --wait" else "--wait", stderr=subprocess.PIPE)
+    eventually(lambda: "db-1" in app.ids(), "it waits")
+    if waits == "for an update":
+        eventually(lambda: len(app.ids()) == 2, "the new one is there")
+    begun = time.monotonic()
+    app.down()
+    assert time.monotonic() - begun < 3
+    assert app.left() == []
+    _, said = first.communicate(timeout=30)
+    assert first.returncode == 125 and f"app '{app.name}' is being taken down".encode() in said, said
+
+
+def test_an_up_that_waits_and_has_lost_its_client_makes_way(app: AppDirectory) -> None:
+    app.write(NEVER_HEALTHY)
+    first = app.popen("up", "--wait", stderr=subprocess.DEVNULL)
+    eventually(lambda: "db-1" in app.ids(), "it waits")
+    first.kill()
+    first.wait()
+    app.up()
 
 
 def test_an_up_whose_client_is_killed_can_be_gone_on_with(app: AppDirectory) -> None:

@@ -7,12 +7,12 @@ import os
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 import yaml
 
 from app_directory import AppDirectory
+from greeting_server import answers
 from private_engine import eventually
 
 TALKERS = """
@@ -69,14 +69,19 @@ def test_of_the_log_one_may_have_the_end_or_the_times(talking: AppDirectory) -> 
 
 
 def test_following_shows_what_comes_and_who_comes_and_ends_with_all(talking: AppDirectory) -> None:
-    follower = talking.popen("logs", "--follow", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    follower = talking.popen("logs", "--follow", bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     talking.run("scale", "web=3")
-    talking.says("web", talking.ids()["web-3"][:12])
-    time.sleep(1.5)  # a follower looks for new containers once a second
+    assert follower.stdout is not None
+    seen = set()
+    while b"web-3" not in seen:  # it looks for new containers once a second
+        line = follower.stdout.readline()
+        assert line, f"it ended: {seen}"
+        seen.add(line.split(b" ")[0])
     talking.run("stop", "--timeout", "0")
     out, _ = follower.communicate(timeout=30)
     assert follower.returncode == 0
-    assert {line.split(b" ")[0] for line in out.splitlines()} == {b"db-1", b"web-1", b"web-2", b"web-3"}
+    seen |= {line.split(b" ")[0] for line in out.splitlines()}
+    assert seen == {b"db-1", b"web-1", b"web-2", b"web-3"}
 
 
 def test_up_shows_the_logs_until_all_have_ended(app: AppDirectory) -> None:
@@ -95,6 +100,63 @@ def test_ctrl_c_stops_the_app(app: AppDirectory) -> None:
     _, said = attached.communicate(timeout=30)
     assert b"stopping" in said and b"Traceback" not in said
     assert {app.status_of(name) for name in app.ids()} == {"exited"}
+
+
+STUBBORN = """
+    services:
+      polite:
+        image: small:1
+        command: [sh, -c, 'trap "echo bye; exit" TERM; echo hello; while true; do sleep 0.1; done']
+      stubborn:
+        image: small:1
+        command: [sh, -c, 'trap "" TERM; while true; do sleep 0.1; done']
+        stop_grace_period: 10m
+        depends_on: [polite]
+"""
+
+
+def test_after_ctrl_c_last_words_are_shown_and_another_one_kills(app: AppDirectory) -> None:
+    app.write(STUBBORN.replace("depends_on: [polite]", ""))
+    attached = app.popen("up", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert attached.stdout is not None and b"hello" in attached.stdout.readline()
+    attached.send_signal(signal.SIGINT)
+    eventually(lambda: app.status_of("polite-1") == "exited", "the polite one has ended")
+    assert app.status_of("stubborn-1") == "running"
+    attached.send_signal(signal.SIGINT)
+    shown, _ = attached.communicate(timeout=30)
+    assert "polite-1   | bye" in lines(shown.decode())
+    assert {app.status_of(name) for name in app.ids()} == {"exited"}
+
+
+def test_ctrl_c_stops_what_was_brought_up_with_a_service_and_kills_it_with_the_next(
+    app: AppDirectory,
+) -> None:
+    app.write(STUBBORN)
+    attached = app.popen("up", "stubborn", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert attached.stdout is not None and b"hello" in attached.stdout.readline()
+    attached.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    attached.send_signal(signal.SIGINT)
+    attached.communicate(timeout=30)
+    assert {app.status_of(name) for name in app.ids()} == {"exited"}
+
+
+def test_up_shows_what_is_written_from_now_on(app: AppDirectory) -> None:
+    app.write("services: {a: {image: 'small:1', command: cat /proc/sys/kernel/random/uuid}}")
+    first, second = (lines(app.run("up").stdout) for _ in range(2))
+    assert len(first) == len(second) == 1 and first != second
+
+
+def test_who_follows_an_app_that_is_taken_down_sees_it_end(app: AppDirectory) -> None:
+    app.write(TALKERS)
+    attached = app.popen("up", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert attached.stdout is not None and attached.stdout.readline()
+    following = app.popen("logs", "--follow", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert following.stdout is not None and following.stdout.readline()
+    app.down()
+    for process in (attached, following):
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 0 and b"Error" not in said, said
 
 
 # --- inside ---------------------------------------------------------------------------------------------
@@ -213,6 +275,21 @@ def test_stop_and_start_keep_containers_and_their_order(talking: AppDirectory) -
     assert talking.out("start") == "" and talking.up() == []
 
 
+def test_an_apps_containers_are_frozen_go_on_and_are_killed(talking: AppDirectory) -> None:
+    states = lambda: {talking.status_of(name) for name in talking.ids()}  # noqa: E731
+    assert len(talking.out("pause").split()) == 3 and states() == {"paused"}
+    assert talking.out("pause") == ""  # those that are frozen are left alone
+    assert len(talking.out("unpause", "web").split()) == 2
+    assert talking.status_of("db-1") == "paused" and talking.status_of("web-1") == "running"
+    talking.run("resume")
+    assert states() == {"running"}
+    assert talking.out("kill", "--signal", "SIGKILL", "db") == f"{talking.name}-db-1"
+    eventually(lambda: talking.status_of("db-1") == "exited", "it is dead")
+    assert talking.status_of("web-1") == "running"
+    refused = talking.run("kill", "-s", "NOPE", "web", status=125).stderr
+    assert "NOPE" in refused
+
+
 def test_restart_begins_with_what_others_depend_on(talking: AppDirectory) -> None:
     before = {
         name: talking.engine.inspect(f"{talking.name}-{name}")["State"]["Pid"] for name in talking.ids()
@@ -223,6 +300,16 @@ def test_restart_begins_with_what_others_depend_on(talking: AppDirectory) -> Non
     assert not set(before.values()) & set(after.values())
     only = talking.out("restart", "--timeout", "0", "db").split()
     assert only == [f"{talking.name}-db-1"]
+
+
+def test_events_of_an_app_are_shown_and_not_waited_for(talking: AppDirectory) -> None:
+    shown = talking.out(
+        "events", "--no-follow", "--since", "10m", "--format", "{{.Action}} {{.Name}}"
+    ).splitlines()
+    assert f"start {talking.name}-db-1" in shown
+    assert all(line.split()[1].startswith(f"{talking.name}-") for line in shown)
+    refused = talking.run("events", "--until", "nonsense", status=125).stderr
+    assert "--until" in refused
 
 
 # --- the files as understood ----------------------------------------------------------------------------
@@ -240,6 +327,15 @@ def test_config_prints_the_files_merged_and_with_variables(app: AppDirectory) ->
     assert app.out("config", "--images") == "small:1"
     assert app.run("config", "--quiet").stdout == ""
     assert "valid" in app.out("validate")
+
+
+@pytest.mark.parametrize("form", ["yaml", "json"])
+def test_config_prints_a_file_that_means_the_same(app: AppDirectory, form: str) -> None:
+    app.write("services: {web: {image: 'small:1', command: 'echo $$HOME $$$$', environment: {A: 'a$$b'}}}")
+    printed = app.out("config", "--format", form)
+    again = app.run("--file", "-", "config", "--format", form, input=printed).stdout.strip()
+    assert again == printed
+    assert yaml.safe_load(printed)["services"]["web"]["command"] == "echo $$HOME $$$$"
 
 
 @pytest.mark.parametrize(
@@ -306,13 +402,7 @@ def test_a_port_leads_to_a_service_until_ctrl_c(app: AppDirectory) -> None:
         assert target == "web:80"
         host, _, port = address.rpartition(":")
         assert host == "127.0.0.1"
-
-        def answers() -> bool:
-            with socket.create_connection((host, int(port)), 5) as client:
-                client.sendall(b"GET /greeting HTTP/1.0\r\n\r\n")
-                return client.makefile("rb").read().endswith(b"hello\n")
-
-        eventually(answers, "the service answers")
+        eventually(lambda: answers(int(port)), "the service answers")
         forwarding.send_signal(signal.SIGTERM)
         assert forwarding.wait(20) == 0
         assert app.engine.out("port", ref) == ""

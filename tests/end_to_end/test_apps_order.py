@@ -44,10 +44,11 @@ def test_what_does_not_depend_on_each_other_starts_side_by_side(app: AppDirector
     app.write(
         """
         services:
-          slow: {image: "small:1", command: sleep 3}
+          slow: {image: "small:1", command: [sh, -c, 'until [ -e /data/go ]; do sleep 0.1; done; sleep 2'], volumes: [data:/data]}
           after: {image: "small:1", command: sleep 1000, depends_on: {slow: {condition: service_completed_successfully}}}
-          other: {image: "small:1", command: sleep 1000, depends_on: [third]}
+          other: {image: "small:1", command: [sh, -c, 'touch /data/go; exec sleep 1000'], volumes: [data:/data], depends_on: [third]}
           third: {image: "small:1", command: sleep 1000}
+        volumes: {data: {}}
         """
     )
     done = app.up()
@@ -142,6 +143,26 @@ def test_up_waits_no_longer_than_asked_to(app: AppDirectory) -> None:
     assert f"{app.name}-db-1 is not healthy after 1 s" in refused and "--wait-timeout" in refused
 
 
+def test_up_waits_no_longer_than_asked_to_for_what_others_depend_on(app: AppDirectory) -> None:
+    app.write(PROBED.replace("touch /ready", "true"))
+    begun = time.monotonic()
+    refused = app.run("up", "--wait", "--wait-timeout", "1", status=125).stderr
+    assert time.monotonic() - begun < 20
+    assert f"waits for 'db': {app.name}-db-1 is not healthy after 1 s" in refused
+
+
+def test_up_waits_no_longer_than_asked_to_for_a_task(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          web: {image: "small:1", depends_on: {task: {condition: service_completed_successfully}}}
+          task: {image: "small:1", command: sleep 1000, stop_grace_period: 0s}
+        """
+    )
+    refused = app.run("up", "--wait", "--wait-timeout", "1", status=125).stderr
+    assert f"waits for 'task': {app.name}-task-1 has not completed after 1 s" in refused
+
+
 def test_up_that_waits_says_what_has_ended(app: AppDirectory) -> None:
     app.write(
         PROBED.replace("depends_on: {db: {condition: service_healthy}}", "").replace(
@@ -158,6 +179,14 @@ def test_up_that_waits_takes_nothing_for_good_that_ends_again_and_again(app: App
     )
     app.up()
     eventually(lambda: app.engine.inspect(f"{app.name}-web-1")["RestartCount"] > 0, "it was restarted")
+    refused = app.run("up", "--wait", status=125).stderr
+    assert f"{app.name}-web-1 ended with status 5" in refused
+
+
+def test_up_that_waits_takes_nothing_for_good_that_ends_soon_after_its_first_start(app: AppDirectory) -> None:
+    app.write(
+        "services: {web: {image: 'small:1', command: [sh, -c, 'sleep 0.3; exit 5'], restart: always, stop_grace_period: 0s}}"
+    )
     refused = app.run("up", "--wait", status=125).stderr
     assert f"{app.name}-web-1 ended with status 5" in refused
 

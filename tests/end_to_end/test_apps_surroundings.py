@@ -12,6 +12,7 @@ import pytest
 
 from app_directory import AppDirectory
 from free_ports import free_port
+from greeting_server import await_servers
 from other_users import User, open_to_group
 from private_engine import PrivateEngine, eventually
 
@@ -96,6 +97,7 @@ def test_ports_are_published_and_shown(app: AppDirectory) -> None:
     app.write(f"services: {{web: {{image: 'small:1', command: {SERVE}, ports: ['127.0.0.1:{port}:80']}}}}")
     app.up()
     assert app.out("port", "web", "80") == f"127.0.0.1:{port}"
+    await_servers(app.engine, f"{app.name}-web-1")
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
         assert answer.status == 200
     assert f"127.0.0.1:{port}->80/tcp" in app.out("ps")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from attacker import QUICK, python_inside, python_words, resident, seconds_of_another, volumes
-from private_engine import IMAGE, PrivateEngine
+from private_engine import IMAGE, PrivateEngine, eventually
 
 LITTLE = ("--pids-limit", "64", "--memory-limit", "128M", "--memory-swap", "128M", "--cpu-limit", "0.5")
 
@@ -103,10 +103,11 @@ def test_a_flood_of_output_is_rotated_and_slows_nobody(
     slowest = 0.0
     while time.monotonic() < deadline:
         slowest = max(slowest, seconds_of_another(engine, other))
+    eventually(lambda: log_size(engine, name) > 500_000, "it has written a lot")
     size = log_size(engine, name)
     after = resident(engine.supervisor_pid), resident(engine.daemon_pid)
     engine.run("delete", "--force", name)
-    assert 500_000 < size < 2_500_000
+    assert size < 2_500_000
     assert slowest < QUICK
     assert after[0] - before[0] < 10_000_000 and after[1] - before[1] < 20_000_000
 
@@ -119,11 +120,16 @@ def test_a_container_that_ends_again_and_again_is_made_to_wait(
     Stopped by: each restart waits twice as long; events are kept in 4 MB at most
     """
     engine.run("run", "-d", "--name", name, "--restart", "always", IMAGE, "false")
+
+    def starts() -> int:
+        return sum(event["action"] == "start" for event in events(engine, name))
+
+    eventually(lambda: starts() >= 2, "it comes back")
     time.sleep(3)
     slowest = seconds_of_another(engine, other)
-    started = [event for event in events(engine, name) if event["action"] == "start"]
+    started = starts()
     engine.run("delete", "--force", name)
-    assert 2 <= len(started) < 20
+    assert started < 20
     assert slowest < QUICK
 
 

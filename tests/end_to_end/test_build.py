@@ -119,11 +119,12 @@ def test_a_damaged_cache_costs_time_and_nothing_else(
 
 
 def test_stages_that_do_not_need_each_other_are_built_side_by_side(kitchen: Kitchen) -> None:
-    stage = "FROM small:1 AS {0}\nRUN sleep 1.2; echo {0} > /{0}\n"
-    text = stage.format("a") + stage.format("b") + "FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
-    began = time.monotonic()
-    kitchen.run(own(kitchen, text))
-    assert time.monotonic() - began < 2.3
+    """Each waits for the other's file."""
+    mount = f"--mount=type=cache,id={kitchen.context.parent.name},target=/met"
+    meet = f"RUN {mount} touch /met/{{0}}; until [ -e /met/{{1}} ]; do sleep 0.1; done; echo {{0}} > /{{0}}\n"
+    stage = f"FROM small:1 AS {{0}}\n{meet}"
+    last = "FROM scratch\nCOPY --from=a /a /\nCOPY --from=b /b /\n"
+    kitchen.run(stage.format("a", "b") + stage.format("b", "a") + last)
 
 
 def test_builds_that_come_to_the_same_step_make_it_once(kitchen: Kitchen) -> None:
@@ -142,7 +143,7 @@ def test_the_first_failure_ends_the_other_stages(kitchen: Kitchen) -> None:
     text += "FROM scratch\nCOPY --from=slow /a /\nCOPY --from=bad /b /\n"
     before, began = traces(kitchen.engine), time.monotonic()
     assert "exited with 9" in kitchen.fails(own(kitchen, text))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     eventually(lambda: set(traces(kitchen.engine)) <= set(before), "nothing is left of the build")
 
 
@@ -299,8 +300,6 @@ def waiting_build(engine: PrivateEngine, directory: Path, step: str) -> subproce
         *("build", "-t", "never:1", str(directory)),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        # A shell's background jobs ignore it, and so would we all.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert client.stdout is not None
     while b"waiting" not in client.stdout.readline():
@@ -317,7 +316,7 @@ def test_a_client_that_is_interrupted_ends_its_build_and_nothing_is_left(
     before = traces(engine)
     client = waiting_build(engine, tmp_path / "context", STEP)
     client.send_signal(signal.SIGINT)
-    assert client.wait(10) == 130
+    assert client.wait(30) == 130
     eventually(lambda: set(traces(engine)) <= set(before), "nothing is left of the build")
     assert "never:1" not in engine.out("images")
 
@@ -329,7 +328,7 @@ def test_a_daemon_killed_in_the_middle_leaves_nothing_but_cached_steps(
     client = waiting_build(engine, tmp_path / "context", STEP)
     assert traces(engine)
     os.kill(engine.daemon_pid, signal.SIGKILL)
-    assert client.wait(20) != 0
+    assert client.wait(60) != 0
     engine.start()
     eventually(lambda: not traces(engine), "nothing is left of the build")
     (tmp_path / "context/Dockerfile").write_text(

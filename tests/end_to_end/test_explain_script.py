@@ -91,7 +91,7 @@ def by_hand(file: Path, *words: str, input: str = "", status: int = 0) -> str:
     out, err = process.communicate(input, timeout=60)
     assert process.returncode == status, f"{process.returncode}\n{out}\n{err}"
     # The kernel removes the interfaces of a namespace some time after the last process has left it.
-    eventually(lambda: not traces(process.pid), "nothing is left of it", patience=5)
+    eventually(lambda: not traces(process.pid), "nothing is left of it")
     return out
 
 
@@ -274,7 +274,7 @@ def test_one_who_breaks_off_leaves_nothing(
     process.send_signal(number)
     assert process.wait(timeout=30) == 128 + number
     process.stdout.close()
-    eventually(lambda: not traces(process.pid), "nothing is left of it", patience=5)
+    eventually(lambda: not traces(process.pid), "nothing is left of it")
     assert engine.status_of(running) == "running"
 
 

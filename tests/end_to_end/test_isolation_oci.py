@@ -24,7 +24,7 @@ def runc() -> None:
 @pytest.fixture
 def busy(engine: PrivateEngine, name: str) -> str:
     """A container that runs until SIGTERM, which it answers with 9."""
-    script = "echo hello; trap 'exit 9' TERM; while :; do sleep 0.05; done"
+    script = "trap 'exit 9' TERM; echo hello; while :; do sleep 0.05; done"
     engine.run("run", *OCI, "-d", "--name", name, "-m", "64m", IMAGE, "sh", "-c", script)
     eventually(lambda: engine.run("logs", name).stdout == "hello\n", "it has begun")
     return name

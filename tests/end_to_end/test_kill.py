@@ -92,11 +92,13 @@ def test_a_client_that_waits_outlives_the_daemon(own: PrivateEngine) -> None:
         IMAGE,
         "sh",
         "-c",
-        "sleep 1; echo end; exit 5",
+        "trap 'echo end; exit 5' TERM; echo begun; while :; do sleep 0.05; done",
         stdout=subprocess.PIPE,
     )
-    eventually(lambda: "patient" in own.out("ps", "--format", "{{.Names}}"), "it runs")
+    assert client.stdout is not None and client.stdout.readline() == b"begun\n"
+    pid = own.inspect("patient")["State"]["Pid"]
     kill_daemon(own)
+    os.kill(pid, signal.SIGTERM)
     out, said = client.communicate(timeout=20)
     assert (out, client.returncode) == (b"end\n", 5), said
     eventually(lambda: "patient" not in own.out("ps", "-a", "--format", "{{.Names}}"), "it was removed")
@@ -125,7 +127,7 @@ def test_killed_at_any_moment_nothing_leaks(own: PrivateEngine, victim: str, com
             client.kill()
         else:
             KILLS[victim](own)
-        client.wait(30)
+        client.wait(60)
         eventually(lambda: own.run("version", status=None).returncode == 0, "a daemon answers")
         if command == "run":
             eventually(

@@ -64,8 +64,8 @@ def classroom(
     document.write_text(document.read_text().replace('"debian:12"', '"small:1"'))
     grading = place / "lab/private/grade.toml"
     grading.write_text(
-        grading.read_text().replace('expect = "sum: 42"', 'expect = "sum: 42"\ntimeout = 2')
-        + '\n[[checks]]\nname = "as the student"\ntest = "run.sh"\npoints = 3\ntimeout = 2\n'
+        grading.read_text().replace('expect = "sum: 42"', 'expect = "sum: 42"\ntimeout = 5')
+        + '\n[[checks]]\nname = "as the student"\ntest = "run.sh"\npoints = 3\ntimeout = 5\n'
     )
     (place / "lab/private/run.sh").write_text(TRUSTS_THE_STUDENT)
     engine.run(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from greeting_server import ASK, SERVER
+from greeting_server import ASK, SERVER, await_servers
 from multios.testing.network_box import Namespace, ask, serving
 from private_engine import IMAGE, PrivateEngine, eventually
 
@@ -65,6 +65,7 @@ def server(engine: PrivateEngine, lan: Lan, name: str, *words: str) -> str:
         "run", "-d", "--name", name, "--network", lan.network, *words, IMAGE,
         *SERVER,
     )  # fmt: skip
+    await_servers(engine, name)
     return address(engine, name, lan.network)
 
 
@@ -89,7 +90,7 @@ def test_neighbours_and_containers_reach_each_other_by_address_and_containers_by
     eventually(lambda: connects(lan.neighbour, place), "the server listens")
     with serving(lan.neighbour, 7000):
         assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place, 80))
-        asked = f"echo hello | nc -w 2 {NEIGHBOUR} 7000"
+        asked = f"echo hello | nc -w 5 {NEIGHBOUR} 7000"
         assert other in engine.out("exec", f"{name}-2", "sh", "-c", asked), "under its own address"
     assert "nameserver 127.0.0.11" in engine.out("exec", name, "cat", "/etc/resolv.conf")
     for known in (name, "board", engine.inspect(name)["Id"][:12]):

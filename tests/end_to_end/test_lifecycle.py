@@ -83,8 +83,10 @@ def test_a_running_container_is_deleted_only_by_force(engine: PrivateEngine, run
 
 def test_stop_sends_the_stop_signal_and_kills_when_the_time_is_over(engine: PrivateEngine, name: str) -> None:
     engine.run(
-        "run", "-d", "--name", name, IMAGE, "sh", "-c", "trap 'exit 7' TERM; while :; do sleep 0.05; done"
-    )
+        "run", "-d", "--name", name, IMAGE,
+        "sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.05; done",
+    )  # fmt: skip
+    eventually(lambda: "ready" in engine.out("logs", name), "the trap is set")
     engine.run("stop", name)
     assert engine.inspect(name)["State"]["ExitCode"] == 7
     engine.run("delete", name)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,15 @@ def measure_in(engine: PrivateEngine, room: str, program: str) -> float:
     return float(done.stdout.split()[-1])
 
 
+def assert_between(low: float, high: float, measured: Callable[[], float]) -> None:
+    """Never ``high`` or more; more than ``low`` at least once, for how much of the rest one gets is the busy host's to say."""
+    found: list[float] = []
+    while not found or found[-1] <= low and len(found) < 5:
+        found.append(measured())
+        assert found[-1] < high
+    assert found[-1] > low, found
+
+
 def update(engine: PrivateEngine, room: str, *options: str) -> None:
     engine.run("update", room, *options)
 
@@ -71,8 +82,8 @@ def supports(engine: PrivateEngine, name: str, *options: str) -> None:
 
 @needs_python
 def test_a_busy_loop_gets_no_more_cpu_than_allowed(engine: PrivateEngine) -> None:
-    assert 0.1 < measure(engine, ["--cpu-limit", "0.3"], probes.CPU) < 0.36
-    assert 0.05 < measure(engine, ["--cpu-limit", "20%"], probes.CPU) < 0.25
+    assert_between(0.1, 0.36, lambda: measure(engine, ["--cpu-limit", "0.3"], probes.CPU))
+    assert_between(0.05, 0.25, lambda: measure(engine, ["--cpu-limit", "20%"], probes.CPU))
 
 
 @needs_python
@@ -80,10 +91,10 @@ def test_the_cpu_limit_changes_while_it_runs_and_goes(engine: PrivateEngine, roo
     update(engine, room, "--cpu-limit", "0.05")
     assert measure_in(engine, room, probes.CPU) < 0.08
     update(engine, room, "--cpu-limit", "15%")
-    assert 0.08 < measure_in(engine, room, probes.CPU) < 0.19
+    assert_between(0.08, 0.19, lambda: measure_in(engine, room, probes.CPU))
     update(engine, room, "--cpu-limit", "0")
     before = engine.inspect(room)["State"]["Limits"]["ThrottledPeriods"]
-    assert measure_in(engine, room, probes.CPU) > 0.1
+    assert_between(0.1, math.inf, lambda: measure_in(engine, room, probes.CPU))
     # How much it gets is the busy host's to say; that nothing stops it, the kernel's.
     assert engine.inspect(room)["State"]["Limits"]["ThrottledPeriods"] == before > 10
 
@@ -91,15 +102,22 @@ def test_the_cpu_limit_changes_while_it_runs_and_goes(engine: PrivateEngine, roo
 @needs_python
 @pytest.mark.parametrize("by_update", [False, True])
 def test_shares_divide_one_processor(engine: PrivateEngine, name: str, by_update: bool) -> None:
-    begin = str(time.time() + 4)
     names = {1600: f"{name[:40]}-more", 400: f"{name[:40]}-less"}
-    try:
+
+    def started(patience: float) -> bool:
+        """Whether both run with two seconds left before they begin together."""
+        begin = time.time() + patience
+        engine.run("delete", "--force", *names.values(), status=None)
         for shares, each in names.items():
             options = ["--cpuset", "0", "--cpu-shares", "1000" if by_update else str(shares)]
-            words = probes.command(probes.CPU_UNTIL, begin)
+            words = probes.command(probes.CPU_UNTIL, str(begin))
             engine.run("run", "-d", "--name", each, *options, *probes.mounts(), IMAGE, *words)
             if by_update:
                 update(engine, each, "--cpu-shares", str(shares))
+        return time.time() < begin - 2
+
+    try:
+        assert any(started(patience) for patience in (4, 8, 16, 32))
         for each in names.values():
             engine.run("wait", each)
         more, less = (float(engine.out("logs", each)) for each in names.values())
@@ -165,9 +183,9 @@ def test_no_more_operations_a_second_than_allowed(engine: PrivateEngine, room: s
     supports(engine, room, "--io-limit", "50")
     assert measure_in(engine, room, program) < 75
     update(engine, room, "--io-limit", "150")
-    assert 75 < measure_in(engine, room, program) < 200
+    assert_between(75, 200, lambda: measure_in(engine, room, program))
     update(engine, room, "--io-limit", "0")
-    assert measure_in(engine, room, program) > 200
+    assert_between(200, math.inf, lambda: measure_in(engine, room, program))
 
 
 @needs_python
@@ -187,9 +205,9 @@ def test_no_more_bytes_a_second_than_allowed(engine: PrivateEngine, room: str, p
     supports(engine, room, "--io-bps", "2M")
     assert measure_in(engine, room, program) < 3 * MIB
     update(engine, room, "--io-bps", "6M")
-    assert 3 * MIB < measure_in(engine, room, program) < 8 * MIB
+    assert_between(3 * MIB, 8 * MIB, lambda: measure_in(engine, room, program))
     update(engine, room, "--io-bps", "0")
-    assert measure_in(engine, room, program) > 8 * MIB
+    assert_between(8 * MIB, math.inf, lambda: measure_in(engine, room, program))
 
 
 @pytest.fixture
@@ -317,11 +335,14 @@ def test_stats_tell_what_is_used_the_busiest_first(engine: PrivateEngine, runnin
     busy = f"{name[:40]}-busy"
     engine.run("run", "-d", "--name", busy, "--cpu-limit", "0.3", IMAGE, "sh", "-c", SPIN)
     try:
-        time.sleep(1)
-        rows = json.loads(engine.out("stats", "--no-stream", "--format", "json"))
+
+        def rows_once_busy() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = json.loads(engine.out("stats", "--no-stream", "--format", "json"))
+            return found if 10 < next(row["cpu_percent"] for row in found if row["name"] == busy) < 40 else []
+
+        rows = eventually(rows_once_busy, "it uses what it may")
         names = [row["name"] for row in rows]
         assert names.index(busy) < names.index(running)
-        assert 10 < next(row["cpu_percent"] for row in rows if row["name"] == busy) < 40
         idle = next(row for row in rows if row["name"] == running)
         assert idle["memory_bytes"] > 0 and idle["pids"] >= 1 and idle["cpu_percent"] < 10
         assert engine.out("stats", "--no-stream", "--format", "{{.Name}} {{.PIDs}}", busy) == f"{busy} 1"
@@ -343,20 +364,23 @@ def test_live_stats_are_redrawn_with_bars_on_a_terminal(engine: PrivateEngine, r
         [script, "-qec", " ".join(engine.command("stats", running)), "/dev/null"],
         env=engine.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
     )  # fmt: skip
+    assert live.stdout is not None
+    text = ""
     try:
-        time.sleep(3.5)
+        while text.count("\x1b[H") < 2 or "▁▁" not in text:
+            data = os.read(live.stdout.fileno(), 65536)
+            assert data, f"it ended: {text!r}"
+            text += data.decode(errors="replace")
     finally:
         live.terminate()
-    text = live.communicate()[0].decode()
-    assert text.count("\x1b[H") >= 2
-    assert "▁▁" in text
+        live.communicate()
 
 
 def test_top_shows_ids_and_names_as_they_are_inside(engine: PrivateEngine, name: str) -> None:
     engine.run(
         "run", "-d", "--name", name, "-u", "student", IMAGE, "sh", "-c", "sleep 1000 & sleep 1000; true"
     )
-    eventually(lambda: engine.out("top", name).count("sleep 1000") >= 2, "its children run")
+    eventually(lambda: len(engine.out("top", name).splitlines()) == 4, "its children run")
     rows = [line.split() for line in engine.out("top", name, "-o", "user,pid,ppid,comm").splitlines()]
     assert rows[0] == ["USER", "PID", "PPID", "COMMAND"]
     assert [row[:3] for row in rows[1:]] == [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 
 from private_engine import IMAGE, PrivateEngine, eventually
 
@@ -82,7 +81,7 @@ def test_a_container_whose_output_nobody_reads_does_not_stand_still(engine: Priv
         stdout=subprocess.PIPE,
     )  # fmt: skip
     try:
-        time.sleep(0.3)
+        assert client.stdout is not None and client.stdout.read(1), "it writes"
         client.kill()
         eventually(lambda: engine.inspect(name)["State"]["Status"] == "exited", "it ends without its client")
         assert engine.inspect(name)["State"]["ExitCode"] == 4

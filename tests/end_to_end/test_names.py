@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from greeting_server import ASK, SERVER, await_servers
 from private_engine import IMAGE, PrivateEngine, eventually
 
 
@@ -55,10 +56,9 @@ def test_containers_are_found_by_name_alias_and_short_id(
 
 
 def test_a_database_is_reached_by_name(engine: PrivateEngine, name: str, network: str) -> None:
-    engine.run(
-        "run", "-d", "--name", name, "--network", network, IMAGE, "httpd", "-f", "-p", "80", "-h", "/etc"
-    )
-    ask = f"printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 $(nslookup {name} | sed -n 's/^Address: //p' | tail -n 1) 80"
+    engine.run("run", "-d", "--name", name, "--network", network, IMAGE, *SERVER)
+    await_servers(engine, name)
+    ask = ASK.format(f"$(nslookup {name} | sed -n 's/^Address: //p' | tail -n 1)", 80)
     assert "hello" in engine.out("run", "--rm", "--network", network, IMAGE, "sh", "-c", ask)
 
 
@@ -87,6 +87,7 @@ def replicas(engine: PrivateEngine, name: str, network: str) -> Iterator[list[st
         serve = f"echo {one} > /tmp/who; exec httpd -f -p 80 -h /tmp"
         engine.run("run", "-d", "--name", one, "--network", network, "--network-alias", "web", IMAGE, "sh", "-c", serve)  # fmt: skip
     engine.run("run", "-d", "--name", name, "--network", network, IMAGE, "sleep", "1000")
+    await_servers(engine, *made)
     yield made
     engine.run("delete", "--force", *made, status=None)
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 
+from greeting_server import ASK, SERVER, await_servers
 from name_server import name_server
 from private_engine import IMAGE, PrivateEngine
 
@@ -28,13 +29,14 @@ def test_a_container_reaches_its_gateway(engine: PrivateEngine) -> None:
 
         threading.Thread(target=accept, daemon=True).start()
         # Debian's busybox has neither `nc -z` nor, being static, a wget that resolves: plain connections do.
-        engine.run("run", "--rm", IMAGE, "sh", "-c", f"nc -w 3 {engine.gateway} {port} </dev/null")
+        engine.run("run", "--rm", IMAGE, "sh", "-c", f"nc -w 5 {engine.gateway} {port} </dev/null")
     assert peers and peers[0].startswith(engine.gateway.rpartition(".")[0])
 
 
 def test_containers_of_one_network_reach_each_other(engine: PrivateEngine, name: str) -> None:
-    engine.run("run", "-d", "--name", name, IMAGE, "httpd", "-f", "-p", "80", "-h", "/etc")
-    ask = f"printf 'GET /greeting HTTP/1.0\\r\\n\\r\\n' | nc -w 3 {address(engine, name)} 80"
+    engine.run("run", "-d", "--name", name, IMAGE, *SERVER)
+    await_servers(engine, name)
+    ask = ASK.format(address(engine, name), 80)
     assert "hello" in engine.out("run", "--rm", IMAGE, "sh", "-c", ask)
 
 
@@ -84,7 +86,7 @@ def test_who_is_confined_learns_allowed_names_and_reaches_what_they_lead_to(
     with socket.create_server((engine.gateway, 0)) as server:
         port = server.getsockname()[1]
         threading.Thread(target=lambda: server.accept()[0].close(), daemon=True).start()
-        ask = f"nc -w 1 {engine.gateway} {port} </dev/null && echo reached"
+        ask = f"nc -w 5 {engine.gateway} {port} </dev/null && echo reached"
         assert "reached" not in engine.run("exec", name, "sh", "-c", ask, status=None).stdout
         assert "reached" in engine.out("run", "--rm", IMAGE, "sh", "-c", ask)
     engine.run("delete", "--force", name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from free_ports import free_port
-from greeting_server import ASK, answers
+from greeting_server import ASK, answers, await_servers
 from private_engine import IMAGE, PrivateEngine, eventually
 
 SERVER = ("httpd", "-f", "-p", "[::]:80", "-h", "/etc")
@@ -44,6 +44,7 @@ def test_containers_reach_each_other_by_name_over_ipv6(engine: PrivateEngine, na
     engine.run("run", "-d", "--name", f"{name}-2", "--network", six, IMAGE, "sleep", "1000")
     assert place in engine.out("exec", f"{name}-2", "nslookup", "-type=aaaa", name)
     assert name in engine.out("exec", f"{name}-2", "nslookup", place)
+    await_servers(engine, name)
     assert "hello" in engine.out("exec", f"{name}-2", "sh", "-c", ASK.format(place, 80))
     assert f"default via {network['gateway6']}" in engine.out("exec", name, "ip", "-6", "route")
     assert place in engine.out("exec", name, "cat", "/etc/hosts")
@@ -56,7 +57,7 @@ def test_a_port_is_published_in_both_families(engine: PrivateEngine, name: str, 
         "run", "-d", "--name", name, "--network", six, "-p", f"{port}:80", "-p", f"[::]:{other}:80", IMAGE, *SERVER
     )  # fmt: skip
     gateway = record(engine, six)["gateway6"]
-    eventually(lambda: answers(port, "127.0.0.1"), "the web server answers", patience=5)
+    eventually(lambda: answers(port, "127.0.0.1"), "the web server answers")
     assert answers(port, gateway) and answers(other, gateway)
     assert not answers(other, "127.0.0.1"), "it is published on IPv6 alone"
     assert f"[::]:{other}->80/tcp" in engine.out("ps", "--filter", f"name={name}")
@@ -102,7 +103,7 @@ def test_flushed_rules_of_ipv6_are_put_back(engine: PrivateEngine, name: str, si
     port = free_port()
     engine.run("run", "-d", "--name", name, "--network", six, "-p", f"{port}:80", IMAGE, *SERVER)
     gateway = record(engine, six)["gateway6"]
-    eventually(lambda: answers(port, gateway), "the web server answers", patience=5)
+    eventually(lambda: answers(port, gateway), "the web server answers")
     table = next(table for family, table in engine.tables() if family == "ip6")
     subprocess.run(["nft", "delete", "table", "ip6", table], check=True)
     assert not answers(port, gateway)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from free_ports import free_port
-from greeting_server import ASK, SERVER, answers
+from greeting_server import ASK, SERVER, answers, await_servers
 from private_engine import IMAGE, PrivateEngine, eventually
 
 
@@ -34,7 +34,7 @@ def address(engine: PrivateEngine, name: str, network: str) -> str:
 
 def answers_soon(port: int) -> bool:
     """Whether it does within seconds: a server that has just been started does not listen yet."""
-    return bool(eventually(lambda: answers(port), "the web server answers", patience=5))
+    return bool(eventually(lambda: answers(port), "the web server answers"))
 
 
 def test_the_requests_networking_chapter(engine: PrivateEngine, name: str) -> None:
@@ -67,6 +67,7 @@ def test_a_container_on_several_networks_reaches_each(engine: PrivateEngine, nam
     try:
         there = address(engine, other, network)
         engine.run("run", "-d", "--name", name, "--network", "default", "--network", network, IMAGE, *SERVER)
+        await_servers(engine, other)
         assert "hello" in engine.out("exec", name, "sh", "-c", ASK.format(there, 80))
         assert (
             "hello"
@@ -223,6 +224,7 @@ def test_a_network_keeps_its_containers_from_what_it_says(
     engine.run("network", "create", network, flag)
     try:
         engine.run("run", "-d", "--name", other, "--network", network, IMAGE, *SERVER)
+        await_servers(engine, other)
         place = address(engine, other, network)
         reached = engine.run(
             "run", "--rm", "--network", network, IMAGE, "sh", "-c", ASK.format(place, 80), status=None
@@ -255,6 +257,7 @@ def test_what_another_program_has_flushed_is_put_back(make_engine: Any, way: str
     before = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
     tables = engine.tables()
     assert sorted(family for family, _ in tables) == ["bridge", "ip"]
+    assert answers_soon(port)
     for table in tables:
         subprocess.run(["nft", "delete", "table", *table], check=True)
     assert not answers(port)

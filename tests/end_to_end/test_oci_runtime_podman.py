@@ -144,7 +144,7 @@ def test_podman_gives_a_terminal(podman: Caller) -> None:
 
 
 def test_a_containers_life_under_podman(podman: Caller) -> None:
-    script = "echo hello; trap 'exit 9' TERM; while :; do sleep 0.05; done"
+    script = "trap 'exit 9' TERM; echo hello; while :; do sleep 0.05; done"
     options = ("--memory", "64m", "--pids-limit", "50", "--tmpfs", "/scratch", "-v", "/etc/hostname:/name:ro")
     podman.call(
         "run", "-d", "--name", "life", *LIMITS, "--network", "none", *options, IMAGE, "sh", "-c", script
@@ -222,7 +222,7 @@ def test_docker_runs_by_containerds_shim(docker: Caller) -> None:
 
 
 def test_a_containers_life_under_docker(docker: Caller) -> None:
-    script = "echo hello; trap 'exit 9' TERM; while :; do sleep 0.05; done"
+    script = "trap 'exit 9' TERM; echo hello; while :; do sleep 0.05; done"
     options = ("--runtime", "multios", "--network", "none", "--memory", "64m")
     docker.call("run", "-d", "--name", "life", *LIMITS, *options, IMAGE, "sh", "-c", script)
     eventually(lambda: docker.call("logs", "life").stdout == "hello\n", "it has begun")

@@ -165,7 +165,7 @@ def test_a_login_opens_a_guarded_registry_and_a_logout_closes_it(
 def test_a_name_that_nobody_knows_is_answered_soon_with_the_nearest(pulling: PrivateEngine) -> None:
     began = time.monotonic()
     done = pulling.run("run", "--rm", "debain:12", "true", status=125)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 7  # four more tries would wait for 7.5 s
     cause, remedy = done.stderr.strip().splitlines()[-2:]
     assert cause.startswith("Error: pull debain:12: docker.io ")
     assert remedy.startswith("did you mean 'debian:12'?")
@@ -197,7 +197,7 @@ def test_a_killed_daemon_leaves_nothing_half_written_and_the_next_pull_carries_o
         eventually(lambda: all(blob.exists() for blob in blobs), "two layers are here")
         eventually(lambda: list((content / "ingest").iterdir()), "the third one is coming")
         os.kill(pulling.daemon_pid, signal.SIGKILL)
-        client.wait(10)
+        client.wait(30)
         pulling.start()
         assert list((content / "ingest").iterdir()) == []
         assert served.reference not in pulling.out("images")
@@ -223,8 +223,8 @@ def test_an_interrupted_pull_ends_and_the_next_one_carries_on(pulling: PrivateEn
         eventually(whole.exists, "the first layer is here")
         eventually(lambda: list((content / "ingest").iterdir()), "the other one is coming")
         client.send_signal(signal.SIGINT)
-        assert client.wait(10) == 130
-        eventually(lambda: not list((content / "ingest").iterdir()), "the daemon has given up", 5)
+        assert client.wait(30) == 130
+        eventually(lambda: not list((content / "ingest").iterdir()), "the daemon has given up")
         served.scripts.clear()
         served.asked.clear()
         pulling.run("image", "pull", served.reference)

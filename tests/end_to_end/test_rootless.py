@@ -313,8 +313,8 @@ def test_the_way_out_leads_to_the_hosts_address_but_not_to_its_loopback(user: Us
         "sleep 1 | nc -w 2 $0 $1"  # Debian 12's pasta loses the answer's end once the asking side is closed
     )
     with serving("0.0.0.0", b"open\n") as port:
-        done = user.run("run", "--rm", IMAGE, "sh", "-c", asking, address, str(port))
-        assert done.stdout == "open\n"
+        words = ("run", "--rm", IMAGE, "sh", "-c", asking, address, str(port))
+        eventually(lambda: user.run(*words).stdout == "open\n", "the host answers")
     gateway = user.out("run", "--rm", IMAGE, "sh", "-c", "ip route | awk '/default/ {print $3}'")
     with serving("127.0.0.1", b"secret\n") as port:
         for place in ("127.0.0.1", gateway):
@@ -477,7 +477,7 @@ def test_in_a_delegated_cgroup_limits_hold(delegated: UserEngine) -> None:
 
 
 def test_health_is_probed_and_a_probe_killed_at_its_time(user: UserEngine) -> None:
-    check = ("--health-cmd", "test -e /tmp/works || sleep 98765", "--health-timeout", "1s")
+    check = ("--health-cmd", "test -e /tmp/works || sleep 98765", "--health-timeout", "3s")
     options = ("--health-interval", "200ms", "--health-retries", "1", "--network", "none")
     user.run("run", "-d", "--name", "probed", *check, *options, IMAGE, "sleep", "1000")
     user.out("wait", "--condition", "unhealthy", "probed")
@@ -523,7 +523,7 @@ def test_after_the_death_of_both_the_next_daemon_ends_what_is_left(alone: UserEn
 def test_the_daemon_leaves_when_idle_and_nothing_stays(alone: UserEngine) -> None:
     config = alone.home / ".config/multios/containers.conf"
     config.parent.mkdir(parents=True)
-    config.write_text("[daemon]\nidle_seconds = 1\n")
+    config.write_text("[daemon]\nidle_seconds = 3\n")
     os.chown(config.parent.parent, UID, UID)
     os.kill(alone.daemon_pid, signal.SIGTERM)
     eventually(lambda: not alone.processes(), "the daemon has ended")

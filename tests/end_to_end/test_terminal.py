@@ -13,6 +13,9 @@ import time
 
 from private_engine import IMAGE, PrivateEngine, eventually
 
+TALK = "while [ ! -e /go ]; do echo here; sleep 0.05; done"
+"""Of a container: who is attached sees it, and so may let it go on."""
+
 
 class Terminal:
     """The client on a pty of 90 columns and 33 rows."""
@@ -70,8 +73,7 @@ def test_the_window_size_follows(engine: PrivateEngine, running: str) -> None:
     terminal.expect("# ")
     fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     terminal.process.send_signal(28)  # SIGWINCH: the kernel sends it to the foreground group only
-    time.sleep(0.3)
-    terminal.type("stty size\n")
+    terminal.type('while [ "$(stty size)" = "33 90" ]; do sleep 0.1; done; stty size\n')
     terminal.expect("40 100")
     terminal.type("exit\n")
     assert terminal.end() == 0
@@ -80,8 +82,8 @@ def test_the_window_size_follows(engine: PrivateEngine, running: str) -> None:
 def test_interrupt_reaches_the_process_inside_only(engine: PrivateEngine, running: str) -> None:
     terminal = Terminal(engine, "exec", "-it", running, "sh")
     terminal.expect("# ")
-    terminal.type("sleep 100\n")
-    time.sleep(0.3)
+    terminal.type("sleep 987\n")
+    eventually(lambda: "sleep 987" in engine.out("top", running), "it sleeps")
     terminal.type("\x03")
     terminal.expect("# ")
     terminal.type("exit 4\n")
@@ -106,26 +108,27 @@ def test_attach_shows_output_and_takes_the_exit_code(engine: PrivateEngine, name
         IMAGE,
         "sh",
         "-c",
-        "while [ ! -e /go ]; do sleep 0.05; done; echo gone; exit 8",
+        f"{TALK}; echo gone; exit 8",
     )
-    attached = engine.popen("attach", "--no-stdin", name, stdout=subprocess.PIPE)
-    time.sleep(0.5)
+    attached = engine.popen("attach", "--no-stdin", name, bufsize=0, stdout=subprocess.PIPE)
+    assert attached.stdout is not None and attached.stdout.readline() == b"here\n"
     engine.run("exec", name, "touch", "/go")
     out, _ = attached.communicate(timeout=20)
-    assert out == b"gone\n"
+    assert out.replace(b"here\n", b"") == b"gone\n"
     assert attached.returncode == 8
 
 
 def test_two_can_be_attached_and_one_may_leave(engine: PrivateEngine, name: str) -> None:
-    engine.run(
-        "run", "-d", "--name", name, IMAGE, "sh", "-c", "while [ ! -e /go ]; do sleep 0.05; done; echo both"
+    engine.run("run", "-d", "--name", name, IMAGE, "sh", "-c", f"{TALK}; echo both")
+    first, second = (
+        engine.popen("attach", "--no-stdin", name, bufsize=0, stdout=subprocess.PIPE) for _ in range(2)
     )
-    first, second = (engine.popen("attach", "--no-stdin", name, stdout=subprocess.PIPE) for _ in range(2))
-    time.sleep(0.5)
+    for attached in (first, second):
+        assert attached.stdout is not None and attached.stdout.readline() == b"here\n"
     first.kill()
     first.communicate()
     engine.run("exec", name, "touch", "/go")
-    assert second.communicate(timeout=20)[0] == b"both\n"
+    assert second.communicate(timeout=20)[0].replace(b"here\n", b"") == b"both\n"
 
 
 def test_attach_gives_stdin_to_a_container_that_keeps_it_open(engine: PrivateEngine, name: str) -> None:

@@ -260,26 +260,21 @@ def test_a_container_that_was_killed_for_memory_says_so(engine: PrivateEngine, n
 
 def test_a_flood_of_refused_calls_harms_no_other(engine: PrivateEngine, running: str, name: str) -> None:
     flooder = f"{name}-flood"
-    engine.run(
-        "run",
-        "-d",
-        "--name",
-        flooder,
-        "--cpu-limit",
-        "0.5",
-        IMAGE,
-        "sh",
-        "-c",
-        f"{FLOOD} & {FLOOD} & {FLOOD}",
-    )
+    words = ("run", "-d", "--name", flooder, "--cpu-limit", "0.5", IMAGE, "sh", "-c")
+
+    def seconds() -> float:
+        began = time.monotonic()
+        assert inside(engine, running, "umount /proc").returncode != 0
+        return time.monotonic() - began
+
+    calm = max(seconds() for _ in range(5))
+    engine.run(*words, f"{FLOOD} & {FLOOD} & {FLOOD}")
     try:
         slowest = 0.0
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            began = time.monotonic()
-            assert inside(engine, running, "umount /proc").returncode != 0
-            slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 3
+            slowest = max(slowest, seconds())
+        assert slowest < max(3, 5 * calm)
         assert one(engine, flooder, call="umount2")["count"] > 10
         assert len(refusals(engine, flooder)) <= 202
     finally:
@@ -329,10 +324,12 @@ def test_when_the_daemon_is_killed_refusals_are_answered_and_recorded(own: Priva
     script = "while :; do umount /proc 2>>/tmp/said; sleep 0.05; done"
     own.run("run", "-d", "--name", "watched", IMAGE, "sh", "-c", script)
     eventually(lambda: refusals(own, "watched"), "something was refused")
+    said_so_far = Path(f"/proc/{own.inspect('watched')['State']['Pid']}/root/tmp/said")
     os.kill(own.daemon_pid, signal.SIGKILL)
-    time.sleep(1)
+    lines = len(said_so_far.read_text().splitlines())
+    eventually(lambda: len(said_so_far.read_text().splitlines()) > lines + 10, "answered without a daemon")
     eventually(lambda: own.run("ps", status=None).returncode == 0, "a daemon answers")
-    assert one(own, "watched", call="umount2")["count"] > 10
+    assert one(own, "watched", call="umount2")["count"] > lines + 10
     said = set(own.out("exec", "watched", "cat", "/tmp/said").splitlines())
     assert {line.rpartition(": ")[2] for line in said} == {"Operation not permitted"}
 

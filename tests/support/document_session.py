@@ -91,23 +91,23 @@ def _on_terminal(
     )  # fmt: skip
     os.close(slave)
     waiting, seen, unread = list(typed), "", ""
-    deadline = time.monotonic() + 60
     try:
-        while (data := _read(master, deadline)) is not None:
+        while (data := _read(master, 60)) is not None:
             text = _CONTROL.sub("", data)
             seen, unread = seen + text, unread + text
             if waiting and unread.endswith(waiting[0][0]):
                 os.write(master, waiting.pop(0)[1].encode() + b"\n")
                 unread = ""
         assert not waiting, f"never asked for {waiting[0][1]!r}:\n{seen}"
-        return process.wait(10), seen
+        return process.wait(60), seen
     finally:
         process.kill()
         os.close(master)
 
 
-def _read(master: int, deadline: float) -> str | None:
-    """What the terminal shows next; ``None`` at its end."""
+def _read(master: int, patience: float) -> str | None:
+    """What the terminal shows next, within so many seconds; ``None`` at its end."""
+    deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if select.select([master], [], [], 0.2)[0]:
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,3 +29,7 @@ class EngineCalls:
         """The items of ``method``."""
         with Client(self._socket) as client:
             yield from client.stream(method, params)
+
+    def rest(self, seconds: float) -> None:
+        """Sleep: somebody always wants the answers."""
+        time.sleep(seconds)

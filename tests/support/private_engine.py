@@ -204,8 +204,14 @@ class PrivateEngine:
     def daemon_pid(self) -> int:
         """The daemon's process id."""
         file = self.exec_root / "daemon.pid"
-        eventually(lambda: file.exists() and file.read_text().strip(), "a daemon runs")
-        return int(file.read_text())
+
+        def written() -> str:
+            try:
+                return file.read_text().strip()
+            except FileNotFoundError:
+                return ""
+
+        return int(eventually(written, "a daemon runs"))
 
     def processes(self) -> dict[int, str]:
         """The daemon's and the supervisor's processes: id to command line."""

@@ -23,6 +23,9 @@ class NoEngine:
     def stream(self, method: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
         pytest.fail(f"{method} was called")
 
+    def rest(self, seconds: float) -> None:
+        pytest.fail("there is nothing to wait for")
+
 
 def test_what_is_unchanged_is_told_and_nothing_asked() -> None:
     container = {"image": "small:1"}

@@ -42,8 +42,8 @@ class Apps:
 
     def apply(self, call: Call) -> Any:
         app = self._asked(call)
-        with self._apps.changing(app.name, call.caller) as change:
-            orchestrator = self._orchestrator(call, lambda: change.is_wanted and call.alive())
+        with self._apps.changing(app.name, call.caller, call.alive) as change:
+            orchestrator = self._orchestrator(call, change.is_wanted)
             plan = orchestrator.plan(app, orchestrator.existing(app), plan_options(call.params))
             try:
                 orchestrator.apply(app, plan, _told(call, change), apply_options(call.params))
@@ -55,19 +55,19 @@ class Apps:
     def destroy(self, call: Call) -> Any:
         name = app_document.check_name(call.text("name"))
         options = destroy_options(call.params)
-        with self._apps.changing(name, call.caller, take_down=True) as change:
+        with self._apps.changing(name, call.caller, call.alive, take_down=True) as change:
             self._orchestrator(call, call.alive).destroy(name, _told(call, change), options)
         return {"name": name}
 
     def snapshot(self, call: Call) -> Any:
         name = app_document.check_name(call.text("name"))
-        with self._apps.changing(name, call.caller) as change:
+        with self._apps.changing(name, call.caller, call.alive) as change:
             self._orchestrator(call, call.alive).snapshot(name, call.text("snapshot"), _told(call, change))
         return {"name": name}
 
     def reset(self, call: Call) -> Any:
         name = app_document.check_name(call.text("name"))
-        with self._apps.changing(name, call.caller) as change:
+        with self._apps.changing(name, call.caller, call.alive) as change:
             self._orchestrator(call, call.alive).reset(name, call.text("to", ""), _told(call, change))
         return {"name": name}
 

@@ -6,6 +6,7 @@ The table is in ``docs/architecture.md``; nothing here decides anything about co
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import time
@@ -314,7 +315,9 @@ class ContainerMethods:
         conditions = waiting.parse(words)
         gone = self._registry.ended(ref, call.caller)
         container_id = gone.id if gone else self._registry.find(ref, call.caller).id
-        reached = waiting.wait(self._registry, container_id, conditions, call.alive)
+        timeout = call.number("timeout")
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        reached = waiting.wait(self._registry, container_id, conditions, call.alive, deadline)
         return {
             "exit_code": reached.exit_code,
             "error": reached.error,

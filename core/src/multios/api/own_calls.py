@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
 from multios.api.protocol import PeerGone, close_all
 from multios.api.server import Call, WithDescriptors
-from multios.errors import MultiosError, Unsupported
+from multios.errors import Conflict, MultiosError, Unsupported
+
+REST_SECONDS = 0.1
+"""Between two looks whether anybody still wants the answers."""
 
 
 class OwnCalls:
@@ -51,6 +55,14 @@ class OwnCalls:
                 yield value
         finally:
             closed.set()
+
+    def rest(self, seconds: float) -> None:
+        """Sleep; raises ``Conflict`` as soon as nobody wants the answers any more."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._alive():
+                raise Conflict("nobody waits for this any more", "ask for it once more")
+            time.sleep(min(left, REST_SECONDS))
 
     def _answer(
         self,

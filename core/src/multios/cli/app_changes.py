@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 
 from multios.app_labels import waves
 from multios.cli import app_project
-from multios.cli.app_images import chosen_services, get_images, push_images
+from multios.cli.app_images import chosen_services, get_images, images_of, push_images
 from multios.cli.app_orchestrators import in_client, orchestrator
-from multios.errors import MultiosError
+from multios.errors import MultiosError, NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,11 +45,12 @@ def up(values: Values, context: Context) -> int:
         get_images(values, context, project, values["services"])
     else:
         push_images(values, context, project, elsewhere)
+    begun = time.time()
     bring_up(values, context, project, options)
     if values["detach"] or values["no_start"] or values["wait"]:
         return 0
     if elsewhere is None:
-        return _attached(values, context, project)
+        return _attached(values, context, project, begun)
     return _watched(values, project, elsewhere)
 
 
@@ -71,11 +74,19 @@ def scale(values: Values, context: Context) -> int:
 
 def down(values: Values, context: Context) -> int:
     """Remove everything of the app."""
+    images = images_of(app_project.read(values, quiet=True), values["rmi"]) if values["rmi"] else []
     name = app_project.name(values)
     options = {"volumes": values["volumes"], "timeout": values["timeout"]}
     for item in orchestrator(values, context).destroy(name, options):
         _tell(item)
-    return 0
+    return context.each(images, lambda image: _remove_image(context, image))
+
+
+def _remove_image(context: Context, image: str) -> None:
+    """One that is not there is no error."""
+    with contextlib.suppress(NotFound):
+        context.call("images.remove", {"ref": image})
+        sys.stderr.write(f"image {image}: removed\n")
 
 
 def snapshot(values: Values, context: Context) -> int:
@@ -100,21 +111,52 @@ def reset(values: Values, context: Context) -> int:
 
 def start(values: Values, context: Context) -> int:
     """Start containers, those first that others depend on."""
-    return _each_wave(values, context, "containers.start", ("created", "exited"), first_dependents=False)
+    return _each_wave(values, context, "containers.start", ("created", "exited"))
 
 
 def stop(values: Values, context: Context) -> int:
     """Stop containers, dependents first."""
-    params = {"timeout": values["timeout"]}
-    return _each_wave(values, context, "containers.stop", ("running", "paused"), True, params)
+    failed: list[MultiosError] = []
+    rows = app_project.rows(context, app_project.name(values), values["services"], all=False)
+    stop_rows(context, rows, values["timeout"], failed)
+    return failed[0].exit_status if failed else 0
+
+
+def stop_rows(
+    context: Context, rows: Sequence[dict[str, Any]], timeout: int | None, failed: list[MultiosError]
+) -> None:
+    """Stop these, dependents first; failures are told and kept."""
+    for wave in waves(rows):
+        side_by_side(
+            context,
+            wave,
+            lambda client, row: client.call("containers.stop", {"ref": row["id"], "timeout": timeout}),
+            failed,
+        )
 
 
 def restart(values: Values, context: Context) -> int:
     """Stop containers and start them again."""
     params = {"timeout": values["timeout"]}
     return _each_wave(
-        values, context, "containers.restart", ("created", "exited", "running", "paused"), False, params
+        values, context, "containers.restart", ("created", "exited", "running", "paused"), params
     )
+
+
+def kill(values: Values, context: Context) -> int:
+    """Send a signal to the first process of each container."""
+    params = {"signal": (values["signal"] or "KILL").upper().removeprefix("SIG")}
+    return _each_wave(values, context, "containers.kill", ("running", "paused"), params)
+
+
+def pause(values: Values, context: Context) -> int:
+    """Freeze containers."""
+    return _each_wave(values, context, "containers.pause", ("running",))
+
+
+def resume(values: Values, context: Context) -> int:
+    """Let frozen containers go on."""
+    return _each_wave(values, context, "containers.resume", ("paused",))
 
 
 def _each_wave(
@@ -122,13 +164,13 @@ def _each_wave(
     context: Context,
     method: str,
     statuses: Sequence[str],
-    first_dependents: bool,
     params: dict[str, Any] | None = None,
 ) -> int:
+    """Those first that others depend on."""
     app = app_project.name(values)
     ordered = waves(app_project.rows(context, app, values["services"]))
     failed: list[MultiosError] = []
-    for wave in ordered if first_dependents else reversed(ordered):
+    for wave in reversed(ordered):
         chosen = [row for row in wave if row["status"] in statuses]
         side_by_side(
             context,
@@ -227,21 +269,12 @@ def _show_plan(actions: Sequence[dict[str, Any]]) -> int:
     return 0
 
 
-def _attached(values: Values, context: Context, project: Project) -> int:
+def _attached(values: Values, context: Context, project: Project, begun: float) -> int:
     """Show what the services write until all have ended, or the user has enough: then they are stopped."""
-    from multios.cli.app_logs import follow  # deferred: most are detached
+    from multios.cli.app_attached import show  # deferred: most are detached
 
-    services = [
-        name for name in chosen_services(project, values["services"]) if name not in project.unattached
-    ]
-    rows = app_project.rows(context, project.name, services)
-    try:
-        follow(context, rows, ends_with_all=True)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nstopping\n")
-        context.client.close()  # an answer may have been read in part
-        stop({**values, "project_name": project.name}, context)
-    return 0
+    services = chosen_services(project, values["services"])
+    return show(context, project.name, services, project.unattached, begun, values["timeout"])
 
 
 def _watched(values: Values, project: Project, elsewhere: InClient) -> int:

@@ -34,6 +34,9 @@ _INSTEAD = {
     "start": ("start services", "bring them up: app up -d, or app scale SERVICE=N"),
     "stop": ("stop services", "have none of it: app scale SERVICE=0"),
     "restart": ("restart services", "replace its containers: app up -d --force-recreate SERVICE"),
+    "kill": ("send signals to services", "replace its containers: app up -d --force-recreate SERVICE"),
+    "pause": ("freeze services", "have none of it: app scale SERVICE=0"),
+    "resume": ("freeze services", "bring them up: app up -d"),
     "top": ("list processes", "run it inside, where the image has one: app exec SERVICE ps"),
     "run": ("run a container once", "run the command in one that is there: app exec SERVICE COMMAND"),
     "port": ("say which port of this host leads to a service", "lead one there: app port-forward SERVICE PORT"),
@@ -121,7 +124,7 @@ def _events(values: Values, orchestrator: InClient) -> int:
     """Watch what happens to the app's containers."""
     from multios.cli.events import writer
 
-    _refuse(orchestrator, values, {"since": "--since", "until": "--until"})
+    _refuse(orchestrator, values, {"since": "--since", "until": "--until", "no_follow": "--no-follow"})
     as_text = writer("json" if values["json"] else values["format"])
     for event in orchestrator.driver.watch(app_project.name(values)):
         sys.stdout.write(as_text(dict(event)) + "\n")

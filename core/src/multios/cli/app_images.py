@@ -106,6 +106,17 @@ def chosen_services(project: Project, services: Sequence[str]) -> list[str]:
     return wanted
 
 
+def images_of(project: Project, which: str) -> list[str]:
+    """The app's images: ``all``, or the ``local`` ones, which were built under a name that the app gave."""
+    services = project.config.get("services", {})
+    names = [name for name in services if which == "all" or _is_local(project, name)]
+    return list(dict.fromkeys(image for name in names if (image := _image(project, name))))
+
+
+def _is_local(project: Project, service: str) -> bool:
+    return service in project.builds and not project.config["services"][service].get("image")
+
+
 def _image(project: Project, service: str) -> str:
     return str(project.document["services"][service]["container"].get("image", ""))
 

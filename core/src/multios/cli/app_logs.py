@@ -11,10 +11,11 @@ from multios.cli.context import colour
 from multios.cli.log_lines import LogFile, Wanted, last_lines
 from multios.cli.moments import nanoseconds, stamp
 from multios.cli.streams import write_all
+from multios.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from multios.cli.context import Context
@@ -45,20 +46,35 @@ def logs(values: Values, context: Context) -> int:
     return 0
 
 
-def follow(context: Context, rows: Sequence[dict[str, Any]], ends_with_all: bool) -> None:
-    """Show what these containers write from their beginning, until all of them have ended."""
-    sources = _sources(context, rows, False, ("", "", False))
-    while True:
-        alive = _running(context, [source.id for source in sources])
-        deadline = time.monotonic() + LOOK_SECONDS
+class Following:
+    """Shows what containers write from ``since`` (seconds since the epoch) on."""
+
+    def __init__(self, context: Context, rows: Sequence[dict[str, Any]], since: float) -> None:
+        self._context = context
+        self._sources = _sources(context, rows, False, (stamp(int(since * 1e9)), "", False))
+
+    def until_all_ended(self) -> None:
+        """Block until none of them runs."""
+        next_look = time.monotonic()
+
+        def over() -> bool:
+            nonlocal next_look
+            if time.monotonic() < next_look:
+                return False
+            next_look = time.monotonic() + LOOK_SECONDS
+            return not _running(self._context, [source.id for source in self._sources])
+
+        self.until(over)
+
+    def until(self, over: Callable[[], bool]) -> None:
+        """Block until it is over, and what has been written by then is shown."""
         while True:
-            for source in sources:
-                source.read_on(context)
-            if not alive or time.monotonic() >= deadline:
-                break
+            is_last = over()  # before reading: what was written until then is read
+            for source in self._sources:
+                source.read_on(self._context)
+            if is_last:
+                return
             time.sleep(POLL_SECONDS)
-        if ends_with_all and not alive:
-            return
 
 
 def _go_on(
@@ -153,8 +169,11 @@ class _Source:
 
 
 def _open(context: Context, ref: str) -> list[LogFile]:
-    """The log's files, oldest first."""
+    """The log's files, oldest first; none of a container that is gone."""
     answers = context.client.request("containers.logs", {"ref": ref})
-    for _ in answers:
-        pass
+    try:
+        for _ in answers:
+            pass
+    except NotFound:
+        return []
     return [LogFile(descriptor) for descriptor in answers.fds]

@@ -89,7 +89,8 @@ def events(values: Values, context: Context) -> int:
     }
     command = load("events")
     rest = {option.key: None for option in command.options}
-    return command.run({**rest, **asked, "since": values["since"], "until": values["until"]}, context) or 0
+    asked |= {key: values[key] for key in ("since", "until", "no_follow")}
+    return command.run({**rest, **asked}, context) or 0
 
 
 def config(values: Values, context: Context) -> int:
@@ -106,7 +107,8 @@ def config(values: Values, context: Context) -> int:
     elif values["volumes_only"]:
         lines = list(project.document.get("volumes", {}))
     else:
-        sys.stdout.write(pretty(project.config) if values["format"] == "json" else _yaml(project.config))
+        shown = _escaped(project.config)
+        sys.stdout.write(pretty(shown) if values["format"] == "json" else _yaml(shown))
         return 0
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     return 0
@@ -123,6 +125,15 @@ def validate(values: Values, context: Context) -> int:
 def _validate(context: Context, document: dict[str, Any]) -> int:
     context.call("apps.validate", {"app": document})
     return 0
+
+
+def _escaped(value: Any) -> Any:
+    """The same with every dollar doubled, as in a file: what is printed can be read again."""
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
 
 
 def _yaml(value: Any) -> str:

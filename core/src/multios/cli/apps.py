@@ -120,13 +120,22 @@ COMMANDS = {
         _by("app_changes", "down"),
         (
             Option("--volumes -v", "volumes", FLAG, "Its volumes too, with what is in them"),
+            Option(
+                "--rmi",
+                "rmi",
+                TEXT,
+                "Its images too: those that were built for it and named by it, or all",
+                "local|all",
+                ("local", "all"),
+            ),
+            Option("--remove-orphans", "orphans", FLAG, "Accepted for docker's sake: they go anyway"),
             _TIMEOUT,
             *_PROJECT,
             *_WHERE,
         ),
         (),
         "Containers and networks go, also those that the files do not name any more. Nothing of the app is left.",
-        ("app down", "app -p shop down --volumes"),
+        ("app down", "app -p shop down --volumes", "app down --rmi local"),
     ),
     "app scale": Command(
         _by("app_changes", "scale"),
@@ -155,6 +164,19 @@ COMMANDS = {
         (_SERVICES,),
         "",
         ("app restart web",),
+    ),
+    "app kill": Command(
+        _where_it_is("app_changes", "kill"),
+        (Option("--signal -s", "signal", TEXT, "The signal (default KILL)", "SIGNAL"), *_PROJECT, *_WHERE),
+        (_SERVICES,),
+        "",
+        ("app kill web", "app kill -s HUP web"),
+    ),
+    "app pause": Command(
+        _where_it_is("app_changes", "pause"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app pause web",)
+    ),
+    "app resume": Command(
+        _where_it_is("app_changes", "resume"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app resume web",)
     ),
     "app snapshot": Command(
         _by("app_changes", "snapshot"),
@@ -252,14 +274,23 @@ COMMANDS = {
             Option(
                 "--since", "since", TEXT, "Begin with what happened since a time or a duration ago", "TIME"
             ),
-            Option("--until", "until", TEXT, "End with what happened before a time", "TIME"),
+            Option(
+                "--until",
+                "until",
+                TEXT,
+                "Only what happened until a time or a duration ago; then end",
+                "TIME",
+            ),
+            Option(
+                "--no-follow --no-stream", "no_follow", FLAG, "Show what there is, and do not wait for more"
+            ),
             FORMAT,
             *_PROJECT,
             *_WHERE,
         ),
         (),
         "",
-        ("app events --json",),
+        ("app events --json", "app events --since 10m --no-follow"),
     ),
     "app config": Command(
         _by("app_views", "config"),

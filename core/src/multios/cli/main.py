@@ -43,6 +43,7 @@ def _leave(status: int) -> int:
 
 
 def _run(words: list[str]) -> int:
+    _open_closed_streams()
     context = Context(debug=bool(os.environ.get("MULTIOS_DEBUG")))
     try:
         status = _dispatch(words, context)
@@ -124,6 +125,13 @@ def _unexpected(error: Exception) -> MultiosError:
         f"unexpected {type(error).__name__}: {error}",
         "run again with --debug before the command to see where",
     )
+
+
+def _open_closed_streams() -> None:
+    """A standard stream that was closed leads nowhere: else what is opened next would have its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _leave_stdout() -> None:

@@ -69,6 +69,9 @@ class Calls(Protocol):
     def stream(self, method: str, params: dict[str, Any] | None = None) -> Iterator[Any]:
         """The items of ``method`` as they come."""
 
+    def rest(self, seconds: float) -> None:
+        """Sleep; raises ``Conflict`` as soon as nobody wants the answers any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class DriverContext:

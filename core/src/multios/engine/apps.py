@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,22 +18,21 @@ from multios.model.container import Container
 class Change:
     """One change of an app that is under way."""
 
-    def __init__(self, app: str) -> None:
-        self._app = app
+    def __init__(self, app: str, alive: Callable[[], bool], takes_down: bool) -> None:
+        self._app, self._alive, self.takes_down = app, alive, takes_down
         self._given_up = threading.Event()
 
     def give_up(self) -> None:
-        """The app is to go: end between two actions."""
+        """The app is to go, or nobody waits for this: end between two actions."""
         self._given_up.set()
 
-    @property
     def is_wanted(self) -> bool:
-        """Whether it is not given up."""
-        return not self._given_up.is_set()
+        """Whether it is not given up, and somebody waits for it."""
+        return not self._given_up.is_set() and self._alive()
 
     def check(self) -> None:
         """Raise ``Conflict`` once it is given up."""
-        if not self.is_wanted:
+        if self._given_up.is_set():
             raise Conflict(f"app {self._app!r} is being taken down", "bring it up again afterwards")
 
 
@@ -54,15 +53,22 @@ class Apps:
         return [_row(name, owner, containers) for (name, owner), containers in sorted(found.items())]
 
     @contextmanager
-    def changing(self, app: str, caller: Caller, take_down: bool = False) -> Iterator[Change]:
-        """A change of the caller's app while the block runs. A second one raises ``Conflict``, but one that takes it down,
-        which ends the first and waits until it has ended."""
-        key, change = (caller.uid, app), Change(app)
+    def changing(
+        self, app: str, caller: Caller, alive: Callable[[], bool], take_down: bool = False
+    ) -> Iterator[Change]:
+        """A change of the caller's app while the block runs; ``alive`` says whether anybody waits for it.
+
+        A second one raises ``Conflict``, but to take the app down. Then, and where nobody waits for the first, it ends the
+        first and waits until that has ended; one that takes it down too is let end by itself.
+        """
+        key, change = (caller.uid, app), Change(app, alive, take_down)
         with self._changed:
             while (other := self._under_way.get(key)) is not None:
-                if not take_down:
+                if other.is_wanted() and not take_down:
                     raise Conflict(f"app {app!r} is being changed", "wait until that is done")
-                other.give_up()
+                if not (other.is_wanted() and other.takes_down):
+                    other.give_up()
+                    self._registry.ask_who_waits()
                 self._changed.wait()
             self._under_way[key] = change
         try:

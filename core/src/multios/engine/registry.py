@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import OrderedDict
@@ -204,13 +205,14 @@ class Registry:
         container_id: str,
         reached: Callable[[Container, Container | None], Container | None],
         alive: Callable[[], bool],
+        deadline: float = math.inf,
     ) -> Container:
         """Block until ``reached`` has an answer to a container's record, and that of its end if it has ended meanwhile.
 
-        ``reached`` may raise, and must be short.
+        ``reached`` may raise, and must be short. Nobody ``alive``, or ``time.monotonic()`` at ``deadline``: the record as it is.
         """
         with self._changed:
-            former, ask_at = self._last_ends.get(container_id), time.monotonic() + ALIVE_CHECK_SECONDS
+            former = self._last_ends.get(container_id)
             while True:
                 container = self._containers.get(container_id) or self._ended.get(container_id)
                 if container is None:
@@ -222,8 +224,12 @@ class Registry:
                     ended = None
                 if (answer := reached(container, ended)) is not None:
                     return answer
-                self._changed.wait(max(0.0, ask_at - time.monotonic()))
-                if time.monotonic() >= ask_at:
-                    if not alive():
-                        return container
-                    ask_at = time.monotonic() + ALIVE_CHECK_SECONDS
+                left = deadline - time.monotonic()
+                if left <= 0 or not alive():
+                    return container
+                self._changed.wait(min(left, ALIVE_CHECK_SECONDS))
+
+    def ask_who_waits(self) -> None:
+        """Have everybody who waits look at once whether anybody still wants to know."""
+        with self._changed:
+            self._changed.notify_all()

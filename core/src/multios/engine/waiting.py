@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from multios.engine.exits import comes_back
@@ -27,9 +28,13 @@ def parse(words: Sequence[str]) -> frozenset[str]:
 
 
 def wait(
-    registry: Registry, container_id: str, conditions: frozenset[str], alive: Callable[[], bool]
+    registry: Registry,
+    container_id: str,
+    conditions: frozenset[str],
+    alive: Callable[[], bool],
+    deadline: float = math.inf,
 ) -> Container:
-    """The record of a container that has reached one of the conditions.
+    """The record of a container that has reached one of the conditions, or as it is at ``deadline``.
 
     ``Conflict`` where it cannot be told any more whether it is healthy: it has no probe, or has exited for good.
     """
@@ -42,7 +47,7 @@ def wait(
             return container
         return None
 
-    return registry.wait_for(container_id, reached, alive)
+    return registry.wait_for(container_id, reached, alive, deadline)
 
 
 def _has_health(container: Container, conditions: frozenset[str]) -> bool:

@@ -347,7 +347,7 @@ def as_row(submission: Submission, verdict: Verdict) -> dict[str, Any]:
 def unreadable(file: Path, error: MultiosError) -> dict[str, Any]:
     """The row of a file that is no submission: it keeps nobody else's from being verified."""
     nothing = Submission(file, {}, {}, b"", b"", {})
-    return as_row(nothing, Verdict((error.cause,), False))
+    return as_row(nothing, Verdict((error.cause,), False, "no"))
 
 
 def _time(moment: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +21,10 @@ from multios.pace import Pace
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
 
+BEGUN_SECONDS = 1.0
+"""One that has no probe must run so long to be called good,"""
 SETTLED_SECONDS = 3.0
-"""One that was restarted and has no probe must run so long to be called good."""
+"""and so long when it was restarted."""
 MOST_AT_ONCE = 16
 """Services that are worked on at once, and containers of one."""
 
@@ -33,6 +36,7 @@ class Applying:
         self._engine, self._app, self._options = engine, app, options
         self._told, self._telling = told, threading.Lock()
         self._pace = Pace(options.rate, options.burst)
+        self._deadline = time.monotonic() + options.wait if options.wait else math.inf
 
     def run(self, plan: Sequence[Action]) -> None:
         """Do it. The first failure is raised, when what does not depend on it is done."""
@@ -204,9 +208,9 @@ class Applying:
             )
 
         for position in range(0, len(actions), together):
-            if position and policy is not None:
-                time.sleep(policy.delay)
             try:
+                if position and policy is not None:
+                    self._engine.rest(policy.delay)
                 self._each(actions[position : position + together], one)
             except MultiosError as error:
                 failure = failure or error
@@ -235,31 +239,41 @@ class Applying:
         """Block until a container is healthy, or has completed; raise ``Conflict`` when it never will."""
         logs = f"see `multios-container logs {instance.name}`"
         if condition == COMPLETED:
-            code = self._engine.call("containers.wait", {"ref": instance.id})["exit_code"]
-            if code != 0:
-                raise Conflict(f"{instance.name} ended with status {code}", logs)
+            said = self._engine.call("containers.wait", {"ref": instance.id, **self._left()})
+            self._check_in_time(instance, said["status"] == "exited", "has not completed")
+            if said["exit_code"] != 0:
+                raise Conflict(f"{instance.name} ended with status {said['exit_code']}", logs)
         elif condition == HEALTHY:
+            answers = ["healthy", "unhealthy"]
             said = self._engine.call(
-                "containers.wait", {"ref": instance.id, "condition": ["healthy", "unhealthy"]}
+                "containers.wait", {"ref": instance.id, "condition": answers, **self._left()}
             )
+            self._check_in_time(instance, said["health"] in answers, "is not healthy")
             if said["health"] != "healthy":
                 raise Conflict(f"{instance.name} is {said['health']}", logs)
+
+    def _left(self) -> dict[str, int]:
+        """How long something may be waited for, as ``containers.wait`` takes it."""
+        if self._deadline == math.inf:
+            return {}
+        return {"timeout": max(0, math.ceil(self._deadline - time.monotonic()))}
+
+    def _check_in_time(self, instance: Instance, is_reached: bool, what: str) -> None:
+        if not is_reached and time.monotonic() >= self._deadline:
+            raise Conflict(
+                f"{instance.name} {what} after {self._options.wait:g} s", "wait longer: --wait-timeout"
+            )
 
     def _await_all(self, plan: Sequence[Action]) -> None:
         """Until all services run at once, and are healthy where they have a probe; tasks that others wait for may have ended."""
         names = {action.service for action in plan if action.kind == "container" and action.verb != "remove"}
-        deadline = time.monotonic() + self._options.wait
         while True:
             found = existing.instances(self._engine, self._app.name)
             waiting = [item for item in found if item.service in names and not self._is_good(item)]
             if not waiting:
                 return
-            if time.monotonic() >= deadline:
-                raise Conflict(
-                    f"{waiting[0].name} is not healthy after {self._options.wait:g} s",
-                    "wait longer: --wait-timeout",
-                )
-            time.sleep(LOOK_SECONDS)
+            self._check_in_time(waiting[0], False, "is not healthy")
+            self._engine.rest(LOOK_SECONDS)
 
     def _is_good(self, instance: Instance) -> bool:
         """Raises ``Conflict`` for one that is not, and will not be."""
@@ -272,7 +286,7 @@ class Applying:
             raise Conflict(f"{instance.name} {problem}", f"see `multios-container logs {instance.name}`")
         if health_of(state):
             return health_of(state) == "healthy"
-        return not record["RestartCount"] or _age(state["StartedAt"]) >= SETTLED_SECONDS
+        return _age(state["StartedAt"]) >= (SETTLED_SECONDS if record["RestartCount"] else BEGUN_SECONDS)
 
     def _is_task(self, name: str) -> bool:
         """Whether some service waits until this one has completed."""

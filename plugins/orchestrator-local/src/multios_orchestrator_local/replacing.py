@@ -128,7 +128,7 @@ class Replacing:
                 )
             if time.monotonic() >= deadline and health_of(state) != "starting":
                 return
-            time.sleep(LOOK_SECONDS)
+            self._engine.rest(LOOK_SECONDS)
 
 
 def trouble(state: Mapping[str, Any]) -> str:
