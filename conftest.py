@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "unhurried", parent=settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+# How long an example takes says more of the machine than of what is tested.
+settings.load_profile("unhurried")
 
 ALLOWED_ON_CI = ("this host ", "this kernel lacks ", "this driver ")
 """How the reason of a skip begins when it speaks of what machine or driver are, not of what somebody forgot."""

@@ -27,6 +27,7 @@ def _load(name: str) -> ModuleType:
     return sys.modules[name]
 
 
+_load("open_descriptors")
 _load("fake_daemon")
 _load("engine_box")
 _load("compose_box")
@@ -56,7 +57,7 @@ def cli(environment: dict[str, str], tmp_path: Path) -> Run:
         if "input" in settings:
             del settings["stdin"]
         return subprocess.run(
-            [SCRIPT, *words], capture_output=True, text=True, timeout=30, check=False, **settings
+            [SCRIPT, *words], capture_output=True, text=True, timeout=60, check=False, **settings
         )
 
     return run

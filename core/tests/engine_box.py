@@ -249,7 +249,7 @@ class Box:
         for done in [workers.submit(all_free.wait, 30) for _ in range(workers._max_workers)]:
             done.result()
 
-    def eventually(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    def eventually(self, condition: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, "it did not come true"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import open_descriptors
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,10 +110,10 @@ def test_any_pattern_matches_or_is_refused(pattern: str, name: str) -> None:
 
 
 def test_no_name_takes_long_to_match() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for pattern in ("*a" * 100 + "b", "*?" * 100 + "b", "a*" * 100 + "b"):
         assert not name_matcher(pattern)("a" * 255)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 # --- .dockerignore ------------------------------------------------------------------------------------
@@ -298,9 +299,9 @@ def test_links_that_multiply_are_bounded(top: Path, opened: int) -> None:
     """Each link's text names the one before many times over."""
     (top / "d").mkdir()
     _fill(top, "l0 -> d", *(f"l{number} -> " + f"l{number - 1}/../" * 100 for number in range(1, 20)))
-    started = time.perf_counter()
+    started = time.thread_time()
     Context(opened).select("l19")
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 def test_a_writer_that_swaps_directories_for_links_gets_nothing_outside_read(top: Path, opened: int) -> None:
@@ -321,7 +322,7 @@ def test_a_writer_that_swaps_directories_for_links_gets_nothing_outside_read(top
     read = []
     until = time.monotonic() + 0.7
     try:
-        while time.monotonic() < until:
+        while time.monotonic() < until or (not read and time.monotonic() < until + 60):
             try:
                 for entry in context.walk("d"):
                     if entry.path == "d/secret.txt":
@@ -348,21 +349,21 @@ def test_a_tree_that_is_too_deep_is_refused(top: Path, opened: int) -> None:
         os.close(directory)
         directory = inner
     os.close(directory)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     with pytest.raises(InvalidInput, match="nested too deep"):
         _walk(Context(opened))
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_a_walk_that_is_given_up_leaves_no_descriptor(top: Path, opened: int) -> None:
     _fill(top, "a/b/c/d")
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     walk = Context(opened).walk("")
     for _ in range(4):
         next(walk)
-    assert len(os.listdir("/proc/self/fd")) > before
+    assert open_descriptors.number() > before
     del walk
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_names_that_are_no_text_come_through(top: Path, opened: int) -> None:

@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         )
         self.end_headers()
         if self.path == "/stalled":
-            time.sleep(2)
+            time.sleep(20)
         self.wfile.write(CONTENT)
 
     def log_message(self, *words: object) -> None:

@@ -45,7 +45,7 @@ def agent(tmp_path: Path) -> Iterator[int]:
 
 def ask(path: Path, words: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         client.connect(str(path))
         client.sendall(words)
         return client.recv(100)
@@ -82,7 +82,7 @@ def test_too_many_connections_are_closed_and_the_first_go_on(agent: int, tmp_pat
         clients = [socket.socket(socket.AF_UNIX) for _ in range(20)]
         try:
             for client in clients:
-                client.settimeout(5)
+                client.settimeout(30)
                 client.connect(str(path))
             clients[0].sendall(b"first")
             assert clients[0].recv(100) == b"FIRST"

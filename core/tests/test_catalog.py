@@ -124,6 +124,16 @@ def test_an_installed_driver_is_listed_loaded_and_made(
     )
 
 
+def test_a_catalog_can_be_made_while_a_distribution_is_being_installed(
+    install: Callable[..., None], tmp_path: Path
+) -> None:
+    entries = {"multios.security.v1": "good = good_module:Good"}
+    install("multios-security-good", "good_module", GOOD, entries)
+    install("multios-security-half", "good_module", GOOD, entries)
+    (tmp_path / "multios_security_half-1.0.dist-info/METADATA").unlink()  # as between two files of an upgrade
+    assert "good" in Catalog().names("security")
+
+
 def test_making_a_catalog_imports_no_plugin(install: Callable[..., None]) -> None:
     install("multios-security-good", "good_module", GOOD, {"multios.security.v1": "good = good_module:Good"})
     assert "good" in Catalog().names("security")

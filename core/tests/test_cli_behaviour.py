@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from typing import Any
 
 import pytest
 from fake_daemon import no_such_container
+
+from multios.testing.isolation_box import eventually
 
 SCRIPT = str(Path(sys.executable).with_name("multios-container"))
 PORTS = [{"container": 80, "host": 8080, "protocol": "tcp", "address": ""}]
@@ -319,7 +322,7 @@ def test_a_listing_whose_reader_leaves_ends_quietly(daemon: Any, environment: di
     environment.pop("PYTHONUNBUFFERED", None)  # with it, Python itself drops the rest of a partial write
     line = f"{SCRIPT} ps | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=20, check=False
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout.splitlines()[-1], done.stderr) == ("141", "")
 
@@ -422,23 +425,30 @@ def test_a_daemon_is_started_on_demand_or_its_last_words_are_shown(
         "    import time; from pathlib import Path; from fake_daemon import FakeDaemon\n"
         "    daemon = FakeDaemon(Path(os.environ['MULTIOS_EXEC_ROOT']) / 'api.sock')\n"
         "    daemon.answers['containers.list'] = []\n"
-        "    while ('containers.list', {'all': False, 'filters': {}}) not in daemon.asked: time.sleep(0.01)\n"
-        "    time.sleep(0.1); os._exit(0)\n"
+        "    until = time.monotonic() + 60\n"
+        "    while not os.path.exists(os.environ['MULTIOS_EXEC_ROOT'] + '/fail') and time.monotonic() < until:\n"
+        "        time.sleep(0.01)\n"
+        "    os._exit(0)\n"
     )
     done = subprocess.run(
-        [SCRIPT, "ps"], env=settings, capture_output=True, text=True, timeout=20, check=False
+        [SCRIPT, "ps"], env=settings, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    time.sleep(0.3)
     (tmp_path / "run" / "fail").touch()
+    eventually(lambda: not _listens(tmp_path / "run" / "api.sock"), "the daemon has ended")
     done = subprocess.run(
-        [SCRIPT, "ps"], env=settings, capture_output=True, text=True, timeout=20, check=False
+        [SCRIPT, "ps"], env=settings, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 125
     assert done.stderr == (
         "Error: the daemon did not start: the disk is full\n"
         "see why with: sudo multios-containerd --foreground --log-level debug\n"
     )
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 # --- plugins' commands -----------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 from fake_daemon import no_such_container, pipes
 
+from multios.testing.isolation_box import eventually
+
 SCRIPT = str(Path(sys.executable).with_name("multios-container"))
 
 
@@ -81,11 +83,11 @@ def test_much_output_arrives_whole_through_a_pipe_and_into_a_file(
         return {"id": "0123", "exit_code": 0}
 
     daemon.answers["containers.run"] = run
-    done = subprocess.run([SCRIPT, "run", "x"], env=environment, capture_output=True, check=True, timeout=30)
+    done = subprocess.run([SCRIPT, "run", "x"], env=environment, capture_output=True, check=True, timeout=60)
     assert done.stdout == data
     for mode in ("wb", "ab"):
         with open(tmp_path / "file", mode) as file:
-            subprocess.run([SCRIPT, "run", "x"], env=environment, stdout=file, check=True, timeout=30)
+            subprocess.run([SCRIPT, "run", "x"], env=environment, stdout=file, check=True, timeout=60)
     assert (tmp_path / "file").read_bytes() == data * 2
 
 
@@ -174,14 +176,12 @@ def test_streams_outlive_the_daemon_and_the_next_one_is_asked_for_the_exit_code(
         ours, (out, err) = pipes()
         request.attached({"id": "0123", "terminal": False}, ours)
         os.write(out, b"before ")
-        threading.Thread(target=carry_on, args=(out, err)).start()
         if line.startswith("start"):
             request.send({"result": {"id": "0123"}})
-            time.sleep(0.2)
+        daemon.die()
+        threading.Thread(target=carry_on, args=(out, err)).start()
 
     def carry_on(out: int, err: int) -> None:
-        time.sleep(0.1)
-        daemon.die()
         os.write(out, b"after\n")
         os.close(err)
         time.sleep(0.2)
@@ -236,7 +236,7 @@ def test_signals_go_to_the_container_when_there_is_no_terminal(
         ours, theirs = pipes()
         request.attached({"id": "0123", "terminal": False}, ours)
         os.write(theirs[0], b"up\n")
-        assert ended.wait(10)
+        assert ended.wait(30)
         for end in theirs:
             os.close(end)
         return {"id": "0123", "exit_code": 143}
@@ -253,9 +253,9 @@ def test_signals_go_to_the_container_when_there_is_no_terminal(
         assert client.stdout is not None
         assert client.stdout.readline() == b"up\n"
         client.send_signal(signal.SIGINT)
-        assert ready.wait(10)
+        assert ready.wait(30)
         client.send_signal(signal.SIGTERM)
-        assert client.wait(10) == 143
+        assert client.wait(30) == 143
     assert [params for method, params in daemon.asked if method == "containers.kill"] == [
         {"ref": "0123", "signal": "INT"},
         {"ref": "0123", "signal": "TERM"},
@@ -274,11 +274,11 @@ def test_an_interrupt_before_the_container_runs_ends_the_client_quietly(
 
     daemon.answers["containers.run"] = run
     with subprocess.Popen([SCRIPT, "run", "x"], env=environment, stderr=subprocess.PIPE, text=True) as client:
-        assert asked.wait(10)
+        assert asked.wait(30)
         assert client.stderr is not None
         assert client.stderr.readline() == "pulling debian:12\n"
         client.send_signal(signal.SIGINT)
-        assert client.wait(10) == 130
+        assert client.wait(30) == 130
         assert client.stderr.read().strip() == ""
     release.set()
 
@@ -298,7 +298,7 @@ def test_a_reader_that_leaves_ends_the_client_quietly(daemon: Any, environment: 
     daemon.answers["containers.run"] = run
     line = f"{SCRIPT} run x | head -1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
-        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=20, check=False
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (141, "y\n", "")
 
@@ -318,7 +318,7 @@ class Screen:
             [SCRIPT, *words], env=environment, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
         )
 
-    def read_until(self, text: bytes, seconds: float = 10.0) -> bytes:
+    def read_until(self, text: bytes, seconds: float = 30.0) -> bytes:
         seen, deadline = b"", time.monotonic() + seconds
         while text not in seen:
             assert time.monotonic() < deadline, seen
@@ -340,12 +340,13 @@ class Shell:
     def __init__(self, method: str) -> None:
         self.exec = method == "exec"
         self.size: tuple[int, ...] = ()
-        self.resized = threading.Event()
+        self.slave = -1
         self.typed = b""
 
     def __call__(self, request: Any) -> dict[str, Any]:
         master, slave = pty.openpty()
         tty.setraw(slave)
+        self.slave = slave
         ends = [master] if self.exec else [master, os.dup(master)]
         request.attached({"id": "0123", "terminal": True}, ends)
         os.write(slave, b"ready>")
@@ -356,10 +357,13 @@ class Shell:
                 return {"exit_code": 0}
             data = os.read(slave, 100)
             self.typed += data
-            self.size = struct.unpack("HHHH", fcntl.ioctl(slave, termios.TIOCGWINSZ, bytes(8)))[:2]
+            self.size = self.size_now()
             os.write(slave, data.upper())
         os.close(slave)
         return {"id": "0123", "exit_code": 4}
+
+    def size_now(self) -> tuple[int, ...]:
+        return struct.unpack("HHHH", fcntl.ioctl(self.slave, termios.TIOCGWINSZ, bytes(8)))[:2]
 
 
 @pytest.mark.parametrize(
@@ -377,13 +381,13 @@ def test_a_terminal_is_raw_sized_and_restored(line: str, daemon: Any, environmen
         assert shell.size == (33, 77)
         fcntl.ioctl(screen.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 90, 0, 0))
         screen.client.send_signal(signal.SIGWINCH)
-        time.sleep(0.1)
+        eventually(lambda: shell.size_now() == (40, 90), "the container's terminal has the new size")
         os.write(screen.master, b"d")
         screen.read_until(b"D")
         assert shell.size == (40, 90)
         os.write(screen.master, b"exit")
         screen.read_until(b"EXIT")
-        assert screen.client.wait(10) == 4
+        assert screen.client.wait(30) == 4
         assert termios.tcgetattr(screen.slave) == screen.before
         assert shell.typed == b"\x03abcdexit"
     finally:
@@ -404,7 +408,7 @@ def test_the_detach_keys_leave_the_container_running(
         os.write(screen.master, b"\x10")
         time.sleep(0.05)
         os.write(screen.master, b"\x11")
-        assert screen.client.wait(10) == 0
+        assert screen.client.wait(30) == 0
         assert termios.tcgetattr(screen.slave) == screen.before
         assert shell.typed == b"\x10x"
     finally:
@@ -418,7 +422,7 @@ def test_a_terminated_client_restores_the_terminal(daemon: Any, environment: dic
         screen.read_until(b"ready>")
         assert termios.tcgetattr(screen.slave) != screen.before
         screen.client.terminate()
-        assert screen.client.wait(10) == 143
+        assert screen.client.wait(30) == 143
         assert termios.tcgetattr(screen.slave) == screen.before
     finally:
         screen.close()
@@ -474,6 +478,6 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(
     try:
         shown = screen.read_until(b"done")
         assert b"40%" in shown and "█".encode() in shown
-        assert screen.client.wait(10) == 0
+        assert screen.client.wait(30) == 0
     finally:
         screen.close()

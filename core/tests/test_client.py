@@ -8,16 +8,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import open_descriptors
 import pytest
 from fake_daemon import no_such_container, pipes
 
 from multios import connect
 from multios.api.protocol import PeerGone
 from multios.errors import CommandNotFound, MultiosError, NotFound, Unavailable
-
-
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 def client_of(listening: socket.socket, path: Path) -> Any:
@@ -137,16 +134,11 @@ def test_run_collects_output_feeds_input_and_leaks_nothing(daemon: Any, client: 
 
     daemon.answers["containers.run"] = run
     client.call("system.version")
-    before = len(
-        open_descriptors()
-    )  # not which: another test's connection may be closed meanwhile, and its number taken
+    before = open_descriptors.number()
     done = client.run(image="debian:12", command=["tr", "a-z", "A-Z"], input=data)
     assert (done.exit_code, done.stdout, done.stderr) == (2, data.upper(), b"warning")
     assert client.run({"image": "x"}, auto_remove=False).stdout == b""
-    deadline = time.monotonic() + 2
-    while len(open_descriptors()) != before and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert len(open_descriptors()) == before
+    open_descriptors.assert_no_more_than(before)
     first, second = (params["config"] for method, params in daemon.asked if method == "containers.run")
     assert first == {
         "auto_remove": True,
@@ -187,7 +179,7 @@ def test_a_run_that_fails_leaks_nothing(daemon: Any, client: Any) -> None:
 
     daemon.answers.update({"containers.run": refuse, "containers.exec": refuse})
     client.call("system.version")
-    before = open_descriptors()
+    before = open_descriptors.number()
     for attempt in (
         lambda: client.run(image="x", input=b"y"),
         lambda: client.run(image="x"),
@@ -196,7 +188,7 @@ def test_a_run_that_fails_leaks_nothing(daemon: Any, client: Any) -> None:
         with pytest.raises(CommandNotFound) as caught:
             attempt()
         assert caught.value.exit_status == 127
-    assert open_descriptors() == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_a_path_that_is_no_socket_is_a_clear_error(tmp_path: Path) -> None:

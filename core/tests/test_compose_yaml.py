@@ -143,9 +143,9 @@ def test_an_anchor_that_contains_itself_is_refused() -> None:
 def test_a_billion_laughs_are_refused_at_once() -> None:
     lines = ["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
-    begin = time.monotonic()
+    begin = time.thread_time()
     assert "more than 100000 values" in cause("\n".join(lines))
-    assert time.monotonic() - begin < 2
+    assert time.thread_time() - begin < 2
 
 
 def test_depth_is_bounded_before_anything_overflows() -> None:

@@ -203,7 +203,7 @@ def test_stop_does_not_kill_the_next_run(box: Box, monkeypatch: pytest.MonkeyPat
     container = box.started()
     monkeypatch.setattr(box.isolation, "kill", lambda *words, **keywords: killed.append(words))
     killed: list[Any] = []
-    stopping = threading.Thread(target=box.containers.stop, args=(container, 1))
+    stopping = threading.Thread(target=box.containers.stop, args=(container, 60))
     stopping.start()
     box.eventually(lambda: len(killed) == 1)
     with box.registry.lock(container.id):
@@ -211,8 +211,8 @@ def test_stop_does_not_kill_the_next_run(box: Box, monkeypatch: pytest.MonkeyPat
         box.eventually(lambda: box.engine.exits._workers._work_queue.empty())
     box.eventually(lambda: box.now(container).status == Status.EXITED)
     box.containers.start(container)
-    stopping.join(3)
-    assert not stopping.is_alive()
+    stopping.join(30)
+    assert not stopping.is_alive(), "it has learned of the end, and waits for no other run's"
     assert len(killed) == 1
     assert box.now(container).status == Status.RUNNING
 

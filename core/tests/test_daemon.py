@@ -63,7 +63,7 @@ def test_a_daemon_serves_reloads_and_ends_by_signals(
     try:
         made.run()
     finally:
-        thread.join(5)
+        thread.join(30)
         for number, handler in kept.items():
             signal.signal(number, handler)
     assert seen == ["reloaded"]

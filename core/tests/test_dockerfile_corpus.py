@@ -310,11 +310,11 @@ def test_damaged_files_are_read_or_refused_within_bounded_time() -> None:
                 case _:
                     data[place:place] = bytes(chance.choices(alphabet, k=chance.randint(1, 12)))
             data = data or bytearray(b"x")
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             _walked(parse(bytes(data)), {"COMMIT": "x" * 1000})
         except DockerfileError as error:
             assert error.cause.startswith("Dockerfile:") and error.remedy
             assert "\n" not in error.cause
-        longest = max(longest, time.perf_counter() - started)
+        longest = max(longest, time.thread_time() - started)
     assert longest < 1

@@ -138,12 +138,12 @@ def test_a_document_keeps_its_quotes() -> None:
 
 def test_variables_that_grow_without_end_are_stopped() -> None:
     variables = {"a": "x" * 60_000}
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(InvalidInput, match="longer than"):
         substitute("$a" * 1000, variables)
     with pytest.raises(InvalidInput, match="too long"):
         substitute("${a//x/" + "y" * 60_000 + "}", variables)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 SHELL_TEXT = st.text("ab.*/", max_size=12)
@@ -206,11 +206,11 @@ def test_patterns_agree_with_regular_expressions(value: str, text: str) -> None:
 
 @pytest.mark.parametrize("pattern", ["*a" * 400 + "b", "a*" * 400 + "b", "?" * 900 + "b", "*" * 900 + "b"])
 def test_no_pattern_takes_long(pattern: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for operator in ("#", "##", "%", "%%", "/", "//"):
         tail = "/x}" if operator.startswith("/") else "}"
         substitute("${v" + operator + pattern + tail, {"v": "a" * 100_000})
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @given(st.text("$a{}:-+?#%/\\\"' \n\ud800é", max_size=30))

@@ -431,9 +431,9 @@ def test_the_parser_raises_its_own_error_and_no_other(text: str) -> None:
     ],
 )
 def test_the_time_taken_grows_with_the_text_and_no_faster(piece: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     try:
         parse("FROM a\n" + piece)
     except DockerfileError:
         pass
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2

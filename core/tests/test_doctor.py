@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import open_descriptors
 import pytest
 
 from multios import doctor, features
@@ -41,19 +42,21 @@ def by_subject(checks: Iterable[HealthCheck]) -> dict[str, HealthCheck]:
 
 
 def test_probes_are_quick_repeatable_and_leave_nothing() -> None:
-    def state() -> tuple[list[str], str, list[str]]:
+    def state() -> tuple[str, list[str]]:
         return (
-            os.listdir("/proc/self/fd"),
             Path("/proc/self/mountinfo").read_text(),
             os.listdir("/sys/class/net"),
         )
 
-    before = state()
-    features._probed.cache_clear()
-    begun = time.monotonic()
-    found = features.probe()
-    assert time.monotonic() - begun < 0.5
+    before, opened, seconds = state(), open_descriptors.number(), []
+    for _ in range(5):  # the quickest counts: on a busy machine others take their turns too
+        features._probed.cache_clear()
+        begun = time.monotonic()
+        found = features.probe()
+        seconds.append(time.monotonic() - begun)
+    assert min(seconds) < 0.5
     assert state() == before
+    open_descriptors.assert_no_more_than(opened)
     assert found == features.probe()
     assert set(found) == set(features.FEATURES)
     assert all(isinstance(present, bool) for present in found.values())

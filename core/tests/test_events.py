@@ -122,7 +122,7 @@ def test_followers_get_what_comes_and_are_told_when_the_engine_leaves(tmp_path: 
     thread.start()
     events.publish("container", "die", "id9", "name9")
     events.close()
-    thread.join(5)
+    thread.join(30)
     assert heard == ["name9", "left"]
 
 
@@ -130,7 +130,7 @@ def test_until_ends_a_follower_without_a_word(events: Events) -> None:
     began = time.monotonic()
     selection = Selection({}, until=time.time() + 0.3)
     assert len(list(events.follow(selection, True, lambda: True))) == 3
-    assert 0.25 < time.monotonic() - began < 3
+    assert 0.25 < time.monotonic() - began < 30
 
 
 def test_who_has_gone_is_not_served_on_even_if_something_always_happens(events: Events) -> None:

@@ -68,7 +68,7 @@ def test_with_auto_remove_the_name_is_free_when_its_waiter_is_told(box: Box) -> 
     waiter = threading.Thread(target=wait)
     waiter.start()
     box.exits(container, 5)
-    waiter.join(5)
+    waiter.join(30)
     assert told[0].exit_code == 5
     box.settle()
     box.check_agreement()
@@ -80,11 +80,11 @@ def test_a_waiter_learns_of_a_run_that_has_been_followed_by_another(box: Box) ->
     told: list[Any] = []
     waiter = threading.Thread(target=lambda: told.append(box.registry.wait(container.id)))
     waiter.start()
-    time.sleep(0.02)
+    box.eventually(lambda: bool(box.registry._changed._waiters))  # its thread may be slow to begin
     with box.registry._changed:  # no waiter can look in between
         box.registry.change(container, status=Status.EXITED, exit_code=9)
         box.registry.change(box.now(container), status=Status.RUNNING, exit_code=None, started=time.time())
-    waiter.join(5)
+    waiter.join(30)
     assert told[0].exit_code == 9
     box.registry.change(container)
 
@@ -152,14 +152,18 @@ def test_success_is_no_failure(box: Box) -> None:
 
 
 def test_stop_and_delete_win_over_a_restart_that_waits(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exits, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(exits, "FIRST_DELAY", 3600)
     stopped, deleted = box.started(restart_policy="always"), box.started(restart_policy="always")
     box.exits(stopped, 1)
     box.exits(deleted, 1)
+    waiting = dict(box.engine.exits._restarts)
+    assert set(waiting) == {stopped.id, deleted.id}
     box.containers.stop(stopped)
     box.containers.delete(deleted, force=False)
-    time.sleep(0.15)
+    for timer in waiting.values():
+        timer.function(*timer.args)  # their hour has come
     box.settle()
+    assert starts(box, stopped) == starts(box, deleted) == 1
     assert box.now(stopped).status == Status.EXITED
     box.check_agreement()
 
@@ -181,12 +185,14 @@ def test_a_restart_that_fails_is_tried_again(box: Box, monkeypatch: pytest.Monke
 
 
 def test_no_restart_begins_once_the_daemon_closes(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exits, "FIRST_DELAY", 0.05)
+    monkeypatch.setattr(exits, "FIRST_DELAY", 3600)
     container = box.started(restart_policy="always")
     box.exits(container, 1)
+    (timer,) = box.engine.exits._restarts.values()
     box.engine.exits.close()
+    assert timer.finished.is_set()
+    timer.function(*timer.args)  # as if its hour had come in the moment of the end
     box.tell(container.id, 1)
-    time.sleep(0.15)
     assert starts(box, container) == 1
 
 
@@ -196,7 +202,7 @@ def test_a_plugin_hears_of_a_restart_outside_every_lock(box: Box, monkeypatch: p
     def heard(event: dict[str, Any]) -> None:
         def take() -> None:
             lock = box.registry.lock(container.id)
-            free.append(lock.acquire(timeout=0.5))
+            free.append(lock.acquire(timeout=10))
             lock.release()
 
         thread = threading.Thread(target=take)
@@ -205,7 +211,7 @@ def test_a_plugin_hears_of_a_restart_outside_every_lock(box: Box, monkeypatch: p
 
     monkeypatch.setattr(box.engine.events, "_broadcast", heard)
     box.exits(container, 1, wait=False)
-    box.eventually(lambda: len(free) >= 2)
+    box.eventually(lambda: len(free) >= 2, 30)
     assert all(free)
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import open_descriptors
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,11 +91,11 @@ def test_the_calling_thread_keeps_its_rights_and_the_users_has_none(account: As)
 def test_a_refused_path_leaves_no_descriptor_open(account: As, place: Path) -> None:
     (place / "secret").write_text("")
     (place / "secret").chmod(0o600)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     for _ in range(5):
         with pytest.raises(Refused):
             opened(place / "secret")
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_a_path_that_hangs_is_given_up_and_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

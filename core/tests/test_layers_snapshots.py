@@ -175,5 +175,5 @@ def test_removal_answers_before_the_files_are_gone(tmp_path: Path) -> None:
             os.mkdir(f"{directory}/{number}")
     store.remove("big")
     assert os.listdir(tmp_path / "data") == []
-    assert store.trash.wait(10)
+    assert store.trash.wait(60)
     assert os.listdir(tmp_path / "trash") == []

@@ -25,7 +25,7 @@ def test_one_thread_at_a_time_for_one_key_and_none_waits_for_another_key() -> No
         thread.start()
         with locks.holding("b"):
             order.append("first")
-    thread.join(5)
+    thread.join(30)
     assert order == ["first", "second"]
 
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import open_descriptors
 import pytest
 
 from multios.errors import MultiosError, StepFailed, Unsupported
@@ -136,10 +137,10 @@ def test_many_layers(tmp_path: Path, user_namespace: int) -> None:
 
 @pytest.mark.usefixtures("road")
 def test_an_option_that_the_kernel_does_not_know_is_told(overlay: Mount) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     with pytest.raises(StepFailed, match="mount overlay"):
         mounts.make_rootfs([Mount("overlay", "overlay", (*overlay.options, "nonsense=1"))])
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_a_missing_layer_is_named(overlay: Mount, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator
 
+import open_descriptors
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,10 +34,6 @@ def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
     left, right = socket.socketpair()
     with left, right:
         yield left, right
-
-
-def open_descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 @given(JSON_VALUES)
@@ -65,7 +62,7 @@ def test_text_that_is_not_json_is_a_value_error_in_both(text: str) -> None:
 def test_messages_and_descriptors_arrive_in_order_and_together(
     messages: list[tuple[dict[str, object], int]],
 ) -> None:
-    before = open_descriptors()
+    before = open_descriptors.number()
     left, right = socket.socketpair()
     with left, right, open("/dev/null") as null:
         for message, count in messages:
@@ -78,7 +75,7 @@ def test_messages_and_descriptors_arrive_in_order_and_together(
             assert all(os.fstat(fd).st_rdev == os.fstat(null.fileno()).st_rdev for fd in fds)
             assert not any(os.get_inheritable(fd) for fd in fds)
             protocol.close_all(fds)
-    assert open_descriptors() == before
+    open_descriptors.assert_no_more_than(before)
 
 
 @settings(max_examples=40, deadline=None)
@@ -169,16 +166,16 @@ def test_what_is_no_frame_is_refused(data: bytes, pair: tuple[socket.socket, soc
 
 def test_descriptors_of_a_refused_frame_are_closed(pair: tuple[socket.socket, socket.socket]) -> None:
     left, right = pair
-    before = open_descriptors()
+    before = open_descriptors.number()
     for body in (b"[]", b"{}", b'{"fds":1}'):
         socket.send_fds(left, [len(body).to_bytes(4, "big") + body], [0, 0])
         with pytest.raises(InvalidInput):
             receive_frame(right)
-    assert open_descriptors() == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_too_many_descriptors_are_refused_on_both_sides() -> None:
-    before = open_descriptors()
+    before = open_descriptors.number()
     left, right = socket.socketpair()
     with left, right:
         with pytest.raises(InvalidInput):
@@ -186,4 +183,4 @@ def test_too_many_descriptors_are_refused_on_both_sides() -> None:
         socket.send_fds(left, [b"\0\0\0\x02{}"], [0] * 40)
         with pytest.raises(InvalidInput):
             receive_frame(right)
-    assert open_descriptors() == before
+    open_descriptors.assert_no_more_than(before)

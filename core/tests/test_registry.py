@@ -77,7 +77,7 @@ def test_who_waits_hears_of_an_end_of_a_removal_and_of_his_clients_death(
     while time.monotonic() < busy_until:  # an engine where something always happens
         box.registry.change(box.now(running))
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert told == {"ended": Status.EXITED, "removed": Status.CREATED, "gone": Status.RUNNING}
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import open_descriptors
 import pytest
 
 from multios.api import server as server_module
@@ -45,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
     thread.start()
     yield made
     made.close()
-    thread.join(5)
+    thread.join(30)
     assert not thread.is_alive()
 
 
@@ -57,7 +58,7 @@ def client(server: Server) -> Iterator[socket.socket]:
 
 def connected(server: Server) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connection.settimeout(5)
+    connection.settimeout(30)
     connection.connect(str(server._path))
     return connection
 
@@ -68,10 +69,6 @@ def ask(connection: socket.socket, method: Any, fds: tuple[int, ...] = (), **par
     for descriptor in received:
         os.close(descriptor)
     return answer
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_the_caller_is_who_the_kernel_says(client: socket.socket) -> None:
@@ -128,13 +125,13 @@ def test_a_refusal_and_a_failure_leave_the_connection_usable(client: socket.sock
 
 def test_no_descriptor_stays_open_whatever_comes_of_the_request(client: socket.socket) -> None:
     ask(client, "a.echo")
-    before = descriptors()
+    before = open_descriptors.number()
     null = os.open("/dev/null", os.O_RDONLY)
     for method in ("a.echo", "a.refused", "a.broken", "a.fds", "none"):
         ask(client, method, (null, null, null))
     os.close(null)
     ask(client, "a.echo")
-    assert descriptors() == before
+    open_descriptors.assert_no_more_than(before)
 
 
 def test_one_user_cannot_have_all_the_threads(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

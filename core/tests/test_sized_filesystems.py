@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import open_descriptors
 import pytest
 
 from multios.errors import Conflict, StepFailed, Unsupported
@@ -254,12 +255,12 @@ def test_a_mount_that_fails_keeps_no_device_and_no_descriptor(
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(mounts._Roads, "detached_layers", False)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     monkeypatch.setattr(kernel, step, broken)
     with pytest.raises(StepFailed):
         mounts.make_rootfs(roots(file, tmp_path)[:1])
     monkeypatch.undo()
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)
     wait_until_free(file)
 
 

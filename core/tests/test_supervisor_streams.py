@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pty
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,9 +85,7 @@ def test_a_terminals_read_that_is_made_to_wait_is_broken_off(loop: Loop) -> None
     master, slave = pty.openpty()
     stream = streams.Stream(loop, master, "stdout", None, True)
     os.set_blocking(master, True)  # what an attached client can do with its copy
-    before = time.monotonic()
-    stream._on_ready(0)
-    assert time.monotonic() - before < 1
+    stream._on_ready(0)  # would wait for ever
     assert stream.descriptor == -1
     os.close(slave)
 

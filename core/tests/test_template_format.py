@@ -259,7 +259,7 @@ def init(shell: list[str], tmp_path: Path) -> Callable[..., subprocess.Popen[str
 
 def asked(shell: list[str], tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*shell, str(tmp_path / "init"), *words], capture_output=True, text=True, timeout=30, check=False
+        [*shell, str(tmp_path / "init"), *words], capture_output=True, text=True, timeout=60, check=False
     )
 
 
@@ -299,7 +299,8 @@ def test_services_are_prepared_started_restarted_and_told(
     assert told[:2] == [
         f"multios-services: brief ended with status 3; again in {pause} s" for pause in (1, 2)
     ]
-    assert len(told) == len(count.read_text().split())
+    # One that began again meanwhile may have been ended with the others.
+    assert 0 <= len(count.read_text().split()) - len(told) <= 1
     assert not any(_is_running(state[1]) for state in seen.values() if state[1])
 
 
@@ -321,18 +322,23 @@ def test_a_wait_for_services_gives_them_all_the_time_it_was_told(
 def test_services_end_in_reverse_order_those_that_do_not_are_killed(
     shell: list[str], init: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
+    def heeding(name: str, trap: str) -> Service:
+        """Ready when it has set its trap: what ends before would not do as the trap says."""
+        return Service(
+            name,
+            f"{trap}; touch {tmp_path}/{name}; while :; do sleep 0.1; done",
+            ready=("test", "-e", f"{tmp_path}/{name}"),
+        )
+
     process = init(
-        Service("first", "trap 'echo first ends; exit' TERM; while :; do sleep 0.1; done"),
-        Service("deaf", "trap '' TERM; while :; do sleep 0.1; done"),
-        Service(
-            "last",
-            "trap 'echo last ends; sleep 0.5; echo last is gone; exit' TERM; while :; do sleep 0.1; done",
-        ),
+        heeding("first", "trap 'echo first ends; exit' TERM"),
+        heeding("deaf", "trap '' TERM"),
+        heeding("last", "trap 'echo last ends; sleep 0.5; echo last is gone; exit' TERM"),
     )
     assert asked(shell, tmp_path, "wait", "10").returncode == 0
     pids = [state[1] for state in rows(asked(shell, tmp_path, "status")).values()]
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
+    assert process.wait(40) == 0
     lines = [line for line in (tmp_path / "log").read_text().splitlines() if "Killed" not in line]
     told = ("first ends", "last ends", "last is gone", "multios-services: deaf does not end, and is killed")
     assert [line for line in lines if line in told] == [told[1], told[2], told[3], told[0]]
@@ -343,10 +349,10 @@ def test_a_service_has_ended_when_the_last_of_its_processes_has(
     shell: list[str], init: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     """As of a server that a wrapper in shell starts and waits for."""
-    server = "trap 'sleep 1; echo saved; exit' TERM; while :; do sleep 0.1; done"
-    process = init(Service("wrapped", f"( {server} ); true"))
+    trapping = tmp_path / "trapping"
+    server = f"trap 'sleep 1; echo saved; exit' TERM; touch {trapping}; while :; do sleep 0.1; done"
+    process = init(Service("wrapped", f"( {server} ); true", ready=("test", "-e", str(trapping))))
     assert asked(shell, tmp_path, "wait", "10").returncode == 0
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert "saved" in (tmp_path / "log").read_text().splitlines()
@@ -360,8 +366,9 @@ def test_what_a_service_says_of_marks_and_quotes_means_itself(
     )
     try:
         assert asked(shell, tmp_path, "wait", "10").returncode == 0
-        time.sleep(0.3)
-        assert (tmp_path / "said").read_text() == "@names@ @ready@ it's $HOME"
+        said, wanted = tmp_path / "said", "@names@ @ready@ it's $HOME"
+        eventually(lambda: said.exists() and len(said.read_text()) >= len(wanted), "it has said all")
+        assert said.read_text() == wanted
         assert asked(shell, tmp_path, "stauts").returncode == 2
     finally:
         process.terminate()

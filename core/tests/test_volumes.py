@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import open_descriptors
 import pytest
 from engine_box import ALICE, BOB, ROOT, Box
 
@@ -92,10 +93,8 @@ def test_users_have_volume_names_of_their_own(box: Box) -> None:
 
 
 def test_a_volume_over_one_of_the_engines_files_leaves_no_descriptor_open(box: Box) -> None:
-    import os
-
     container = box.create(volumes=[{"volume": "data", "container": "/etc/hosts"}])
     box.exits(box.started())
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors.number()
     box.containers.start(container)
-    assert len(os.listdir("/proc/self/fd")) == before
+    open_descriptors.assert_no_more_than(before)

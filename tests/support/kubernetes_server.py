@@ -55,6 +55,8 @@ class Server:
     """Method and plural that nobody may."""
     certificate: Path | None = None
     watches: int = 0
+    bookmarked: int = 0
+    """The version that the last bookmark told."""
     bookmark_seconds: float = 0.2
     nonsense: bytes | None = None
     """What lists are answered with, if it is something."""
@@ -319,6 +321,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not new:
             bookmark = {"kind": KINDS[plural][0], "metadata": {"resourceVersion": str(version)}}
             self._event("BOOKMARK", bookmark)
+            self.api.bookmarked = version
 
     def _event(self, kind: str, item: dict[str, Any]) -> None:
         self._chunk(json.dumps({"type": kind, "object": item}).encode() + b"\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import itertools
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 import pytest
@@ -20,6 +22,7 @@ class Daemon:
     def __init__(self, answers: tuple[MultiosError, ...] = (), seconds: float = 0.0) -> None:
         self.answers, self.seconds = answers, seconds
         self.started: list[str] = []
+        self.pace: Callable[[], object] = lambda: None
         self.now = self.most = 0
         self.asked: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -35,6 +38,7 @@ class Daemon:
             self.now += 1
             self.most = max(self.most, self.now)
             count = self.asked[ref] = self.asked.get(ref, 0) + 1
+        self.pace()
         time.sleep(self.seconds)
         with self._lock:
             self.now -= 1
@@ -51,6 +55,14 @@ def queue(daemon: Daemon, count: int, **options: Any) -> tuple[Queue, list[News]
 
 def test_all_are_started_in_turn_and_never_more_at_once_than_there_are_connections() -> None:
     daemon = Daemon(seconds=0.01)
+    # All connections are in use at once, however slowly a thread begins.
+    three, asked = threading.Barrier(3), itertools.count()
+
+    def pace() -> None:
+        if next(asked) < 3:
+            three.wait(30)
+
+    daemon.pace = pace
     made, heard = queue(daemon, 30)
     outcome = made.run(3)
     assert sorted(outcome.done) == sorted(daemon.started) and len(outcome.done) == 30
@@ -59,10 +71,17 @@ def test_all_are_started_in_turn_and_never_more_at_once_than_there_are_connectio
 
 
 def test_the_time_that_is_left_is_told() -> None:
-    made, heard = queue(Daemon(seconds=0.05), 20)
-    made.run(1)
+    daemon, told, heard = Daemon(seconds=0.05), threading.Semaphore(), []
+    daemon.pace = told.acquire  # none is started before the news of the one before was told
+
+    def tell(news: News) -> None:
+        heard.append(news)
+        told.release()
+
+    made, _ = queue(daemon, 20, tell=tell)
+    outcome = made.run(1)
     guesses = [news.seconds for news in heard if news.seconds is not None]
-    assert guesses and 0.1 < guesses[0] < 10 and guesses[-1] < guesses[0]
+    assert guesses and 0.1 < guesses[0] <= 19 * outcome.seconds and guesses[-1] < guesses[0]
 
 
 def test_a_busy_daemon_is_asked_again_and_nobody_sees_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,8 +125,14 @@ def test_an_interrupt_ends_it_after_what_is_under_way() -> None:
             _thread.interrupt_main()
 
     made, _ = queue(daemon, 50, tell=tell)
+
+    def pace() -> None:
+        while len(daemon.started) >= 6 and not made._stopped:  # what is under way when the interrupt comes
+            time.sleep(0.01)
+
+    daemon.pace = pace
     outcome = made.run(2)
-    assert outcome.interrupted and 4 <= len(outcome.done) < 20
+    assert outcome.interrupted and 4 <= len(outcome.done) < 10
     assert len(outcome.done) + len(outcome.left) == 50 and daemon.now == 0
 
 

@@ -165,12 +165,12 @@ def test_the_commands_have_every_source_and_key_as_one_word() -> None:
 
 def gone(pid: int) -> bool:
     """Whether a process has ended, soon; whoever inherited it need not have reaped it."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return True
         time.sleep(0.02)
     return False
@@ -206,16 +206,12 @@ def test_a_tool_does_not_outlive_the_thread_that_waits_for_it() -> None:
     thread = threading.Thread(target=abandon)
     thread.start()
     thread.join()
-    process = Path(f"/proc/{pids[0]}/stat")
-    deadline = time.monotonic() + 5
-    while process.exists() and process.read_text().split()[2] != "Z" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not process.exists() or process.read_text().split()[2] == "Z"
+    assert gone(pids[0])
 
 
 def freed(lock: IO[str]) -> bool:
-    """Whether the last process that held the lock is gone within five seconds."""
-    deadline = time.monotonic() + 5
+    """Whether the last process that held the lock is gone within half a minute."""
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +41,12 @@ def store(tmp_path: Path) -> ContentStore:
 
 @pytest.fixture
 def driver(tmp_path: Path) -> RegistrySource:
+    return source(tmp_path / "state")
+
+
+@pytest.fixture
+def impatient(tmp_path: Path) -> RegistrySource:
+    """For registries that fall silent; with any other a busy machine may pause as long."""
     return source(tmp_path / "state", stall_timeout=0.4)
 
 
@@ -82,41 +90,49 @@ def once(script: Callable[[Request], None], registry: ScriptedRegistry) -> Calla
 
 
 def test_a_registry_that_hangs_is_given_up(
-    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+    impatient: RegistrySource, registry: ScriptedRegistry, store: ContentStore
 ) -> None:
     release = threading.Event()
-    registry.scripts["/manifests/"] = lambda _: release.wait(5) and None
+    registry.scripts["/manifests/"] = lambda _: release.wait(60) and None
     began = time.monotonic()
-    with pytest.raises(StepFailed, match=r"stopped answering \(it fell silent\)"):
-        pull(driver, registry, store)
-    assert time.monotonic() - began < 3
-    release.set()
+    try:
+        with pytest.raises(StepFailed, match=r"stopped answering \(it fell silent\)"):
+            pull(impatient, registry, store)
+        assert time.monotonic() - began < 30
+    finally:
+        release.set()
 
 
 def test_a_layer_that_stalls_twice_is_given_up(
-    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
+    impatient: RegistrySource, registry: ScriptedRegistry, store: ContentStore
 ) -> None:
     release = threading.Event()
 
     def stall(request: Request) -> None:
         request.answer(200, b"", length=len(registry.image.layers[0]))
-        release.wait(5)
+        release.wait(60)
 
     registry.scripts[layer_of(registry)] = stall
-    with pytest.raises(StepFailed, match="fell silent"):
-        pull(driver, registry, store)
+    try:
+        with pytest.raises(StepFailed, match="fell silent"):
+            pull(impatient, registry, store)
+    finally:
+        release.set()
     assert layer_of(registry) not in stored(store)
-    release.set()
 
 
 def test_a_registry_that_nobody_runs_is_told_at_once(driver: RegistrySource, store: ContentStore) -> None:
+    began = time.monotonic()
+    with contextlib.suppress(OSError):
+        socket.getaddrinfo("registry.invalid", 443)
+    look_up = time.monotonic() - began  # this host's resolver may take its time to know nothing
     began = time.monotonic()
     for name in ("127.0.0.1:1/a/b:1", "registry.invalid/a/b:1"):
         image = driver.resolve(name)
         assert image is not None
         with pytest.raises(StepFailed, match="cannot be reached"):
             driver.fetch(image, store, lambda *_: None)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5 + 3 * look_up
 
 
 def test_a_drip_is_too_slow(
@@ -227,7 +243,7 @@ def test_the_wait_that_a_registry_asks_for_is_kept(
     registry.scripts["/manifests/"] = once(lambda request: request.answer(429, Retry_After="1"), registry)
     began = time.monotonic()
     pull(driver, registry, store)
-    assert 1 <= time.monotonic() - began < 3
+    assert 1 <= time.monotonic() - began < 20
 
 
 def test_a_wait_that_is_too_long_is_told(
@@ -642,7 +658,7 @@ def test_a_pull_that_nobody_waits_for_ends_and_what_has_come_stays(
 
         def drip(request: Request) -> None:
             request.answer(200, b"", length=len(image.layers[1]))
-            for byte in image.layers[1][:100]:
+            for byte in image.layers[1][:3000]:
                 request.wfile.write(bytes([byte]))
                 time.sleep(0.02)
 
@@ -653,7 +669,7 @@ def test_a_pull_that_nobody_waits_for_ends_and_what_has_come_stays(
         with pytest.raises(StepFailed, match="nobody waits"):
             request = FetchRequest(is_wanted=lambda: not store.has(first))
             driver.fetch(resolved, store, lambda *_: None, request)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 30
         assert first in set(driver.kept_digests())
 
 
@@ -682,7 +698,7 @@ def test_a_complaint_that_drips_is_not_waited_for(
 
     def drip(request: Request) -> None:
         request.answer(404, b"", length=10_000)
-        for _ in range(100):
+        for _ in range(3000):
             request.wfile.write(b" ")
             time.sleep(0.02)
 
@@ -690,7 +706,7 @@ def test_a_complaint_that_drips_is_not_waited_for(
     began = time.monotonic()
     with pytest.raises(MultiosError, match="has no such image"):
         pull(driver, registry, store)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 30
 
 
 def test_one_bad_layer_ends_the_others(driver: RegistrySource, store: ContentStore) -> None:

@@ -94,16 +94,16 @@ def test_challenges_are_read_as_registries_write_them() -> None:
 
 @given(st.text(max_size=200))
 def test_any_header_is_read_without_a_fault(header: str) -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     challenge.parse(header)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 def test_a_hostile_header_takes_no_time() -> None:
-    began = time.monotonic()
+    began = time.thread_time()
     for header in ('Bearer a="' * 5000, "a " * 50_000, 'B x="' + "\\" * 100_000, "," * 100_000):
         challenge.parse(header)
-    assert time.monotonic() - began < 1
+    assert time.thread_time() - began < 1
 
 
 @pytest.mark.parametrize(

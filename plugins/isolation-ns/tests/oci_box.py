@@ -130,7 +130,7 @@ class RuntimeBox:
     def close(self) -> None:
         subprocess.run(self.words("delete", "--force", self.id), capture_output=True)
         for shim in self.shims:
-            shim.wait(20)
+            shim.wait(60)
         assert Cgroups("/", self.cgroup_parent).names() == []
         Cgroups("/", self.cgroup_parent).hierarchy.dissolve()
 
@@ -146,7 +146,7 @@ class ConsoleCatcher:
 
     def master(self) -> int:
         """The terminal that was sent."""
-        self._listener.settimeout(10)
+        self._listener.settimeout(30)
         connection, _ = self._listener.accept()
         with connection:
             _, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)

@@ -13,13 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.model.network import Endpoint, Network, PortMapping
-from multios.testing.network_box import Namespace, bare, endpoint_on, reaches, serving
+from multios.testing.network_box import WAIT, Namespace, bare, endpoint_on, reaches, serving
 from multios_net_bridge import confinement
 from multios_net_bridge.nfnetlink import read_elements
 
 pytestmark = pytest.mark.needs_root
-
-WAIT = 2.0
 
 
 def confined(world: Any, network: Network, number: int, *allowed: str) -> tuple[Namespace, Endpoint]:
@@ -90,13 +88,15 @@ def test_what_is_permitted_is_reached_for_a_time_that_can_be_prolonged(world: An
     network = world.network("a")
     student, own = confined(world, network, 3)
     with serving(world.outside, 7000):
-        world.driver.permit(network, own, (world.outside_address, "2001:db8::1"), 1)
+        world.driver.permit(network, own, (world.outside_address, "2001:db8::1"), 4)
+        first_ends = time.monotonic() + 4
         assert reaches(student, world.outside_address, 7000, wait=WAIT)
-        time.sleep(0.7)
-        world.driver.permit(network, own, (world.outside_address,), 1)
-        time.sleep(0.7)
+        time.sleep(max(0.0, first_ends - 1 - time.monotonic()))
+        world.driver.permit(network, own, (world.outside_address,), 4)
+        second_ends = time.monotonic() + 4
+        time.sleep(max(0.0, first_ends + 0.2 - time.monotonic()))
         assert reaches(student, world.outside_address, 7000, wait=WAIT)
-        time.sleep(0.8)
+        time.sleep(max(0.0, second_ends + 0.2 - time.monotonic()))
         assert not reaches(student, world.outside_address, 7000)
 
 

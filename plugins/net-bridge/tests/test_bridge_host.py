@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,7 @@ from multios.model.health import Health
 from multios.model.network import Network, PortMapping
 from multios.netlink import container_side, namespaces
 from multios.netlink import messages as netlink
-from multios.testing.network_box import Namespace, ask, bare, endpoint_on, reaches, serving
+from multios.testing.network_box import WAIT, Namespace, ask, bare, endpoint_on, reaches, serving
 from multios_net_bridge import BridgeNetwork, forwarding, links, nfnetlink, ruleset
 from multios_net_bridge.host import table_name
 from multios_net_bridge.nfnetlink import Batch, commit, read_elements
@@ -101,7 +100,7 @@ def test_a_second_daemon_finds_networks_and_ports_as_they_were(
     successor = make_driver("one")
     successor.create_network(network)
     with serving(container, 80):
-        assert reaches(world.outside, world.host_address, 8080, wait=2)
+        assert reaches(world.outside, world.host_address, 8080, wait=WAIT)
     successor.check(network, endpoint, container.descriptor)
     successor.publish(network, endpoint, (PortMapping(80, 8080),))
 
@@ -139,7 +138,7 @@ def test_what_is_missing_is_repaired(world: Any) -> None:
     world.driver.create_network(network)
     world.driver.check(network, endpoint, container.descriptor)
     with serving(world.outside, 7000):
-        assert reaches(container, world.outside_address, 7000, wait=2)
+        assert reaches(container, world.outside_address, 7000, wait=WAIT)
 
 
 def test_containers_of_a_deleted_bridge_are_put_on_the_next(world: Any) -> None:
@@ -156,7 +155,7 @@ def test_containers_of_a_deleted_bridge_are_put_on_the_next(world: Any) -> None:
         world.driver.restore(network, endpoint)
         world.driver.restore(network, endpoint)
         world.driver.restore(network, endpoint_on(network, 3))
-        assert reaches(world.host, bare(endpoint), 80, wait=2)
+        assert reaches(world.host, bare(endpoint), 80, wait=WAIT)
         assert not reaches(neighbour, bare(endpoint), 80), "still apart"
     world.driver.check(network, endpoint, container.descriptor)
     with IPRoute() as kernel:
@@ -382,11 +381,12 @@ def test_250_containers_attach_in_roughly_constant_time_and_all_are_reached(worl
             started = time.perf_counter()
             world.driver.add(network, endpoint_on(network, number), namespace.descriptor)
             times.append(time.perf_counter() - started)
-        assert statistics.median(times[-50:]) < 5 * statistics.median(times[:50])
+        # The quickest of each: others have their turns too, and not as many at any time.
+        assert min(times[-50:]) < 5 * min(times[:50])
         for number in (2, 126, 251):
             with serving(namespaces_[number - 2], 80):
-                assert reaches(namespaces_[249 - number % 3], f"10.213.0.{number}", 80, wait=2)
-                assert reaches(world.host, f"10.213.0.{number}", 80, wait=2)
+                assert reaches(namespaces_[249 - number % 3], f"10.213.0.{number}", 80, wait=WAIT)
+                assert reaches(world.host, f"10.213.0.{number}", 80, wait=WAIT)
     finally:
         for namespace in namespaces_:
             namespace.close()
@@ -403,7 +403,7 @@ def test_eight_threads_start_and_stop_containers_of_two_networks(world: Any) -> 
         port = (PortMapping(80, 8000 + number),)
         world.driver.publish(network, endpoint, port)
         with serving(namespace, 80):
-            assert reaches(world.host, "127.0.0.1", 8000 + number, wait=2)
+            assert reaches(world.host, "127.0.0.1", 8000 + number, wait=WAIT)
         namespace.close()
         world.driver.unpublish(network, endpoint, port)
         world.driver.delete(network, endpoint)

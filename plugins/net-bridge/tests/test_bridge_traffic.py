@@ -12,7 +12,7 @@ import pytest
 
 from multios.errors import Conflict, InvalidInput, Unsupported
 from multios.model.network import PortMapping
-from multios.testing.network_box import Namespace, ask, bare, own_address, reaches, serving
+from multios.testing.network_box import SILENCE, WAIT, Namespace, ask, bare, own_address, reaches, serving
 
 pytestmark = pytest.mark.needs_root
 
@@ -68,7 +68,7 @@ def test_a_published_port_is_reached_from_the_hosts_loopback_and_other_addresses
     world.driver.publish(network, endpoint, (PortMapping(80, 8080, protocol),))
     with serving(container, 80, kind):
         for address in ("127.0.0.1", "127.0.0.53", world.host_address, network.gateway):
-            assert reaches(world.host, address, 8080, kind, 2), address
+            assert reaches(world.host, address, 8080, kind, WAIT), address
 
 
 @PROTOCOLS
@@ -81,8 +81,8 @@ def test_a_container_reaches_its_own_and_its_neighbours_published_port(
     world.driver.publish(network, endpoint, (PortMapping(80, 8080, protocol),))
     with serving(container, 80, kind):
         for address in (world.host_address, network.gateway):
-            assert reaches(neighbour, address, 8080, kind, 2), address
-            assert reaches(container, address, 8080, kind, 2), address
+            assert reaches(neighbour, address, 8080, kind, WAIT), address
+            assert reaches(container, address, 8080, kind, WAIT), address
 
 
 def test_a_published_port_is_reached_from_another_network(world: Any, bridge_netfilter: None) -> None:
@@ -91,7 +91,7 @@ def test_a_published_port_is_reached_from_another_network(world: Any, bridge_net
     other, _ = world.container(two, 2)
     world.driver.publish(one, endpoint, (PortMapping(80, 8080),))
     with serving(container, 80):
-        assert reaches(other, world.host_address, 8080, wait=2)
+        assert reaches(other, world.host_address, 8080, wait=WAIT)
 
 
 def test_a_port_bound_to_one_address_is_published_there_only(world: Any) -> None:
@@ -100,7 +100,7 @@ def test_a_port_bound_to_one_address_is_published_there_only(world: Any) -> None
     ports = (PortMapping(80, 8080, "tcp", "127.0.0.1"),)
     world.driver.publish(network, endpoint, ports)
     with serving(container, 80):
-        assert reaches(world.host, "127.0.0.1", 8080, wait=2)
+        assert reaches(world.host, "127.0.0.1", 8080, wait=WAIT)
         assert not reaches(world.host, world.host_address, 8080)
         assert not reaches(world.outside, world.host_address, 8080)
         world.driver.unpublish(network, endpoint, ports)
@@ -116,7 +116,7 @@ def test_what_is_aimed_at_the_hosts_loopback_from_outside_reaches_no_container(
     world.driver.publish(network, endpoint, (PortMapping(80, 8080, "tcp", bound),))
     _route_loopback_out(world.outside, world.host_address, "down0")
     with serving(container, 80):
-        assert reaches(world.host, "127.0.0.1", 8080, wait=2)
+        assert reaches(world.host, "127.0.0.1", 8080, wait=WAIT)
         assert not reaches(world.outside, "127.0.0.1", 8080)
 
 
@@ -127,10 +127,11 @@ def test_a_udp_flow_follows_the_port_to_its_next_container(world: Any) -> None:
     ports = (PortMapping(53, 5353, "udp"),)
     with closing(world.outside.socket(UDP)) as client, serving(first, 53, UDP), serving(second, 53, UDP):
         client.connect((world.host_address, 5353))
-        client.settimeout(0.3)
+        client.settimeout(SILENCE)
         client.send(b"before it is published")
         with pytest.raises(OSError):
             client.recv(64)
+        client.settimeout(WAIT)
         for endpoint in (one, two):
             world.driver.publish(network, endpoint, ports)
             client.send(b"hello")
@@ -143,7 +144,7 @@ def test_networks_do_not_reach_each_other(world: Any, bridge_netfilter: None) ->
     two, endpoint = world.container(world.network("b"), 2)
     for kind in (TCP, UDP):
         with serving(two, 80, kind):
-            assert reaches(world.host, bare(endpoint), 80, kind, 2)
+            assert reaches(world.host, bare(endpoint), 80, kind, WAIT)
             assert not reaches(one, bare(endpoint), 80, kind)
 
 
@@ -152,7 +153,7 @@ def test_containers_of_one_network_reach_each_other_either_way(world: Any, bridg
     one, endpoint = world.container(network, 2)
     two, _ = world.container(network, 3)
     with serving(one, 80):
-        assert reaches(two, bare(endpoint), 80, wait=2)
+        assert reaches(two, bare(endpoint), 80, wait=WAIT)
 
 
 def test_isolated_containers_reach_the_outside_but_not_each_other(world: Any, bridge_netfilter: None) -> None:
@@ -163,8 +164,8 @@ def test_isolated_containers_reach_the_outside_but_not_each_other(world: Any, br
     with serving(one, 80), serving(world.outside, 7000):
         assert not reaches(two, bare(endpoint), 80)
         assert not reaches(two, world.host_address, 8080), "by a published port neither"
-        assert reaches(world.outside, world.host_address, 8080, wait=2)
-        assert reaches(two, world.outside_address, 7000, wait=2)
+        assert reaches(world.outside, world.host_address, 8080, wait=WAIT)
+        assert reaches(two, world.outside_address, 7000, wait=WAIT)
 
 
 def test_an_unpublished_container_is_not_reached_from_outside(world: Any) -> None:
@@ -173,7 +174,7 @@ def test_an_unpublished_container_is_not_reached_from_outside(world: Any) -> Non
     world.driver.publish(network, endpoint, (PortMapping(80, 8080),))
     with serving(container, 80):
         assert not reaches(world.outside, bare(endpoint), 80)
-        assert reaches(world.host, bare(endpoint), 80, wait=2)
+        assert reaches(world.host, bare(endpoint), 80, wait=WAIT)
 
 
 def test_an_internal_network_has_no_way_out_and_none_in(world: Any) -> None:
@@ -183,7 +184,7 @@ def test_an_internal_network_has_no_way_out_and_none_in(world: Any) -> None:
     public, published = world.container(outer, 2)
     world.driver.publish(outer, published, (PortMapping(80, 8080),))
     with serving(world.outside, 7000), serving(one, 80), serving(public, 80):
-        assert reaches(two, bare(endpoint), 80, wait=2)
+        assert reaches(two, bare(endpoint), 80, wait=WAIT)
         assert own_address(two, world.outside_address) == ""
         _default_route(two, inner.gateway)
         assert own_address(two, world.outside_address) != ""
@@ -208,7 +209,7 @@ def test_a_container_does_not_reach_what_listens_on_the_hosts_loopback(world: An
     _route_loopback_out(container, network.gateway, "eth0")
     with serving(world.host, 7000, address="127.0.0.1"), serving(world.host, 7001):
         assert not reaches(container, "127.0.0.1", 7000)
-        assert reaches(container, network.gateway, 7001, wait=2)
+        assert reaches(container, network.gateway, 7001, wait=WAIT)
 
 
 def _route_loopback_out(where: Namespace, gateway: str, interface: str) -> None:
@@ -228,9 +229,9 @@ def test_a_container_on_two_networks_keeps_a_way_out_when_it_leaves_one(world: A
     world.driver.check(one, first, container.descriptor)
     world.driver.check(two, second, container.descriptor)
     with serving(world.outside, 7000):
-        assert reaches(container, world.outside_address, 7000, wait=2)
+        assert reaches(container, world.outside_address, 7000, wait=WAIT)
         world.driver.delete(one, first)
-        assert reaches(container, world.outside_address, 7000, wait=2)
+        assert reaches(container, world.outside_address, 7000, wait=WAIT)
 
 
 # --- refused ------------------------------------------------------------------------------------
@@ -278,7 +279,7 @@ def test_many_threads_publish_at_once(world: Any) -> None:
     for thread in threads:
         thread.join()
     with serving(container, 80):
-        assert all(reaches(world.host, "127.0.0.1", 8000 + n, wait=2) for n in range(16))
+        assert all(reaches(world.host, "127.0.0.1", 8000 + n, wait=WAIT) for n in range(16))
 
 
 def test_a_question_from_the_same_port_follows_the_name_server_to_its_next_port(world: Any) -> None:

@@ -11,7 +11,7 @@ from pyroute2 import IPRoute
 from multios.drivers.base import DriverContext
 from multios.model.network import Endpoint, Network
 from multios.netlink.child_links import attempt
-from multios.testing.network_box import Namespace, ask, bare, endpoint_on, mac_of, reaches, serving
+from multios.testing.network_box import WAIT, Namespace, ask, bare, endpoint_on, mac_of, reaches, serving
 from multios_net_ipvlan import MODES, IpvlanNetwork, IpvlanSettings
 
 pytestmark = pytest.mark.needs_root
@@ -88,4 +88,4 @@ def test_isolated_containers_reach_the_lan_but_not_each_other(attach: Attach, ne
     (one, place), (two, _) = attach(2), attach(3)
     with serving(one, 80), serving(neighbour, 7000):
         assert not reaches(two, bare(place), 80)
-        assert reaches(two, NEIGHBOUR, 7000, wait=2)
+        assert reaches(two, NEIGHBOUR, 7000, wait=WAIT)

@@ -15,7 +15,17 @@ from pyroute2 import IPRoute
 from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, StepFailed, Unsupported
 from multios.model.health import Health
 from multios.model.network import PortMapping
-from multios.testing.network_box import Namespace, ask, bare, bare6, endpoint_on, mac_of, reaches, serving
+from multios.testing.network_box import (
+    WAIT,
+    Namespace,
+    ask,
+    bare,
+    bare6,
+    endpoint_on,
+    mac_of,
+    reaches,
+    serving,
+)
 from multios_net_macvlan import MODES, MacvlanNetwork
 
 pytestmark = pytest.mark.needs_root
@@ -40,7 +50,7 @@ def test_the_mode_says_whether_containers_reach_each_other(lan: Any, mode: str, 
     network = lan.network(mode=mode)
     (one, place), (two, _) = lan.container(network, 2), lan.container(network, 3)
     with serving(one, 80):
-        assert reaches(two, bare(place), 80, wait=2 if reached else 0.3) is reached
+        assert reaches(two, bare(place), 80, wait=WAIT if reached else 0.3) is reached
 
 
 def test_in_vepa_mode_a_switch_that_sends_back_lets_containers_reach_each_other(lan: Any) -> None:
@@ -50,7 +60,7 @@ def test_in_vepa_mode_a_switch_that_sends_back_lets_containers_reach_each_other(
     network = lan.network(mode="vepa")
     (one, place), (two, _) = lan.container(network, 2), lan.container(network, 3)
     with serving(one, 80):
-        assert reaches(two, bare(place), 80, wait=2)
+        assert reaches(two, bare(place), 80, wait=WAIT)
 
 
 def test_isolated_containers_reach_the_lan_but_not_each_other(lan: Any) -> None:
@@ -58,13 +68,13 @@ def test_isolated_containers_reach_the_lan_but_not_each_other(lan: Any) -> None:
     (one, place), (two, _) = lan.container(network, 2), lan.container(network, 3)
     with serving(one, 80), serving(lan.neighbour, 7000):
         assert not reaches(two, bare(place), 80)
-        assert reaches(two, NEIGHBOUR, 7000, wait=2)
+        assert reaches(two, NEIGHBOUR, 7000, wait=WAIT)
 
 
 def test_two_networks_may_have_one_parent(lan: Any) -> None:
     (one, place), (two, _) = lan.container(lan.network("a"), 2), lan.container(lan.network("b"), 3)
     with serving(one, 80):
-        assert reaches(two, bare(place), 80, wait=2)
+        assert reaches(two, bare(place), 80, wait=WAIT)
 
 
 def test_passthru_takes_one_container_and_gives_the_parent_its_mac_back(lan: Any) -> None:
@@ -152,7 +162,7 @@ def test_without_a_name_the_parent_is_where_the_hosts_default_route_leaves(lan: 
         kernel.route("add", dst="0.0.0.0/0", gateway=NEIGHBOUR)
     container, _ = lan.container(lan.network(parent=""), 2)
     with serving(lan.neighbour, 7000):
-        assert reaches(container, NEIGHBOUR, 7000, wait=2)
+        assert reaches(container, NEIGHBOUR, 7000, wait=WAIT)
 
 
 def test_a_parent_that_vanishes_takes_the_interface_along_and_is_said(lan: Any) -> None:

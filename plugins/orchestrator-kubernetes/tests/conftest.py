@@ -63,7 +63,7 @@ def driver(server: kubernetes_server.Server, tmp_path: Path, monkeypatch: pytest
 
     def make(namespace_of_context: str = "", **settings: Any) -> KubernetesOrchestrator:
         path = server.kubeconfig(tmp_path / "kubeconfig", namespace=namespace_of_context)
-        given = {"rate": 0.0, "timeout": 5.0, "kubeconfig": str(path), **settings}
+        given = {"rate": 0.0, "timeout": 30.0, "kubeconfig": str(path), **settings}
         return KubernetesOrchestrator(KubernetesSettings(**given), DriverContext(tmp_path, tmp_path))
 
     return make

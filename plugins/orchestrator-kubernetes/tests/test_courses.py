@@ -199,17 +199,17 @@ from multios_orchestrator_kubernetes.course import plan
 from multios_orchestrator_kubernetes.settings import KubernetesSettings
 students = tuple(f"s{number}" for number in range(10_000))
 course = Course("python", students, "r/p@sha256:" + "a" * 64, quota=CourseQuota(storage=1 << 30), warm=50)
-begun = time.perf_counter()
+begun = time.process_time()
 bytes_ = sum(len(json.dumps(action.manifest)) for action in plan(course, {}, KubernetesSettings(), (1, 37)))
-fresh = time.perf_counter() - begun
+fresh = time.process_time() - begun
 found = {}
 for action in plan(course, {}, KubernetesSettings(), (1, 37)):
     metadata = action.manifest["metadata"]
     key = (action.kind, metadata.get("namespace", ""), action.subject)
     found[key] = metadata["annotations"]["org.multios.app.fingerprint"]
-begun = time.perf_counter()
+begun = time.process_time()
 verbs = {action.verb for action in plan(course, found, KubernetesSettings(), (1, 37))}
-again = time.perf_counter() - begun
+again = time.process_time() - begun
 print(json.dumps({"fresh": fresh, "again": again, "objects": len(found), "bytes": bytes_, "verbs": sorted(verbs),
                   "memory": int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10}))
 """
@@ -281,7 +281,7 @@ def test_nothing_is_left_of_a_course_that_is_destroyed(driver: Driver, server: S
     empty = set(server.store.objects)
     put(driver(), CLASS)
     server.store.behaviour.removal_seconds = 0.2
-    ours = driver(timeout=1.0)
+    ours = driver(timeout=4.0)  # time for all but what is held
     server.store.edit(
         "Deployment", "python-ada", "environment", {"metadata": {"finalizers": ["example.org/hold"]}}
     )
@@ -292,6 +292,6 @@ def test_nothing_is_left_of_a_course_that_is_destroyed(driver: Driver, server: S
         server.store.release(("deployments", "python-ada", "environment"))
 
     threading.Timer(0.1, release).start()
-    with_time = driver(timeout=10.0)
+    with_time = driver(timeout=60.0)
     course_apply.destroy(with_time.cluster(), "python", with_time.settings, lambda *_: None)
     assert set(server.store.objects) == empty

@@ -64,7 +64,7 @@ def test_much_goes_both_ways_at_once(shop: KubernetesOrchestrator) -> None:
 def test_who_has_said_all_still_gets_the_answer(
     shop: KubernetesOrchestrator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forward, "_LINGER", 0.5)
+    monkeypatch.setattr(forward, "_LINGER", 3.0)
     with (
         shop.forward("shop", WEB, 80, 0) as port,
         socket.create_connection(("127.0.0.1", port), 10) as client,

@@ -116,7 +116,8 @@ def test_a_terminal_is_one_inside_and_has_our_size(shop: KubernetesOrchestrator)
     termios.tcsetwinsize(slave, (33, 111))
     read, write = os.pipe()
     try:
-        script = "sleep 0.3; stty size; test -t 0 && echo is one"
+        sized = 'for i in $(seq 100); do [ "$(stty size)" = "33 111" ] && break; sleep 0.1; done'
+        script = f"{sized}; stty size; test -t 0 && echo is one"  # the size comes after the beginning
         assert shop.execute("shop", WEB, ["sh", "-c", script], (read, slave, slave), terminal=True) == 0
         shown = os.read(master, 4096)
     finally:

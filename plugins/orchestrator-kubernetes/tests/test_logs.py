@@ -43,7 +43,7 @@ def pods_of(server: Server, service: str = "web") -> list[str]:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.02)
@@ -65,8 +65,8 @@ class Reader:
             self._lines.put(error)
 
     def next(self) -> Any:
-        """The next, within ten seconds."""
-        return self._lines.get(timeout=10)
+        """The next, within half a minute."""
+        return self._lines.get(timeout=30)
 
 
 def test_every_line_says_whose_it_is(shop: KubernetesOrchestrator, server: Server) -> None:

@@ -44,8 +44,8 @@ class Watcher:
             self._events.put(error)
 
     def next(self) -> Any:
-        """The next event, within ten seconds."""
-        return self._events.get(timeout=10)
+        """The next event, within half a minute."""
+        return self._events.get(timeout=30)
 
     def take(self, count: int) -> list[tuple[str, str]]:
         """The next events as action and service."""
@@ -68,7 +68,7 @@ def watcher(driver: Driver, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not is_so():
         assert time.monotonic() < end
         threading.Event().wait(0.02)
@@ -100,7 +100,7 @@ def test_a_stream_that_ended_goes_on_where_bookmarks_were(server: Server, watche
         server.store.add(
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other", "namespace": "default"}}
         )
-    time.sleep(0.5)
+    wait_until(lambda: server.bookmarked > 105)
     server.end_watches()
     wait_until(lambda: sum(request.is_watch for request in server.requests) >= 2)
     (name,) = pods_of(server)

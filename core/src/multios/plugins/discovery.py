@@ -84,8 +84,9 @@ def declared(entry_points: Iterable[importlib.metadata.EntryPoint]) -> tuple[Dec
         match = _GROUP.fullmatch(entry_point.group)
         if match is None or match[1] not in ALL_KINDS:
             continue
-        distribution = entry_point.dist.name if entry_point.dist else "(no distribution)"
-        version = entry_point.dist.version if entry_point.dist else ""
+        # One that is being installed may have entry points and no name yet.
+        distribution = (entry_point.dist.name if entry_point.dist else "") or "(no distribution)"
+        version = (entry_point.dist.version if entry_point.dist else "") or ""
         item = Declared(match[1], entry_point.name, match[2], distribution, version, entry_point)
         found[item.kind, item.name, item.contract, distribution] = item
     spoken_for = {(item.kind, item.name, item.distribution) for item in found.values() if item.compatible}

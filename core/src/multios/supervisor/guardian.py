@@ -224,6 +224,8 @@ class Guardian:
             for one in held:
                 request = {"do": "adopt", "process": one.described, "copies": list(one.copies)}
                 self._hand_over(request, one)
+                # One that has ended already is told of as an exit only, and must be reaped all the same.
+                self._orphans.add(one.described["id"], one.copies["pidfd"])
             wire.send(events, {"do": "subscribe"})
             answer, descriptors = wire.receive(events)
             wire.close_all(descriptors)

@@ -16,7 +16,6 @@ import json
 import os
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from multios.model.mount import Mount
 from multios.supervisor.client import Supervisor
 from multios.supervisor.syscalls import kernel
 from multios.testing.base import DriverSuite
-from multios.testing.isolation_box import Box, IsolationFixtures, eventually, traces
+from multios.testing.isolation_box import Box, IsolationFixtures, eventually, stands_still, traces
 
 METHODS = {
     Capability.EXEC: ("exec",),
@@ -374,9 +373,8 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         eventually(lambda: len(box.output) > 4, "it runs")
         box.driver.pause(box.id)
         assert box.driver.state(box.id).status == "paused"
+        eventually(lambda: stands_still(lambda: len(box.output)), "nothing more is written")
         size = len(box.output)
-        time.sleep(0.1)
-        assert len(box.output) == size
         box.driver.resume(box.id)
         assert box.driver.state(box.id).status == "running"
         eventually(lambda: len(box.output) > size, "it goes on")

@@ -25,7 +25,7 @@ from multios.model.container import ProcessSpec, Resources
 from multios.model.mount import IdMap, Mount
 from multios.supervisor.client import Supervisor
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Seconds that a test waits for what must happen."""
 CAPABILITIES = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_SETGID", "CAP_SETUID", "CAP_KILL")
 NAMESPACES = (
@@ -223,6 +223,13 @@ class Box:
         assert ended is not None
         supervisor.forget(exec_id)
         return Result(ended["exit_code"], text)
+
+
+def stands_still(look: Callable[[], int]) -> bool:
+    """Whether a number stays the same for a while in which something that goes on would change it many times."""
+    before = look()
+    time.sleep(0.3)
+    return look() == before
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:

@@ -142,10 +142,27 @@ def ask(
     with closing(where.socket(kind, address)) as client:
         client.settimeout(wait)
         client.connect((address, port))
-        client.send(b"hello")
-        sender, _, rest = client.recv(128).decode().partition(" ")
+        if kind is socket.SOCK_STREAM:
+            client.send(b"hello")
+            answer = client.recv(128)
+        else:
+            answer = _answer_to_datagrams(client, wait)
+        sender, _, rest = answer.decode().partition(" ")
         assert rest == "hello"
         return sender
+
+
+def _answer_to_datagrams(client: socket.socket, wait: float) -> bytes:
+    """UDP does not try again as TCP does, and the kernel may not have a new link's port up yet."""
+    end = time.monotonic() + wait
+    while True:
+        client.settimeout(max(0.01, min(1.0, end - time.monotonic())))
+        client.send(b"hello")
+        try:
+            return client.recv(128)
+        except TimeoutError:
+            if time.monotonic() >= end:
+                raise
 
 
 def reaches(
@@ -232,7 +249,9 @@ def send_frame(where: Namespace, place: Endpoint, target: Endpoint, mac: str, ad
     send_raw(where, place, bytes_of(target.mac) + bytes_of(mac) + b"\x08\x00" + header + datagram)
 
 
-def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str) -> bool:
+def reaches_by_arp(
+    where: Namespace, place: Endpoint, target: Endpoint, mac: str, address: str, wait: float = SILENCE
+) -> bool:
     """Whether ``target`` answers an ARP request that names this MAC and address as its sender's."""
     sender = bytes_of(mac) + socket.inet_aton(address)
     request = struct.pack(">HHBBH", 1, 0x0800, 6, 4, 1) + sender + bytes(6) + socket.inet_aton(bare(target))
@@ -241,7 +260,7 @@ def reaches_by_arp(where: Namespace, place: Endpoint, target: Endpoint, mac: str
         listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
     with closing(listening):
         listening.bind((place.interface, 0x0806))
-        listening.settimeout(SILENCE)
+        listening.settimeout(wait)
         send_raw(where, place, frame)
         try:
             while True:
@@ -270,6 +289,7 @@ def throughput(source: Namespace, to: Namespace, address: str, seconds: float = 
     """Bits a second of a TCP connection, after its first 0.3 seconds."""
     stop = threading.Event()
     with closing(to.socket(address=address)) as server, closing(source.socket(address=address)) as client:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, 7010))
         server.listen()
 

@@ -125,14 +125,18 @@ class StorageExchangeTests:
             assert limit is not None and limit.size == LIMIT
 
     def test_an_exchange_takes_no_longer_for_more_files(self, exchanging: StorageDriver, base: str) -> None:
+        def fastest() -> float:
+            seconds = []
+            for _ in range(10):
+                start = time.monotonic()
+                exchanging.exchange("one", "two")
+                seconds.append(time.monotonic() - start)
+            return min(seconds)
+
         for key in ("one", "two"):
             exchanging.prepare(key, base)
+        without = fastest()
         with mounted(exchanging.mounts("one")) as root:
             for number in range(2000):
                 trees.write(f"/proc/self/fd/{root}/file-{number}", "x")
-        fastest = 1.0
-        for _ in range(4):
-            start = time.monotonic()
-            exchanging.exchange("one", "two")
-            fastest = min(fastest, time.monotonic() - start)
-        assert fastest < 0.02
+        assert fastest() < 0.02 + 2 * without
