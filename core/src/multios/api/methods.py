@@ -112,7 +112,7 @@ class System:
             "security_profiles": {
                 name: bundle.summary for name, bundle in sorted(settings.security_profiles.items())
             },
-            "default_resources": to_json(engine.containers.default_resources()),
+            "default_resources": to_json(engine.containers.requests.default_resources()),
             "template_indexes": list(settings.templates.indexes),
             "rootless": roots.own() is not None,
             "ids": id_map.size(),
@@ -196,7 +196,7 @@ class ContainerMethods:
             container = self._containers.create(config, owner, call.progress)
         said = [
             *disk_limits.warnings(container.config.resources, self._engine.settings.data_root),
-            *self._containers.template_warnings(container.config, owner),
+            *self._containers.requests.template_warnings(container.config, owner),
         ]
         return {"id": container.id, "name": container.name, "warnings": said}
 
@@ -435,8 +435,8 @@ class ContainerMethods:
 
     def validate(self, call: Call) -> Any:
         config = container_document.parse(call.params.get("config"))
-        config = self._containers.check(config, call.caller)
-        said = self._containers.template_warnings(config, call.caller)
+        config = self._containers.requests.check(config, call.caller)
+        said = self._containers.requests.template_warnings(config, call.caller)
         return {"valid": True, "name": config.name, "warnings": said}
 
     def stats(self, call: Call) -> Any:

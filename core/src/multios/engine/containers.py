@@ -1,4 +1,6 @@
-"""The life of a container: create, start, stop and all between. Read :meth:`Containers.create` and ``_launch`` first.
+"""The life of a container: create, start, stop and all between.
+
+Read :meth:`Containers.create` first, and then :meth:`Launching.launch`.
 
 Every method takes a container's record, found by the door with its caller's eyes, and changes its state under
 the container's lock.
@@ -7,90 +9,44 @@ the container's lock.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
 
 from multios.drivers.base import Capability
-from multios.drivers.isolation import Bundle, IsolationDriver, Launched
-from multios.engine import (
-    bundle,
-    disk_limits,
-    given_files,
-    health_states,
-    limit_changes,
-    security_profiles,
-    template_requests,
-)
-from multios.engine.attachments import Attached, Attachments
-from multios.engine.caller import Caller, check_request
+from multios.drivers.isolation import IsolationDriver, Launched
+from multios.engine import disk_limits, given_files, health_states, limit_changes
+from multios.engine.attachments import Attachments
+from multios.engine.caller import Caller
 from multios.engine.confinement import Confinement
-from multios.engine.drivers import Drivers
-from multios.engine.events import Events
-from multios.engine.host_paths import open_source
-from multios.engine.id_ranges import IdRanges, SharedIds
-from multios.engine.images import Images
-from multios.engine.names import Names
+from multios.engine.container_parts import Parts
+from multios.engine.container_requests import ContainerRequests, Progress
+from multios.engine.launching import Launching
 from multios.engine.network_sharing import NetworkSharing
-from multios.engine.networks import Networks
 from multios.engine.processes import open_process
-from multios.engine.quotas import Quotas
-from multios.engine.registry import RUNNING, Registry
+from multios.engine.registry import RUNNING
 from multios.engine.snapshot_keys import kept_keys
 from multios.engine.steps import Steps
-from multios.engine.templates import Templates
-from multios.engine.volumes import Volumes
-from multios.errors import Conflict, InvalidInput, MultiosError, NotFound, Refused, StepFailed, Unsupported
+from multios.errors import Conflict, MultiosError, NotFound, StepFailed, Unsupported
 from multios.model import id_mapping
 from multios.model.container import (
     Container,
     ContainerConfig,
     HealthProbe,
-    HealthState,
     Resources,
     RestartPolicy,
     Status,
-    Volume,
 )
-from multios.model.image import Image, ImageConfig
-from multios.model.mount import IdMap, Mount
-from multios.plugins.hooks import Hooks
-from multios.settings import Settings
-from multios.supervisor.mounts import backed, mounted
+from multios.model.mount import IdMap
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The engine's parts that the life of a container needs."""
-
-    registry: Registry
-    drivers: Drivers
-    hooks: Hooks
-    images: Images
-    templates: Templates
-    networks: Networks
-    names: Names
-    volumes: Volumes
-    id_ranges: IdRanges | SharedIds
-    events: Events
-    directory: Path
-    settings: Callable[[], Settings]
-    quotas: Quotas
-    features: Mapping[str, bool]
-    limits_pids: Callable[[], bool] = lambda: True
-    """Whether this host has a cgroup controller for the number of processes."""
 
 
 class Containers:
@@ -105,6 +61,8 @@ class Containers:
         self.attachments = Attachments(
             parts.networks, parts.names, parts.registry, parts.hooks, self.directory, open_process
         )
+        self.requests = ContainerRequests(parts, self.confinement, self.sharing)
+        self.launching = Launching(parts, self.directory, self.confinement, self.sharing, self.attachments)
 
     def directory(self, container: Container) -> Path:
         """The bundle, the log and the network files of a container."""
@@ -116,9 +74,9 @@ class Containers:
         self, config: ContainerConfig, caller: Caller, progress: Progress, of_run: bool = False
     ) -> Container:
         """Image or template found, pulled or built; then id range, snapshot and row. Undone whole when a step fails."""
-        config = self.check(config, caller)
+        config = self.requests.check(config, caller)
         self._registry.check_name_free(config.name, caller.uid)
-        config, image = self._resolve_image(config, caller, progress)
+        config, image = self.requests.resolve_image(config, caller, progress)
         if config.template:
             self.confinement.check(config)  # with what the template wants of it
         chain = self._parts.images.unpack(image, self._parts.drivers.storage_named(config), progress)
@@ -138,10 +96,10 @@ class Containers:
 
         ``image_id`` is empty where ``config`` alone says all: a step of a build.
         """
-        resources = limit_changes.together(config.resources, self.default_resources())
+        resources = limit_changes.together(config.resources, self.requests.default_resources())
         networking = self._parts.networks.resolved(config.networking, caller)
         config = replace(config, resources=resources, networking=networking)
-        config = self.sharing.resolved(config, caller, self._wants_own_ids)
+        config = self.sharing.resolved(config, caller, self.requests.wants_own_ids)
         identities = self._parts.drivers.identities(config)
         storage = self._parts.drivers.storage_named(config)
         disk_limits.check(storage, resources)
@@ -160,7 +118,7 @@ class Containers:
             self.capable(container, Capability.EXEC)
         with self._parts.quotas.claimed(container, running=False), Steps(shown=True) as steps:
             other = self.sharing.other(container)
-            if self._wants_own_ids(config):
+            if self.requests.wants_own_ids(config):
                 id_map = (
                     other.id_map
                     if other is not None
@@ -192,83 +150,6 @@ class Containers:
             )
         self._parts.events.of_container("create", container, container.created)
         return container
-
-    def check(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
-        """Raise what :meth:`create` would refuse without making anything: policy, networks, drivers, template.
-
-        Returns the request with its security profile's values.
-        """
-        check_request(config, caller)
-        config = security_profiles.joined(config, caller, self._parts.settings())
-        for volume in config.volumes:
-            if volume.kind == "bind":
-                _close(open_source(volume, caller))
-        self._parts.networks.resolved(config.networking, caller)
-        self.sharing.resolved(config, caller, self._wants_own_ids)
-        self._parts.drivers.identities(config)
-        if driver := config.drivers.get("network"):
-            self._parts.networks.check_driver(driver, config.networking, caller)
-        if config.driver_options.get("network"):
-            raise InvalidInput(
-                "options of a network driver belong to a network, and not to a container on it",
-                "multios-container network create --network-opt KEY=VALUE NAME, and use --network NAME",
-            )
-        self.confinement.check(config)
-        wanted = limit_changes.together(config.resources, self.default_resources())
-        disk_limits.check(self._parts.drivers.storage_named(config), wanted)
-        if config.template:
-            self._with_requests(config, caller)
-        return config
-
-    def _resolve_image(
-        self, config: ContainerConfig, caller: Caller, progress: Progress
-    ) -> tuple[ContainerConfig, Image]:
-        templates, images = self._parts.templates, self._parts.images
-        if not config.template and not images.find(config.image) and config.image in templates.names(caller):
-            config = replace(config, template=config.image, image="")
-        if not config.template:
-            return config, images.ensure(config.image, progress)
-        config = self._with_requests(config, caller)  # refused before anything is built
-        image = templates.image_for(config.template, config.template_options, progress, caller)
-        return replace(config, image=image.references[0]), image
-
-    def _with_requests(self, config: ContainerConfig, caller: Caller) -> ContainerConfig:
-        """The request of a template's container with what the template wants of it, as far as that is granted."""
-        found = self._parts.templates.find(config.template, caller)
-        plan = found.driver.render(config.template_options)
-        config = template_requests.granted(config, plan, caller, self._parts.settings(), found.is_of_a_user)
-        if plan.capabilities and not caller.is_administrator and not self._wants_own_ids(config):
-            raise Refused(
-                f"template {plan.name!r} asks for capabilities, and containers here have no user namespace",
-                "ask the administrator",
-            )
-        return config
-
-    def template_warnings(self, config: ContainerConfig, caller: Caller) -> list[str]:
-        """What of a template's container is below what the template needs."""
-        if not config.template:
-            return []
-        plan = self._parts.templates.plan(config.template, config.template_options, caller)
-        return template_requests.warnings(config.resources, plan)
-
-    def default_resources(self) -> Resources:
-        """What the settings give to everyone: without the built-in limit where no controller could enforce it."""
-        defaults = self._parts.settings().default_resources
-        if defaults == Settings().default_resources and not self._parts.limits_pids():
-            return replace(defaults, pids_limit=None)
-        return defaults
-
-    def _wants_own_ids(self, config: ContainerConfig) -> bool:
-        """Whether it gets a user namespace of its own: by default; never silently none."""
-        policy = self._parts.settings().security
-        if config.security.user_namespace not in ("auto", "host") and not config.security.privileged:
-            return True
-        if config.security.privileged or "host" in (config.security.user_namespace, policy.user_namespace):
-            return False
-        if self._parts.features.get("idmapped_overlay", True) or policy.user_namespace_fallback == "refuse":
-            return True
-        log.warning("container %s runs without a user namespace: the kernel cannot idmap layers", config.name)
-        return False
 
     def _id_map(self, config: ContainerConfig, container_id: str) -> IdMap:
         wanted = id_mapping.parse(config.security.user_namespace)
@@ -352,7 +233,7 @@ class Containers:
         with self._beside_its_network(container), self._registry.lock(container.id):
             container = self._registry.current(container.id)
             if _may_come_back(container):
-                self._launch(container, attach=False, stdin=None)
+                self.launching.launch(container, attach=False, stdin=None)
 
     def start(
         self,
@@ -372,7 +253,7 @@ class Containers:
                 raise Conflict(f"container {container.name!r} is paused", "resume it")
             if container.status == Status.RUNNING:
                 return None
-            return self._launch(replace(container, restart_count=0), attach, stdin, wanted)
+            return self.launching.launch(replace(container, restart_count=0), attach, stdin, wanted)
 
     @contextmanager
     def _beside_its_network(self, container: Container) -> Iterator[None]:
@@ -388,115 +269,6 @@ class Containers:
             if self._registry.current(other.id).status not in RUNNING:
                 self.start(other)
             yield
-
-    def _launch(
-        self,
-        container: Container,
-        attach: bool,
-        stdin: int | None,
-        wanted: Callable[[], bool] = lambda: True,
-    ) -> Launched:
-        directory = self.directory(container)
-        isolation = self._isolation(container)
-        rootfs = self._parts.drivers.storage(container).mounts(container.id)
-        image = self.image_config(container)
-        with (
-            self._parts.quotas.claimed(container, running=True),
-            backed(rootfs[-1]),
-            Steps(shown=True) as steps,
-        ):
-            attached = self.attachments.reserve(container, steps)
-            spec = self._draft(container, image, rootfs)
-            spec = steps.do("apply security", lambda: self._secured(container, spec, isolation))
-            if fresh := self._parts.volumes.fresh(container):
-                steps.do("fill volumes", lambda: self._fill(container, fresh, rootfs, wanted))
-            stdio = bundle.stdio_for(container, directory, attach, stdin)
-            maker = _Maker(isolation)
-            try:
-                with (
-                    self.sharing.opened(container) as joined,
-                    bundle.opened(
-                        container, spec, rootfs, directory, self._parts.volumes, stdio, joined
-                    ) as ready,
-                ):
-                    maker.launched = steps.do(
-                        "create container",
-                        lambda: self._hooks.create_container(
-                            driver=cast(IsolationDriver, maker), container=container, bundle=ready
-                        ),
-                        lambda: self._hooks.delete_container(driver=isolation, container=container),
-                    )
-                self._let_run(container, attached, maker.launched, steps)
-            except BaseException:
-                _close(*maker.launched.attached)
-                raise
-            finally:
-                _close(maker.launched.netns)
-        return maker.launched
-
-    def _fill(
-        self, container: Container, fresh: list[Volume], rootfs: tuple[Mount, ...], wanted: Callable[[], bool]
-    ) -> None:
-        with mounted(rootfs) as root:
-            self._parts.volumes.fill(fresh, container.owner, root, wanted)
-
-    def _let_run(
-        self,
-        container: Container,
-        attached: list[Attached],
-        launched: Launched,
-        steps: Steps,
-    ) -> None:
-        """From made to running: networks, ports, the record, and at last the start."""
-        self.attachments.attach(container, attached, launched.netns, steps)
-        ports = self.attachments.publish(container, attached, steps)
-        started = steps.do(
-            "record",
-            lambda: self._registry.change(
-                container,
-                status=Status.RUNNING,
-                pid=launched.pid,
-                cgroup=launched.cgroup,
-                ports=ports,
-                started=time.time(),
-                exit_code=None,
-                error="",
-                stopped_by_user=False,
-                oom_killed=False,
-                counters=None,
-                health=HealthState() if container.probe else None,
-            ),
-            lambda: self._registry.change(container),
-        )
-        isolation = self._isolation(container)
-        steps.do("start", lambda: self._hooks.start_container(driver=isolation, container=started))
-        self._parts.events.of_container("start", started, started.started)
-        self.attachments.host_ports.forget(container)
-
-    def _draft(self, container: Container, image: ImageConfig, rootfs: tuple[Mount, ...]) -> dict[str, Any]:
-        return bundle.draft(
-            container,
-            image,
-            rootfs,
-            self.directory(container),
-            self._parts.features.get("time_namespace", False),
-            self.sharing.paths(container),
-        )
-
-    def _secured(
-        self, container: Container, spec: dict[str, Any], isolation: IsolationDriver
-    ) -> dict[str, Any]:
-        spec = self.confinement.apply(container, spec, isolation)
-        self._hooks.amend_spec(container=container, spec=spec)
-        return spec
-
-    def planned_spec(self, container: Container) -> dict[str, Any]:
-        """The runtime spec that a start would come to now; nothing is made."""
-        rootfs = self._parts.drivers.storage(container).mounts(container.id)
-        image = self.image_config(container)
-        with backed(rootfs[-1]):
-            spec = self._draft(container, image, rootfs)
-        return self._secured(container, spec, self._isolation(container))
 
     def restore_network(self, container: Container) -> None:
         """Make sure of a running container's place on its networks' host side, which may have been flushed."""
@@ -639,18 +411,6 @@ class Containers:
             self._parts.events.of_container("rename", renamed, former_name=container.name)
             self.attachments.tell_names_of(renamed)
 
-    def image_config(self, container: Container) -> ImageConfig:
-        """The config of the image that a container was made from; ``NotFound`` when it has been removed by force."""
-        if not container.image_id:  # a build's step
-            return ImageConfig()
-        image = self._parts.images.find(container.image_id)
-        if image is None:
-            raise NotFound(
-                f"the image of container {container.name!r} has been removed",
-                f"pull {container.config.image!r}",
-            )
-        return image.config
-
     def running(self, container: Container) -> Container:
         """The record of a container that runs or is paused; ``Conflict`` otherwise."""
         container = self._registry.current(container.id)
@@ -681,25 +441,3 @@ class Containers:
 
 def _may_come_back(container: Container) -> bool:
     return container.status == Status.EXITED and not container.stopped_by_user
-
-
-class _Maker:
-    """An isolation driver that remembers what it made: a plugin that wraps the step and fails after it would lose it."""
-
-    def __init__(self, driver: IsolationDriver) -> None:
-        self._driver = driver
-        self.launched = Launched(pid=0)
-
-    def create(self, bundle: Bundle) -> Launched:
-        """The driver's own."""
-        self.launched = self._driver.create(bundle)
-        return self.launched
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._driver, name)
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        if descriptor >= 0:
-            os.close(descriptor)

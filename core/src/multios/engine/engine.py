@@ -19,7 +19,8 @@ from multios.engine.apps import Apps
 from multios.engine.attestation import Attestation
 from multios.engine.build import Builds
 from multios.engine.caller import Caller
-from multios.engine.containers import Containers, Parts
+from multios.engine.container_parts import Parts
+from multios.engine.containers import Containers
 from multios.engine.drivers import Drivers
 from multios.engine.event_log import EventLog
 from multios.engine.events import Events

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from multios.drivers.isolation import ProcessState
-from multios.engine.containers import Containers, Parts
+from multios.engine.container_parts import Parts
+from multios.engine.containers import Containers
 from multios.engine.registry import ALIVE_CHECK_SECONDS, RUNNING
 from multios.engine.sandbox import LABEL
 from multios.engine.snapshot_keys import snapshot_keys

@@ -16,7 +16,8 @@ from dataclasses import replace
 from multios.drivers.base import Capability
 from multios.drivers.storage import StorageDriver
 from multios.engine.commits import frozen
-from multios.engine.containers import Containers, Parts
+from multios.engine.container_parts import Parts
+from multios.engine.containers import Containers
 from multios.engine.registry import RUNNING
 from multios.engine.snapshot_keys import snapshot_key, snapshot_keys, spare_key
 from multios.engine.steps import Steps

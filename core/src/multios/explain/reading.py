@@ -38,7 +38,7 @@ def document(container: Container, engine: Engine, wanted: Sequence[str] = ()) -
     _check(wanted)
     directory = engine.containers.directory(container)
     runs = container.status in RUNNING
-    spec = _written(directory) if runs else engine.containers.planned_spec(container)
+    spec = _written(directory) if runs else engine.containers.launching.planned_spec(container)
     with contextlib.ExitStack() as stack:
         process = LiveProcess(container) if runs else None
         if process:
