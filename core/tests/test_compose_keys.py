@@ -13,7 +13,7 @@ from compose_box import at, checked, project, service_text
 from multios.compose import capabilities, limits
 from multios.compose.keys import IGNORED, KEYS, PARTLY, REFUSED, YES
 from multios.errors import InvalidInput
-from multios.model import container_document
+from multios.model import container_document, resources_section
 
 Case = tuple[str, str, str, dict[str, Any]]
 
@@ -546,5 +546,5 @@ def test_keys_that_begin_with_x_are_anyones(tmp_path: Path, section: str) -> Non
 
 def test_bounds_are_those_of_the_container_document() -> None:
     assert limits.RLIMITS == container_document.RLIMITS
-    assert limits.SMALLEST_MEMORY == container_document.MEMORY_FLOOR
+    assert limits.SMALLEST_MEMORY == resources_section.MEMORY_FLOOR
     assert capabilities.NAMES == container_document.CAPABILITIES

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from multios.errors import InvalidInput, Refused
 from multios.model.container import GivenFile, HealthRequest, RestartPolicy, Volume
-from multios.model.container_document import check_name, page_name, parse, parse_resources, signal_name
+from multios.model.container_document import parse, signal_name
+from multios.model.container_names import check_name
 from multios.model.network import PortMapping
+from multios.model.resources_section import page_name, parse_resources
 
 REQUESTED = {
     "name": "my-app",

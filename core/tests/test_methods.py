@@ -93,7 +93,7 @@ def test_hostile_parameters_are_never_a_fault_of_the_engine(
 
 @pytest.mark.parametrize("value", [v for v in HOSTILE if v is not None], ids=lambda value: repr(value)[:20])
 def test_a_hostile_configuration_is_refused_by_field(value: Any) -> None:
-    from multios.model import container_document
+    from multios.model import container_document, networking_section, resources_section
 
     base = {"image": "fake:1"}
     for field in container_document._TOP:
@@ -102,8 +102,8 @@ def test_a_hostile_configuration_is_refused_by_field(value: Any) -> None:
         except InvalidInput:
             pass
     for section, readers in (
-        ("resources", container_document._RESOURCES),
-        ("networking", container_document._NETWORKING),
+        ("resources", resources_section._RESOURCES),
+        ("networking", networking_section._NETWORKING),
         ("security", container_document._SECURITY),
     ):
         for field in readers:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from multios.cli.container_config import ports
 from multios.errors import InvalidInput
-from multios.model.container_document import parse_ports
 from multios.model.network import PortMapping
+from multios.model.networking_section import parse_ports
 
 
 def read(text: str) -> tuple[PortMapping, ...]:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput, Refused
-from multios.model.container_document import parse_resources
+from multios.model.resources_section import parse_resources
 from multios.quota_settings import Quota, QuotaSettings, read
 from multios.settings import load
 

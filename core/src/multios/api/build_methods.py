@@ -21,8 +21,9 @@ from multios.dockerfile.parser import parse
 from multios.drivers.image_source import FetchRequest
 from multios.engine.build import read_secret
 from multios.errors import InvalidInput, Refused
-from multios.model import container_document, platform
+from multios.model import platform
 from multios.model.reference import parse as parse_reference
+from multios.model.resources_section import parse_resources
 
 if TYPE_CHECKING:
     from multios.api.server import Call
@@ -121,7 +122,7 @@ class Builds:
                 refresh=call.flag("pull"),
             ),
             network=network,
-            resources=container_document.parse_resources(call.mapping("resources")),
+            resources=parse_resources(call.mapping("resources")),
             secrets=secrets,
             agents=agents,
             epoch=_epoch(arguments.get("SOURCE_DATE_EPOCH") or call.text("epoch", "")),

@@ -40,7 +40,9 @@ from multios.engine.security_profiles import refuse_more_processes
 from multios.errors import Conflict, MultiosError, NotFound, Refused
 from multios.model import container_document, security_chain
 from multios.model.container import Container, Stats, Status
+from multios.model.container_names import check_name
 from multios.model.json import to_json
+from multios.model.resources_section import parse_resources
 from multios.rootless import roots
 from multios.supervisor import id_map
 
@@ -282,13 +284,13 @@ class ContainerMethods:
 
     def rename(self, call: Call) -> Any:
         container = self._find(call)
-        self._containers.rename(container, container_document.check_name("container", call.text("name")))
+        self._containers.rename(container, check_name("container", call.text("name")))
         return {"id": container.id}
 
     def update(self, call: Call) -> Any:
         container = self._find(call)
         policy = call.params.get("restart_policy")
-        resources = container_document.parse_resources(call.mapping("resources"))
+        resources = parse_resources(call.mapping("resources"))
         refuse_more_processes(container.config.security, resources, call.caller, self._engine.settings)
         self._containers.update(
             container,

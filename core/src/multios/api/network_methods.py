@@ -13,7 +13,7 @@ from multios.engine.networks import DEFAULT, NetworkRequest
 from multios.engine.registry import RUNNING
 from multios.engine.security_profiles import refuse_network
 from multios.errors import InvalidInput, MultiosError, Refused
-from multios.model import container_document
+from multios.model import networking_section
 from multios.model.container import Container
 from multios.model.json import to_json
 from multios.model.network import Network, PortMapping
@@ -105,7 +105,7 @@ class Networks:
 
     def connect(self, call: Call) -> Any:
         network = self._networks.find(call.text("network"), call.caller)
-        attachment = container_document.parse_attachment(call.mapping("attachment"))
+        attachment = networking_section.parse_attachment(call.mapping("attachment"))
         container = self._registry.find(call.text("ref"), call.caller)
         with self._registry.lock(container.id):
             container = self._registry.current(container.id)
@@ -161,7 +161,7 @@ class Ports:
 
     def forward(self, call: Call) -> Any:
         container = self._registry.find(call.text("ref"), call.caller)
-        ports = container_document.parse_ports(call.params.get("ports"))
+        ports = networking_section.parse_ports(call.params.get("ports"))
         low = next((port.host for port in ports if 0 < port.host < LOWEST_FREE_PORT), None)
         if low is not None and not call.caller.is_administrator:
             raise Refused(
@@ -171,7 +171,7 @@ class Ports:
 
     def withdraw(self, call: Call) -> Any:
         container = self._registry.find(call.text("ref"), call.caller)
-        return self._changed(container, container_document.parse_ports(call.params.get("ports")), remove=True)
+        return self._changed(container, networking_section.parse_ports(call.params.get("ports")), remove=True)
 
     def _changed(self, container: Container, ports: tuple[PortMapping, ...], remove: bool) -> Any:
         if not ports:

@@ -21,7 +21,7 @@ from multios.engine.steps import Steps
 from multios.errors import Conflict, InvalidInput, Refused, Unsupported, unknown
 from multios.model import destination
 from multios.model.container import Container, Networking
-from multios.model.container_document import check_name
+from multios.model.container_names import check_name
 from multios.model.network import Endpoint, Network
 from multios.store.database import Database
 

@@ -19,7 +19,7 @@ from multios.engine.registry import choose_own
 from multios.engine.steps import Steps
 from multios.errors import Conflict, NotFound, StepFailed, unknown
 from multios.model.container import Container, Volume
-from multios.model.container_document import check_name
+from multios.model.container_names import check_name
 from multios.model.volume import NamedVolume
 from multios.store.database import Database
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from multios.errors import InvalidInput, nearest
-from multios.model import container_document
+from multios.model import container_document, container_names
 from multios.model.app import (
     COMPLETED,
     HEALTHY,
@@ -278,18 +278,18 @@ _FILE_USE: dict[str, Reader] = {
 _SERVICE: dict[str, Reader] = {
     "container": _container,
     "replicas": read_integer(0, MOST_REPLICAS),
-    "container_name": lambda path, value: container_document.check_name("container", read_text(path, value)),
+    "container_name": lambda path, value: container_names.check_name("container", read_text(path, value)),
     "depends_on": _named(_dependency),
     "update": lambda path, value: UpdatePolicy(**read_fields(path, value, _UPDATE)),
     "files": read_list(_file_use),
 }
 _NETWORK: dict[str, Reader] = {
-    "name": lambda path, value: container_document.check_name("network", read_text(path, value)),
+    "name": lambda path, value: container_names.check_name("network", read_text(path, value)),
     "external": read_boolean,
     "request": _object,
 }
 _VOLUME: dict[str, Reader] = {
-    "name": lambda path, value: container_document.check_name("volume", read_text(path, value)),
+    "name": lambda path, value: container_names.check_name("volume", read_text(path, value)),
     "external": read_boolean,
     "labels": read_mapping(read_text),
 }

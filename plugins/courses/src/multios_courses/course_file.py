@@ -15,8 +15,8 @@ from typing import Any
 import tomli
 
 from multios.errors import InvalidInput, MultiosError, nearest
-from multios.model.container_document import MEMORY_FLOOR
 from multios.model.quantities import parse_cpus, parse_size
+from multios.model.resources_section import MEMORY_FLOOR
 from multios.toml_lines import line_of, path_of
 
 Place = tuple[str | int, ...]
