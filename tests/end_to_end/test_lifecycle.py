@@ -192,6 +192,11 @@ def test_info_version_features_and_doctor_answer(engine: PrivateEngine) -> None:
     assert engine.run("doctor", status=None).stdout
 
 
+def test_an_init_tells_nothing_of_the_host(engine: PrivateEngine) -> None:
+    shown = engine.run("run", "--rm", "--init", IMAGE, "cat", "/proc/1/cmdline", "/proc/1/comm").stdout
+    assert set(shown.replace("\0", "\n").split()) == {"multios-init"}
+
+
 def test_init_reaps_what_it_did_not_start(engine: PrivateEngine, name: str) -> None:
     engine.run(
         "run", "-d", "--init", "--name", name, IMAGE, "sh", "-c", "(sh -c 'true &' &); exec sleep 1000"

@@ -69,6 +69,8 @@ def enter(plan: dict[str, Any], descriptors: list[int]) -> None:
 def execute(plan: dict[str, Any]) -> NoReturn:
     """Give up everything that the command may not have, and become it."""
     process = plan["process"]
+    if process["init"]:
+        _step("name the init", reaper.take_name)
     if plan["terminal"]:
         _step("take console", filesystem.take_console, plan)
     os.umask(process["umask"])

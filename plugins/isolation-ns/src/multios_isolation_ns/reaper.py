@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
+
+from multios.supervisor import flags
+from multios.supervisor.syscalls import kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+_NAME = ctypes.create_string_buffer(b"multios-init")
 _NOT_FORWARDED = (signal.SIGCHLD, signal.SIGTTIN, signal.SIGTTOU)
+
+
+def take_name() -> None:
+    """Be shown inside as what it is: the words of the supervisor, of which it is a copy, name paths of the host.
+
+    They are written over where the kernel has them from: proc_pid_stat(5), ``arg_start`` and ``arg_end``.
+    """
+    kernel.prctl(flags.PR_SET_NAME, ctypes.addressof(_NAME))
+    try:
+        with open("/proc/self/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()  # from the third, its state, on
+    except FileNotFoundError:
+        return  # without /proc nobody can look
+    start, end = int(fields[48 - 3]), int(fields[49 - 3])
+    ctypes.memset(start, 0, end - start)
+    ctypes.memmove(start, _NAME, min(len(_NAME), end - start))
 
 
 def run(execute: Callable[[], NoReturn]) -> NoReturn:
