@@ -146,15 +146,17 @@ def _give(context: Context, giving: _Giving, students: Sequence[Student]) -> int
 
     bar, begun = QueueBar(sys.stderr, f"Giving {lab}"), time.monotonic()
     given, failed = 0, []
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for number, (student, came) in enumerate(zip(students, pool.map(one, students), strict=True), 1):
-            if isinstance(came, MultiosError):
-                failed.append((student.id, came))
-            else:
-                given += came
-            left = (time.monotonic() - begun) / number * (len(students) - number)
-            bar(News(number, len(students), student.id, left))
-    bar.end()
+    try:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for number, (student, came) in enumerate(zip(students, pool.map(one, students), strict=True), 1):
+                if isinstance(came, MultiosError):
+                    failed.append((student.id, came))
+                else:
+                    given += came
+                left = (time.monotonic() - begun) / number * (len(students) - number)
+                bar(News(number, len(students), student.id, left))
+    finally:
+        bar.end()
     tell_failures(context, failed)
     have = len(students) - len(failed)
     sys.stdout.write(
