@@ -41,7 +41,10 @@ def write(lab: Lab, values: Mapping[str, str], target: Path) -> None:
 
 def text(lab: Lab, values: Mapping[str, str]) -> str:
     """What ``lab show`` would say of all steps."""
-    parts = [f"# {lab.title}", f"Where this says /root, it is {HOME} here."]
+    parts = [
+        f"# {lab.title}",
+        f"Where this says /root, it is {HOME} here. There is no command `multios-container` here.",
+    ]
     for number, step in enumerate(lab.steps, 1):
         parts += [f"## {number}. {filled(step.title, values)}", filled(text_of(lab, step), values).strip()]
     return "\n\n".join(parts) + "\n"
