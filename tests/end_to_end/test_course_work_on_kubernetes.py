@@ -104,7 +104,7 @@ def course(engine: PrivateEngine, cluster: kubernetes_server.Server, tmp_path: P
     (folder / "course.toml").write_text(COURSE.format(digest="a" * 64))
     (folder / "students.csv").write_text("id,name\ns1,Ada\ns2,=Bob()\ns3,Cleo\ns4,Dan\n")
     said = engine.run("course", "start", str(folder), *FAST)
-    assert "not started: first; collect takes work on them from /home/student" in said.stderr
+    assert "given by --lab: first; collect takes work on them from /home/student" in said.stderr
     return folder
 
 
@@ -313,3 +313,140 @@ def test_of_several_machines_the_labs_own_is_copied_from_and_two_labs_of_one_dir
     rows, said = collected(engine, course, status=0)
     assert {student for student, row in rows.items() if row["state"] == "collected"} == {"s1"}
     assert "Labs first and second both take in /home/student/work: each gets all that is there" in said
+
+
+# --- course start --lab ---------------------------------------------------------------------------------
+
+FILES = """\
+[[files]]
+source = "sum.sh"
+target = "/root/work/sum.sh"
+[[files]]
+source = "task.txt"
+target = "{target}"
+"""
+TASK = "/root/work/task.txt"
+
+
+def add_files(course: Path, target: str = TASK, lab: str = "first", more: str = "") -> None:
+    """The lab's own files; ``more`` is said before its steps."""
+    folder = course / "labs" / lab
+    folder.mkdir(exist_ok=True)
+    (folder / "sum.sh").write_text("echo $(($1 + $2))\n")
+    (folder / "task.txt").write_text("Your number is {{number}}.\n")
+    text = LAB.replace('name = "first"', f'name = "{lab}"').replace("[parameters", f"{more}\n[parameters")
+    (folder / "lab.toml").write_text(text + FILES.format(target=target))
+
+
+def give(engine: PrivateEngine, course: Path, *options: str, status: int = 0) -> tuple[str, str]:
+    """What ``course start --lab first`` writes."""
+    words = ("course", "start", str(course), "--lab", "first", *FAST, *options)
+    done = engine.run(*words, status=status, timeout=100)
+    return done.stdout, done.stderr
+
+
+def test_students_get_a_labs_files_steps_and_values_once_and_their_work_is_graded_by_them(
+    engine: PrivateEngine,
+    cluster: kubernetes_server.Server,
+    course: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(engine.environment, "MULTIOS_LAB_SEED", "secret")
+    add_files(course)
+    assert "4 of 4 students have lab first: 4 were given it, 0 had it" in give(engine, course)[0]
+    for student in ("s1", "s2"):
+        number = number_of(student, "secret", ("s1", "s2", "s3", "s4"))
+        assert (home(cluster, student) / "work/task.txt").read_text() == f"Your number is {number}.\n"
+        assert f"Write {number} into /root/work/answer." in (home(cluster, student) / "first.md").read_text()
+    (home(cluster, "s1") / "work/task.txt").write_text("mine\n")
+    (home(cluster, "s1") / "work/sum.sh").unlink()
+    (home(cluster, "s1") / "work/answer").write_text(number_of("s1", "secret", ("s1", "s2", "s3", "s4")))
+    assert "4 of 4 students have lab first: 0 were given it, 4 had it" in give(engine, course)[0]
+    assert (home(cluster, "s1") / "work/task.txt").read_text() == "mine\n"
+    assert not (home(cluster, "s1") / "work/sum.sh").exists()
+    engine.run("course", "collect", str(course), *FAST)
+    found = graded(engine, course)
+    assert [(found[one]["state"], found[one]["points"]) for one in ("s1", "s2")] == [
+        ("graded", "3"), ("graded", "1"),
+    ]  # fmt: skip
+
+
+def test_who_could_not_be_given_a_lab_is_a_line_and_is_done_by_the_next_start(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course)
+    program = home(cluster, "s2").parents[1] / "bin/tar"
+    kept = program.readlink() if program.is_symlink() else program.read_bytes()
+    program.unlink()
+    program.write_text(
+        '#!/bin/sh\ncase "$*" in *-xf*) echo "tar: \x1b[2J no space left" >&2; exit 1;; esac\nexec busybox tar "$@"\n'
+    )
+    program.chmod(0o755)
+    out, error = give(engine, course, status=1)
+    assert "3 of 4 students have lab first: 3 were given it, 0 had it" in out
+    assert "s2: environment:/home/student: tar: " in error and "no space left" in error
+    assert "\x1b" not in error and "Traceback" not in error
+    program.unlink()
+    program.symlink_to(kept) if isinstance(kept, Path) else program.write_bytes(kept)
+    program.chmod(0o755)
+    assert "4 of 4 students have lab first: 1 were given it, 3 had it" in give(engine, course)[0]
+    assert (home(cluster, "s2") / "work/task.txt").exists()
+
+
+def test_machines_that_are_missing_are_made_and_then_given_the_lab(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course)
+    engine.run("course", "stop", str(course), *FAST)
+    with (course / "students.csv").open("a") as roster:
+        roster.write("s5,Eve\n")
+    out, _ = give(engine, course)
+    assert "5 of 5 machines of intro run: 5 started" in out and "5 were given it" in out
+    assert (home(cluster, "s5") / "work/task.txt").exists()
+
+
+def test_a_lab_that_cannot_be_on_a_cluster_is_refused_before_anything_is_made(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course, "/etc/motd")
+    engine.run("course", "stop", str(course), *FAST)
+    before = len(cluster.changes())
+    _, error = give(engine, course, status=125)
+    assert "files: '/etc/motd' needs root, whom machines elsewhere do not have" in error
+    assert len(cluster.changes()) == before
+
+
+def test_two_labs_of_one_machine_do_not_write_over_each_other(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course)
+    add_files(course, lab="second")
+    with (course / "course.toml").open("a") as file:
+        file.write('[[labs]]\npath = "labs/second"\n')
+    _, error = give(engine, course, status=125)
+    assert "labs first and second both have /home/student/work/sum.sh" in error
+    assert not (home(cluster, "s1") / "work").exists()
+
+
+def test_what_of_a_lab_is_not_done_there_is_said_before_also_by_a_dry_run(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course, more='setup = ["useradd mallory"]\ncommand = ["nginx"]')
+    before = len(cluster.changes())
+    out, error = give(engine, course, "--dry-run")
+    assert "lab first: not done elsewhere: the setup of the lab, which needs root" in error
+    assert "not done elsewhere: its command" in error
+    assert "4 as they should be" in out and len(cluster.changes()) == before
+    assert not (home(cluster, "s1") / "first.md").exists()
+
+
+def test_the_rate_of_requests_is_kept_while_a_lab_is_given(
+    engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
+) -> None:
+    add_files(course)
+    cluster.requests.clear()
+    give(engine, course, "--orchestrator-opt", "rate=20", "--orchestrator-opt", "burst=1")
+    entered = [request.at for request in cluster.requests if request.path.endswith("/exec")]
+    assert len(entered) == 4 * 2
+    times = [request.at for request in cluster.requests]
+    assert times[-1] - times[0] >= (len(times) - 2) / 20

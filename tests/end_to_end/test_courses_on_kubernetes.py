@@ -173,7 +173,11 @@ def test_what_a_cluster_cannot_have_is_said_by_name(
     (tmp_path / "lab/lab.toml").write_text('name = "first"\n')
     write(tmp_path, DIGEST, 'processes = 20\n[[labs]]\npath = "lab"')
     said = engine.run("course", "start", str(tmp_path), "--dry-run", *FAST).stderr
-    for words in ("labs are for one host, and not started: first", "quota.processes", "quota.disk"):
+    for words in (
+        "labs have no machines of their own, and are given by --lab: first",
+        "quota.processes",
+        "quota.disk",
+    ):
         assert words in said
 
 
@@ -182,7 +186,7 @@ def test_what_a_cluster_cannot_have_is_said_by_name(
     [
         (("start", "{course}"), "course.toml:7: templates.image: 'small:1' has no digest"),
         (("start", "{course}", "--registry", "https://r"), "--registry: 'https://r' is no registry"),
-        (("start", "{course}", "--lab", "first"), "--lab means nothing with --orchestrator"),
+        (("start", "{course}", "--lab", "first"), "course.toml: there is no lab first"),
         (("stop", "{course}", "--time", "0"), "--time means nothing with --orchestrator"),
         (("status", "{course}", "--orchestrator-opt", "context=scool"), "has none called 'scool'"),
         (("status", "{course}", "--orchestrator-opt", "context"), "'context' is not KEY=VALUE"),

@@ -229,6 +229,57 @@ def test_a_student_who_replaced_tar_holds_nobody_up(
     assert copied(course, "/etc/passwd", "ben") == ["./passwd"]
 
 
+def given(driver: KubernetesOrchestrator, student: str = "ada", seconds: float = 20) -> None:
+    """Copy a file of a megabyte into the home."""
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as written:
+            entry = tarfile.TarInfo("task/data")
+            entry.size = 1 << 20
+            written.addfile(entry, io.BytesIO(bytes(entry.size)))
+        archive.seek(0)
+        driver.copy_into_course(
+            "python", machine(driver, student), "/home/student", archive.fileno(), seconds
+        )
+
+
+def test_files_are_copied_into_several_machines_at_once(
+    course: KubernetesOrchestrator, server: Server
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda student: given(course, student), COURSE.students * 2))
+    for student in COURSE.students:
+        assert (inside(server, f"python-{student}") / "home/student/task/data").stat().st_size == 1 << 20
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["exec sleep 1000", "while :; do echo more; done", "while :; do echo more >&2; done", "exec cat"],
+    ids=["silent", "endless", "endless words", "echo"],
+)
+def test_a_student_whose_tar_takes_nothing_holds_nobody_up(
+    course: KubernetesOrchestrator, server: Server, script: str
+) -> None:
+    replace_tar(server, "python-ada", script)
+    begun = time.monotonic()
+    if script == "exec cat":  # it says that it has done it: whose machine it is has the harm
+        given(course)
+    else:
+        with pytest.raises(Unavailable, match="python-ada was not written within 1 s"):
+            given(course, seconds=1)
+    assert time.monotonic() < begun + 20
+    given(course, "ben")
+
+
+def test_what_is_not_known_to_be_written_is_a_failure(course: KubernetesOrchestrator, server: Server) -> None:
+    server.pods.cuts_streams = True
+    with pytest.raises(Unavailable, match="ended before the command did"):
+        given(course)
+    server.pods.cuts_streams = False
+    course.stop_course("python", lambda *_: None)
+    with pytest.raises(Unavailable, match="python-ada does not run: it has no pod"):
+        given(course)
+
+
 def test_a_stream_that_is_lost_in_the_middle_is_no_copy(
     course: KubernetesOrchestrator, server: Server
 ) -> None:

@@ -216,6 +216,17 @@ class OrchestratorDriver(Driver):
         """
         raise self._cannot_courses()
 
+    def copy_into_course(
+        self, name: str, machine: CourseMachine, path: str, archive: int, seconds: float
+    ) -> None:
+        """Unpack the tar that a plain file has into the directory ``path`` of a machine that runs. Capability COURSES.
+
+        It is unpacked with the student's rights, entry by entry in its order. For several threads at once. Raises ``NotFound``
+        where there is no such directory, ``Unavailable`` when the machine does not run, ``seconds`` are over or the connection
+        is lost: some of it may be there then.
+        """
+        raise self._cannot_courses()
+
     def reset_course(self, name: str, machines: Sequence[CourseMachine], told: Told) -> None:
         """Each of these machines begins anew and runs then; homes that stay are kept. Capability COURSES.
 

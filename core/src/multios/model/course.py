@@ -17,6 +17,12 @@ AT_ONCE = 20
 RUNNING, STARTING, STOPPED, MISSING = "running", "starting", "stopped", "missing"
 
 
+def place_on_a_cluster(path: str) -> str:
+    """Where a path of a host's machine is in one that has no root: what is root's own is in the student's home."""
+    rest = path.removeprefix("/root/")
+    return path if rest == path else f"{HOME}/{rest}"
+
+
 @dataclass(frozen=True, slots=True)
 class CourseQuota:
     """What one student may use: cores, bytes of memory, bytes that stay (0: nothing does), machines at a time."""

@@ -31,7 +31,7 @@ from multios.drivers.orchestrator import (
 )
 from multios.errors import MultiosError, NotFound, Unsupported
 from multios.model.app import App, AppState, Dependency, Service
-from multios.model.course import RUNNING, STOPPED, Course
+from multios.model.course import RUNNING, STOPPED, Course, CourseMachine
 from multios.testing.base import DriverSuite
 
 _WEB = Place("web")
@@ -58,7 +58,7 @@ METHODS = {
     Capability.FORWARD: ("forward",),
     Capability.COURSES: (
         *("plan_course", "apply_course", "course_state", "stop_course", "destroy_course"),
-        *("copy_out_of_course", "reset_course"),
+        *("copy_out_of_course", "copy_into_course", "reset_course"),
     ),
 }
 
@@ -343,6 +343,7 @@ class OrchestratorDriverSuite(DriverSuite):
                     assert [member.name.rpartition("/")[2] for member in read] == ["passwd"]
             with TemporaryFile() as archive, pytest.raises(NotFound):
                 driver.copy_out_of_course(course.name, machine, "/no-such", archive.fileno(), bounds)
+            self._copy_in(driver, course, machine)
             told: dict[str, str] = {}
             driver.reset_course(
                 course.name, [machine], lambda action, what: told.update({action.service: what})
@@ -351,6 +352,27 @@ class OrchestratorDriverSuite(DriverSuite):
             assert {row.state for row in driver.course_state(course.name)} == {RUNNING}
         finally:
             driver.destroy_course(course.name, lambda action, what: None)
+
+    @staticmethod
+    def _copy_in(driver: OrchestratorDriver, course: Course, machine: CourseMachine) -> None:
+        """What is copied in is there, with the directories above it."""
+        with TemporaryFile() as archive:
+            with tarfile.open(fileobj=archive, mode="w") as written:
+                entry = tarfile.TarInfo("suite/given")
+                entry.size = 5
+                written.addfile(entry, BytesIO(b"given"))
+            archive.seek(0)
+            driver.copy_into_course(course.name, machine, "/tmp", archive.fileno(), 30)
+            archive.seek(0)
+            with pytest.raises(NotFound):
+                driver.copy_into_course(course.name, machine, "/no-such", archive.fileno(), 30)
+        with TemporaryFile() as archive:
+            bounds = CopyBounds(1 << 20, 30)
+            driver.copy_out_of_course(course.name, machine, "/tmp/suite/given", archive.fileno(), bounds)
+            archive.seek(0)
+            with tarfile.open(fileobj=archive) as read:
+                found = read.extractfile(read.getmembers()[0])
+                assert found is not None and found.read() == b"given"
 
     def test_a_course_is_started_stopped_started_again_and_leaves_nothing(
         self, driver: OrchestratorDriver, course: Course

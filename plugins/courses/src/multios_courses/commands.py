@@ -60,13 +60,13 @@ def validate(course_path: Path, students: Path | None) -> int:
     epilog=_epilog(
         "start examples/courses/intro --students roster.csv",
         "start intro --lab first",
-        "start intro --orchestrator kubernetes --registry registry.example.org/courses",
+        "start intro --orchestrator kubernetes --registry registry.example.org/courses --lab first",
     ),
 )
 @_COURSE
 @_STUDENTS
 @click.option("--at-once", metavar="N", type=click.IntRange(1, 64), help="How many are made at once.")
-@click.option("--lab", metavar="NAME", help="The machines of this lab, instead of the templates' (needs multios-labs).")  # fmt: skip
+@click.option("--lab", metavar="NAME", help="The machines of this lab, instead of the templates'; on a cluster: the lab into these (needs multios-labs).")  # fmt: skip
 @_SEED
 @click.option("--dry-run", is_flag=True, help="Only show how many machines it comes to, and what is done for the first student.")  # fmt: skip
 @_ORCHESTRATOR
@@ -90,14 +90,14 @@ def start(
     replace: bool,
 ) -> int:
     if orchestrator not in _LOCAL:
-        _refuse("--orchestrator", lab=lab)
         from multios.model.course import AT_ONCE
-        from multios_courses import orchestrated, orchestrated_start
+        from multios_courses import orchestrated, orchestrated_lab, orchestrated_start
         from multios_courses.course_records import Wishes
 
         driver = orchestrated.driver(orchestrator, options)
         wishes = Wishes(registry, at_once or AT_ONCE, warm or 0)
-        return orchestrated_start.run(context, course_path, students, driver, wishes, replace, dry_run)
+        given = (context, course_path, students, driver, wishes, replace, dry_run)
+        return orchestrated_lab.run(*given, lab, seed) if lab else orchestrated_start.run(*given)
     _refuse("a course on this host", orchestrator_opt=options, registry=registry, warm=warm, replace=replace)
     if lab:
         _refuse("--lab", dry_run=dry_run)

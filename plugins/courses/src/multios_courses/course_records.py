@@ -66,7 +66,7 @@ def unmapped(course: Course, roster: Sequence[Student]) -> list[str]:
     if course.labs:
         names = ", ".join(lab.name for lab in course.labs)
         said.append(
-            f"labs are for one host, and not started: {names}; collect takes work on them from {HOME}"
+            f"labs have no machines of their own, and are given by --lab: {names}; collect takes work on them from {HOME}"
         )
     if accounts := sum(bool(student.user) for student in roster):
         said.append(f"users of a host own nothing here: machines of {accounts} students with one are yours")

@@ -6,50 +6,26 @@ machine, and everything that comes out of one is a student's own: it is spooled 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from multios.cli.context import Context
 from multios.drivers.orchestrator import CopyBounds, OrchestratorDriver
 from multios.errors import InvalidInput, MultiosError, NotFound
-from multios.model.course import HOME, CourseMachine
-from multios_courses import collecting, labs, machines, roster, validation
+from multios.model.course import CourseMachine
+from multios_courses import collecting, lab_machines, labs, roster, validation
 from multios_courses.collecting import COLLECTED, FAILED, MISSING
-from multios_courses.course_file import Course, Lab
+from multios_courses.lab_machines import LabMachine
 from multios_courses.roster import Student
 
 SIGNED = "no: copied by the teacher"
 _AT_ONCE = 8
 _COPY_SECONDS = 300.0
-_VALIDATE_SECONDS = 60.0
-_ROOT_HOME = "/root"
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Where a lab's work is: the machine of the course's ``part``, by the paths of ``submit`` in the lab."""
-
-    lab: Lab
-    part: str
-    submit: tuple[str, ...]
-
-    @property
-    def inside(self) -> dict[str, str]:
-        """The place in the machine by the lab's own path."""
-        return {path: place_on_a_cluster(path) for path in self.submit}
-
-
-def place_on_a_cluster(path: str) -> str:
-    """Where a lab's path is in a machine that has no root: what is root's own on a host is in the student's home."""
-    rest = path.removeprefix(f"{_ROOT_HOME}/")
-    return path if rest == path else f"{HOME}/{rest}"
 
 
 def run(
@@ -64,14 +40,20 @@ def run(
     """Copy, and say who is missing; 1 when something that is there could not be had."""
     labs.require("collect")
     course, _, found = validation.load(path, students, roster.MOST_ON_A_CLUSTER)
-    sources = [_source(context, course, one) for one in collecting.chosen_labs(course, lab)]
+    sources = [lab_machines.of(context, course, one) for one in collecting.chosen_labs(course, lab)]
+    for source in sources:
+        if not source.submit:
+            raise InvalidInput(
+                f"lab {source.lab.name!r} takes nothing in",
+                f'{source.lab.path}/lab.toml needs submit = ["/root/work"]',
+            )
     _tell_of_shared(sources)
     there = {(machine.student, machine.part): machine for machine in driver.course_state(course.name)}
     folder = output or course.folder / collecting.FOLDER
     for source in sources:
         (folder / source.lab.name).mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def collect(pair: tuple[_Source, Student]) -> dict[str, Any]:
+    def collect(pair: tuple[LabMachine, Student]) -> dict[str, Any]:
         source, student = pair
         machine = there.get((student.id, source.part))
         target = collecting.file_of(folder, source.lab.name, student.id)
@@ -89,36 +71,11 @@ def run(
     return status
 
 
-def _source(context: Context, course: Course, lab: Lab) -> _Source:
-    """As the labs' plugin reads it. Raises what that says, and ``InvalidInput`` for a lab of no machine of the course's."""
-    words = ["validate", str(lab.path), "--format", "json"]
-    said = labs.run(context.client.path, words, os.geteuid(), course.folder, _VALIDATE_SECONDS)
-    if said.status:
-        raise said.failure()
-    document = json.loads(said.out)
-    if not document["submit"]:
-        raise InvalidInput(
-            f"lab {lab.name!r} takes nothing in", f'{lab.path}/lab.toml needs submit = ["/root/work"]'
-        )
-    parts = [suffix.removeprefix("-") for suffix in machines.suffixes(course.templates)]
-    own = [
-        part
-        for part, template in zip(parts, course.templates, strict=True)
-        if template.source in (document["template"], document["image"])
-    ]
-    if not own and len(parts) != 1:
-        raise InvalidInput(
-            f"lab {lab.name!r} is of {document['template'] or document['image']!r}, and the course has no machine of that",
-            f"add it to the [[templates]] of {course.file}",
-        )
-    return _Source(lab, (own or parts)[0], tuple(document["submit"]))
-
-
-def _tell_of_shared(sources: Sequence[_Source]) -> None:
+def _tell_of_shared(sources: Sequence[LabMachine]) -> None:
     """On a host each lab has a machine of its own; here those of one machine may mean the same directory."""
     seen: dict[tuple[str, str], str] = {}
     for source in sources:
-        for place in source.inside.values():
+        for place in source.work.values():
             other = seen.setdefault((source.part, place), source.lab.name)
             if other != source.lab.name:
                 sys.stderr.write(
@@ -130,7 +87,7 @@ def _collected(
     socket: str,
     driver: OrchestratorDriver,
     course: str,
-    source: _Source,
+    source: LabMachine,
     student: Student,
     machine: CourseMachine | None,
     target: Path,
@@ -150,7 +107,7 @@ def _collected(
         with tempfile.TemporaryDirectory(prefix=f".{student.id}.", dir=target.parent) as place:
             trees = _copied(driver, course, source, machine, Path(place))
             if not trees:
-                return row | {"problem": f"there is no {' nor '.join(source.inside.values())}"}
+                return row | {"problem": f"there is no {' nor '.join(source.work.values())}"}
             note = _pack(socket, source, student, machine, trees, target)
     except (MultiosError, OSError) as error:
         return row | {"state": FAILED, "problem": getattr(error, "cause", str(error))}
@@ -158,12 +115,12 @@ def _collected(
 
 
 def _copied(
-    driver: OrchestratorDriver, course: str, source: _Source, machine: CourseMachine, place: Path
+    driver: OrchestratorDriver, course: str, source: LabMachine, machine: CourseMachine, place: Path
 ) -> dict[str, Path]:
     """A tar of each of the lab's paths that is there; together they are within the bound of one submission."""
     trees: dict[str, Path] = {}
     left = collecting.LARGEST_SUBMISSION
-    for number, (path, inside) in enumerate(source.inside.items()):
+    for number, (path, inside) in enumerate(source.work.items()):
         file = place / f"{number}.tar"
         with file.open("xb") as archive:
             try:
@@ -178,7 +135,7 @@ def _copied(
 
 def _pack(
     socket: str,
-    source: _Source,
+    source: LabMachine,
     student: Student,
     machine: CourseMachine,
     trees: dict[str, Path],

@@ -148,14 +148,7 @@ def queued(context: Context, jobs: Sequence[Job], at_once: int | None) -> Outcom
 
 def told(context: Context, course: Course, outcome: Outcome, total: int, before: int) -> int:
     """Say what came of it; the exit status."""
-    alike: dict[str, list[tuple[str, MultiosError]]] = {}
-    for name, error in outcome.failed:
-        alike.setdefault(error.cause.replace(name, "…"), []).append((name, error))
-    for (name, error), *more in list(alike.values())[:_SHOWN_FAILURES]:
-        error.cause = f"{name}{f' and {len(more)} more' if more else ''}: {error.cause}"
-        context.report(error)
-    if hidden := sum(map(len, list(alike.values())[_SHOWN_FAILURES:])):
-        sys.stderr.write(f"{hidden} more failed; see `course status`\n")
+    tell_failures(context, outcome.failed)
     running = before + len(outcome.done)
     sys.stdout.write(
         f"{running} of {total} machines of {course.name} run: {len(outcome.done)} started"
@@ -168,3 +161,15 @@ def told(context: Context, course: Course, outcome: Outcome, total: int, before:
         )
         return INTERRUPTED
     return 1 if outcome.failed else 0
+
+
+def tell_failures(context: Context, failed: Sequence[tuple[str, MultiosError]]) -> None:
+    """Say why machines failed, those that failed alike in one."""
+    alike: dict[str, list[tuple[str, MultiosError]]] = {}
+    for name, error in failed:
+        alike.setdefault(error.cause.replace(name, "…"), []).append((name, error))
+    for (name, error), *more in list(alike.values())[:_SHOWN_FAILURES]:
+        error.cause = f"{name}{f' and {len(more)} more' if more else ''}: {error.cause}"
+        context.report(error)
+    if hidden := sum(map(len, list(alike.values())[_SHOWN_FAILURES:])):
+        sys.stderr.write(f"{hidden} more failed; see `course status`\n")

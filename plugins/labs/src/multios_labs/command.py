@@ -58,13 +58,15 @@ def _named(word: str | None, name: str) -> str:
 @_JSON
 def validate(path: Path, form: str) -> None:
     """Check a lab's folder: file, key and line of what is wrong."""
+    from multios_labs import rendering
     from multios_labs.document import read, read_grading
 
     found = read(path)
     _, grades = read_grading(found)
     if form == "json":
         keys = ("name", "version", "image", "template", "submit")
-        click.echo(json.dumps({key: getattr(found, key) for key in keys}))
+        more = {"targets": [file.target for file in found.files], "given": rendering.given(found)}
+        click.echo(json.dumps({key: getattr(found, key) for key in keys} | more))
         return
     checks = sum(len(step.checks) for step in found.steps)
     click.echo(
@@ -269,6 +271,29 @@ def submit(context: Context, output: Path | None, word: str | None, name: str) -
     target = output or Path(f"{found.name}.submission")
     manifest = submission.write(context.client, found, target)
     click.echo(f"{target}: {manifest['lab']['name']} of {manifest['student']}")
+
+
+@_command("render", "render examples/labs/first-steps --student ada -o ada.tar")
+@click.argument("path", type=_FOLDER)
+@click.option("--student", required=True, metavar="ID", help="Who gets it.")
+@_SEED
+@click.option(
+    "--roster", type=_FOLDER, help="A CSV file of all students: no two of them get the same parameters."
+)
+@click.option("--output", "-o", type=_FOLDER, required=True, metavar="FILE", help="Where to.")
+def render(path: Path, student: str, seed: str, roster: Path | None, output: Path) -> None:
+    """Write what a student gets of a lab as a tar for the home of a machine elsewhere, which has no root."""
+    from multios_labs import parameters, rendering
+    from multios_labs.document import read
+
+    found = read(path)
+    parameters.check_student(student, "--student")
+    students = parameters.read_roster(roster) if roster else ()
+    values = parameters.derive(found.parameters, found.name, seed or found.name, student, students)
+    rendering.write(found, values, output)
+    click.echo(f"{output}: {found.name} of {student}")
+    for line in rendering.left_out(found):
+        click.echo(f"not done elsewhere: {line}", err=True)
 
 
 @_command(

@@ -182,6 +182,14 @@ class KubernetesOrchestrator(OrchestratorDriver):
 
         course_copy.out(self._shared_cluster, name, machine, path, archive, bounds)
 
+    def copy_into_course(
+        self, name: str, machine: CourseMachine, path: str, archive: int, seconds: float
+    ) -> None:
+        """By the ``tar`` of the student's pod."""
+        from multios_orchestrator_kubernetes import course_copy
+
+        course_copy.into(self._shared_cluster, name, machine, path, archive, seconds)
+
     def reset_course(self, name: str, machines: Sequence[CourseMachine], told: Told) -> None:
         """By removing their pods, which their Deployments make again."""
         from multios_orchestrator_kubernetes import resetting

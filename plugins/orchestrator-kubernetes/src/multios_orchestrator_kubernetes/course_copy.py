@@ -1,4 +1,4 @@
-"""A student's work out of his pod: a command of the student's own machine, whose answer is bounded in bytes and in time."""
+"""Copies out of a student's pod and into it: a command of the student's own machine, bounded in bytes and in time."""
 
 from __future__ import annotations
 
@@ -36,6 +36,23 @@ def out(
 
     Inside(cluster, machine.name, pod, Place(ENVIRONMENT), check).copy_out(path, archive)
     check()
+
+
+def into(
+    cluster: Cluster, course: str, machine: CourseMachine, path: str, archive: int, seconds: float
+) -> None:
+    """Unpack a tar at ``path``. See :meth:`OrchestratorDriver.copy_into_course`."""
+    pod = _running(cluster, course, machine.name)
+    end = time.monotonic() + seconds
+
+    def check() -> None:
+        if time.monotonic() >= end:
+            raise Unavailable(
+                f"{path} of {machine.name} was not written within {seconds:g} s",
+                "see whether its tar still works, and try again",
+            )
+
+    Inside(cluster, machine.name, pod, Place(ENVIRONMENT), check).copy_in(path, archive)
 
 
 def _running(cluster: Cluster, course: str, namespace: str) -> str:

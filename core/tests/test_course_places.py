@@ -1,14 +1,14 @@
-"""Where a lab's work is on a cluster."""
+"""Where a path of a host's machine is on a cluster."""
 
 from __future__ import annotations
 
 import pytest
 
-from multios_courses.orchestrated_collect import place_on_a_cluster
+from multios.model.course import place_on_a_cluster
 
 
 @pytest.mark.parametrize(
-    ("path", "place"),
+    ("path", "inside"),
     [
         ("/root/work", "/home/student/work"),
         ("/root/a/b", "/home/student/a/b"),
@@ -17,5 +17,5 @@ from multios_courses.orchestrated_collect import place_on_a_cluster
         ("/rooted/work", "/rooted/work"),
     ],
 )
-def test_what_is_roots_own_on_a_host_is_in_the_students_home(path: str, place: str) -> None:
-    assert place_on_a_cluster(path) == place
+def test_what_is_roots_own_on_a_host_is_in_the_students_home(path: str, inside: str) -> None:
+    assert place_on_a_cluster(path) == inside
