@@ -167,6 +167,14 @@ SERVICE: list[Case] = [
     ("logging", "driver", "logging: {driver: json-file}", {"container/log": None}),
     ("logging", "options", "logging: {options: {max-size: 10m, max-file: '3'}}", {
         "container/log": {"max_size": 10 << 20, "max_files": 3}}),
+    ("service", "post_start", "post_start: [{command: [a, b]}]", {"post_start": [{"command": ["a", "b"]}]}),
+    ("service", "pre_stop", "pre_stop: []", {"pre_stop": None}),
+    ("post_start and pre_stop", "command", "pre_stop: [{command: a 'b c'}]", {"pre_stop/0/command": ["a", "b c"]}),
+    ("post_start and pre_stop", "user", "pre_stop: [{command: a, user: 1000:1000}]", {"pre_stop/0/user": "1000:1000"}),
+    ("post_start and pre_stop", "working_dir", "pre_stop: [{command: a, working_dir: /srv}]", {
+        "pre_stop/0/working_directory": "/srv"}),
+    ("post_start and pre_stop", "environment", "post_start: [{command: a, environment: [A=1, HOME, NONE]}]", {
+        "post_start/0/environment": {"A": "1", "HOME": "/home/me"}}),
     ("ports", "target", "ports: [{target: 80}]", {"container/networking/ports": [{"container": 80}]}),
     ("ports", "published", "ports: [{target: 80, published: '8080'}]", {"container/networking/ports/0/host": 8080}),
     ("ports", "host_ip", "ports: [{target: 80, host_ip: 127.0.0.1}]", {
@@ -468,6 +476,7 @@ WHERE = {
     "volumes": "services: {{web: {{image: i, volumes: ['v:/v']}}}}\nvolumes: {{v: {{{}}}}}",
     "configs": "services: {{web: {{image: i, configs: [c]}}}}\nconfigs: {{c: {{content: x, {}}}}}",
     "secrets": "services: {{web: {{image: i, secrets: [s]}}}}\nsecrets: {{s: {{file: hello.txt, {}}}}}",
+    "post_start and pre_stop": "services: {{web: {{image: i, pre_stop: [{{command: a, {}}}]}}}}",
     "networks of a service": "services: {{web: {{image: i, networks: {{n: {{{}}}}}}}}}\nnetworks: {{n: }}",
     "volumes of a service": "services: {{web: {{image: i, volumes: [{{type: volume, target: /t, {}}}]}}}}",
     "volumes of a service, bind":

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 
+from multios.app_hooks import after_start, before_stop
 from multios.app_labels import waves
 from multios.cli import app_project
 from multios.cli.app_images import chosen_services, get_images, images_of, push_images
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from multios.api.client import Client
     from multios.cli.app_drivers import InClient
     from multios.cli.context import Context
     from multios.cli.grammar import Values
@@ -138,7 +140,12 @@ def reset(values: Values, context: Context) -> int:
 
 def start(values: Values, context: Context) -> int:
     """Start containers, those first that others depend on."""
-    return _each_wave(values, context, "containers.start", ("created", "exited"))
+
+    def act(client: Client, row: dict[str, Any]) -> None:
+        client.call("containers.start", {"ref": row["id"]})
+        after_start(client.call, row["id"], row["labels"])
+
+    return _each_wave(values, context, act, ("created", "exited"))
 
 
 def stop(values: Values, context: Context) -> int:
@@ -157,7 +164,7 @@ def stop_rows(
         side_by_side(
             context,
             wave,
-            lambda client, row: client.call("containers.stop", {"ref": row["id"], "timeout": timeout}),
+            lambda client, row: _stop(client, row, timeout),
             failed,
         )
 
@@ -183,36 +190,57 @@ def remove(values: Values, context: Context) -> int:
     return failed[0].exit_status if failed else 0
 
 
+def _stop(client: Client, row: dict[str, Any], timeout: int | None) -> None:
+    """Stop one, whatever comes of its ``pre_stop``, whose failure is raised then."""
+    error = before_stop(client.call, row["id"], row["labels"]) if row["status"] == "running" else None
+    client.call("containers.stop", {"ref": row["id"], "timeout": timeout})
+    if error is not None:
+        raise error
+
+
 def restart(values: Values, context: Context) -> int:
     """Stop containers and start them again."""
-    params = {"timeout": values["timeout"]}
-    return _each_wave(
-        values, context, "containers.restart", ("created", "exited", "running", "paused"), params
-    )
+
+    def act(client: Client, row: dict[str, Any]) -> None:
+        error = before_stop(client.call, row["id"], row["labels"]) if row["status"] == "running" else None
+        client.call("containers.restart", {"ref": row["id"], "timeout": values["timeout"]})
+        after_start(client.call, row["id"], row["labels"])
+        if error is not None:
+            raise error
+
+    return _each_wave(values, context, act, ("created", "exited", "running", "paused"))
 
 
 def kill(values: Values, context: Context) -> int:
     """Send a signal to the first process of each container."""
-    params = {"signal": (values["signal"] or "KILL").upper().removeprefix("SIG")}
-    return _each_wave(values, context, "containers.kill", ("running", "paused"), params)
+    signal = (values["signal"] or "KILL").upper().removeprefix("SIG")
+    return _each_wave(
+        values,
+        context,
+        lambda client, row: client.call("containers.kill", {"ref": row["id"], "signal": signal}),
+        ("running", "paused"),
+    )
 
 
 def pause(values: Values, context: Context) -> int:
     """Freeze containers."""
-    return _each_wave(values, context, "containers.pause", ("running",))
+    return _each_wave(
+        values, context, lambda client, row: client.call("containers.pause", {"ref": row["id"]}), ("running",)
+    )
 
 
 def resume(values: Values, context: Context) -> int:
     """Let frozen containers go on."""
-    return _each_wave(values, context, "containers.resume", ("paused",))
+    return _each_wave(
+        values, context, lambda client, row: client.call("containers.resume", {"ref": row["id"]}), ("paused",)
+    )
 
 
 def _each_wave(
     values: Values,
     context: Context,
-    method: str,
+    act: Callable[[Client, dict[str, Any]], object],
     statuses: Sequence[str],
-    params: dict[str, Any] | None = None,
 ) -> int:
     """Those first that others depend on."""
     app = app_project.name(values)
@@ -220,19 +248,14 @@ def _each_wave(
     failed: list[MultiosError] = []
     for wave in reversed(ordered):
         chosen = [row for row in wave if row["status"] in statuses]
-        side_by_side(
-            context,
-            chosen,
-            lambda client, row: client.call(method, {"ref": row["id"], **(params or {})}),
-            failed,
-        )
+        side_by_side(context, chosen, act, failed)
     return failed[0].exit_status if failed else 0
 
 
 def side_by_side(
     context: Context,
     rows: Sequence[dict[str, Any]],
-    act: Callable[[Any, dict[str, Any]], object],
+    act: Callable[[Client, dict[str, Any]], object],
     failed: list[MultiosError],
 ) -> None:
     """Do ``act`` with a connection of its own for each row; names are printed as they are done, failures told and kept."""

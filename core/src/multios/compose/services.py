@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multios.compose import capabilities, environment, limits, mounts, networks, ports, quantities
+from multios.compose import capabilities, environment, hooks, limits, mounts, networks, ports, quantities
 from multios.compose.addresses import alias, checked_name, hostname
 from multios.compose.builds import build
 from multios.compose.deployment import Deployment
@@ -130,6 +130,9 @@ class Service:
             found["depends_on"] = dependencies
         if update := self._deployment.update():
             found["update"] = update
+        for kind in hooks.KINDS:
+            if kind in self._keys and (asked := hooks.hooks(self._keys[kind], self._shared.variables)):
+                found[kind] = asked
         uses: list[dict[str, Any]] = []
         for section in ("configs", "secrets"):
             if section in self._keys:

@@ -7,7 +7,8 @@ It comes from a Compose file by way of :mod:`multios.compose`, or from a program
     services {NAME: {container {as in multios.model.container_document, without name}, replicas, container_name,
               depends_on {SERVICE: {condition "started|healthy|completed", restart, required}},
               update {parallelism, delay, order "stop-first|start-first", monitor, failure_action "pause|continue|rollback"},
-              files [{source, target, mode, uid, gid}]}}
+              files [{source, target, mode, uid, gid}],
+              post_start, pre_stop [{command, user, working_directory, environment {}}]}}
     networks {KEY: {name, external, request {as networks.create, without name}}}
     volumes  {KEY: {name, external, labels {}}}
     files    {KEY: {content (base64), secret}}
@@ -36,16 +37,19 @@ from multios.model.app import (
     AppVolume,
     Dependency,
     FileUse,
+    LifecycleHook,
     Service,
     UpdatePolicy,
 )
 from multios.model.fields import (
     Reader,
+    read_absolute,
     read_boolean,
     read_fields,
     read_integer,
     read_list,
     read_mapping,
+    read_option_text,
     read_text,
     wrong,
 )
@@ -214,6 +218,13 @@ def _file_use(path: str, value: Any) -> FileUse:
     return FileUse(**fields)
 
 
+def _hook(path: str, value: Any) -> LifecycleHook:
+    fields = read_fields(path, value, _HOOK)
+    if not fields.get("command"):
+        raise InvalidInput(f"{path}.command is missing", "say what to run")
+    return LifecycleHook(**fields)
+
+
 def _target(path: str, value: Any) -> str:
     text = read_text(path, value)
     if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
@@ -275,6 +286,12 @@ _FILE_USE: dict[str, Reader] = {
     "uid": read_integer(0, 2**31),
     "gid": read_integer(0, 2**31),
 }
+_HOOK: dict[str, Reader] = {
+    "command": read_list(read_text),
+    "user": read_text,
+    "working_directory": read_absolute,
+    "environment": read_mapping(read_option_text),
+}
 _SERVICE: dict[str, Reader] = {
     "container": _container,
     "replicas": read_integer(0, MOST_REPLICAS),
@@ -282,6 +299,8 @@ _SERVICE: dict[str, Reader] = {
     "depends_on": _named(_dependency),
     "update": lambda path, value: UpdatePolicy(**read_fields(path, value, _UPDATE)),
     "files": read_list(_file_use),
+    "post_start": read_list(_hook),
+    "pre_stop": read_list(_hook),
 }
 _NETWORK: dict[str, Reader] = {
     "name": lambda path, value: container_names.check_name("network", read_text(path, value)),

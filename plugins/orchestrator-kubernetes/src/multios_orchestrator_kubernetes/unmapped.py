@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from multios.errors import Unsupported
+from multios.model.app import Service
 from multios.model.container import HOST_GATEWAY, ContainerConfig
 
 
@@ -25,6 +26,16 @@ def refuse(where: str, config: ContainerConfig) -> None:
             if item.name not in _KNOWN[part] and value != _default(item) and value not in _NOTHING:
                 field = f"{part}.{item.name}" if part else item.name
                 raise Unsupported(f"{where}.{field}: a cluster has no equal of it", "leave it out")
+
+
+def refuse_hooks(where: str, service: Service) -> None:
+    """Raise ``Unsupported`` for commands around a container's start and stop: a cluster's promise less, and fail otherwise."""
+    for key, asked in (("post_start", service.post_start), ("pre_stop", service.pre_stop)):
+        if asked:
+            raise Unsupported(
+                f"{where}.{key}: on a cluster nothing is run in a container by the app",
+                "put it into the image's entry point",
+            )
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
