@@ -60,6 +60,10 @@ def test_a_whole_document_is_read() -> None:
         ([], "app"),
         ({}, "name is missing"),
         ({"name": "Shop"}, "name"),
+        (
+            {"name": "shop", "services": {name: {"container": IMAGE, "container_name": "one"} for name in "ab"}},
+            "services.b.container_name",
+        ),
         ({"name": "-shop"}, "name"),
         ({"name": "s" * 64}, "name"),
         ({"name": "shop", "service": {}}, "'service'"),

@@ -344,6 +344,11 @@ APP: list[Case] = [
           ("labels", "{a: b}", {"name": "app_data", "labels": {"a": "b"}}),
       ]),
     ("volumes", "driver_opts",
+        "services: {web: {image: i, volumes: ['data:/d', 'data:/e']}}\n"
+        "volumes: {data: {driver_opts: {type: tmpfs, device: tmpfs, o: 'size=1m,uid=1000'}}}",
+        {"volumes": None, "services/web/container/volumes": None,
+         "services/web/container/tmpfs": [{"container": "/d", "size": 1 << 20}, {"container": "/e", "size": 1 << 20}]}),
+    ("volumes", "driver_opts",
         "services: {web: {image: i, volumes: ['data:/d']}}\n"
         "volumes: {data: {driver_opts: {type: none, o: bind, device: ./x}}}",
         {"volumes": None, "services/web/container/volumes": [{"host": "HERE/x", "container": "/d"}]}),

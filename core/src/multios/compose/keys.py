@@ -308,7 +308,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "name": (YES, "`APP_KEY` by default"),
         "attachable": (YES, "every network is"),
         "driver": (YES, "`bridge`, `macvlan`, `ipvlan` or that of a plugin"),
-        "driver_opts": (PARTLY, "those of the driver; of docker's, `com.docker.network.driver.mtu` and `…bridge.enable_icc`"),
+        "driver_opts": (PARTLY, "those of the driver; of docker's, `com.docker.network.driver.mtu` and `…bridge.enable_icc`; `…bridge.name` with a warning"),
         "enable_ipv4": (PARTLY, "`true`"),
         "enable_ipv6": (YES, ""),
         "external": (YES, "it must be there, and stays; `host` and `none` are those of `network_mode`"),
@@ -330,7 +330,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
     "volumes": {
         "name": (YES, "`APP_KEY` by default"),
         "driver": (PARTLY, "`local`"),
-        "driver_opts": (PARTLY, "`type: none`, `o: bind` and `device`, which is a bind mount"),
+        "driver_opts": (PARTLY, "`type: none`, `o: bind` and `device`, which is a bind mount; `type: tmpfs` with `o: size=…`, of each container's own"),
         "external": (YES, "it must be there, and stays"),
         "labels": _LABELS,
     },

@@ -147,6 +147,11 @@ class Service:
         found["container"] = self._container()
         return found
 
+    def container_name(self) -> tuple[str, Field] | None:
+        """``container_name`` and its field; ``None`` without one."""
+        field = self._keys.get("container_name")
+        return (self._container_name(field), field) if field is not None else None
+
     def _container_name(self, field: Field) -> str:
         if self.replicas > 1:
             raise field.error(f"{self.replicas} containers cannot have one name", "leave it out")

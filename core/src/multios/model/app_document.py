@@ -81,6 +81,7 @@ def parse(document: Any) -> App:
     if len(app.services) > MOST_SERVICES:
         raise InvalidInput(f"services: {len(app.services)} are more than {MOST_SERVICES}", "split the app")
     check_count(sum(service.replicas for service in app.services), "services")
+    _check_container_names(app)
     _check_dependencies(app)
     _check_files(app)
     return app
@@ -101,6 +102,19 @@ def check_count(containers: int, where: str) -> None:
         raise InvalidInput(
             f"{where}: {containers} containers are more than {MOST_CONTAINERS}", "ask for fewer"
         )
+
+
+def _check_container_names(app: App) -> None:
+    owners: dict[str, str] = {}
+    for service in app.services:
+        if not service.container_name:
+            continue
+        if owner := owners.get(service.container_name):
+            raise InvalidInput(
+                f"services.{service.name}.container_name: {owner!r} has the name {service.container_name!r} too",
+                "give it another one",
+            )
+        owners[service.container_name] = service.name
 
 
 def _check_dependencies(app: App) -> None:
