@@ -177,6 +177,10 @@ SERVICE: list[Case] = [
         "post_start/0/environment": {"A": "1", "HOME": "/home/me"}}),
     ("ports", "target", "ports: [{target: 80}]", {"container/networking/ports": [{"container": 80}]}),
     ("ports", "published", "ports: [{target: 80, published: '8080'}]", {"container/networking/ports/0/host": 8080}),
+    ("ports", "published", "ports: [{target: 80, published: 8080-8090}]", {
+        "container/networking/ports": [{"container": 80, "host": 8080, "host_last": 8090}]}),
+    ("service", "ports", "ports: ['127.0.0.1:8080-8090:80/udp']", {"container/networking/ports": [
+        {"container": 80, "host": 8080, "protocol": "udp", "address": "127.0.0.1", "host_last": 8090}]}),
     ("ports", "host_ip", "ports: [{target: 80, host_ip: 127.0.0.1}]", {
         "container/networking/ports/0/address": "127.0.0.1"}),
     ("ports", "protocol", "ports: [{target: 80, protocol: udp}]", {"container/networking/ports/0/protocol": "udp"}),

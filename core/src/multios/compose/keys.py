@@ -103,7 +103,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
         "pid": (REFUSED, "containers have process ids of their own"),
         "pids_limit": (YES, "−1 is no limit"),
         "platform": (YES, "which image is pulled; the host must be able to run it"),
-        "ports": (YES, "`[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]`, ranges of equal length, or see below"),
+        "ports": (YES, "`[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]`, ranges of equal length, or the first free of a range for one port; or see below"),
         "post_start": (YES, "see below; run by the app's commands, not when a restart policy starts it again"),
         "pre_start": (REFUSED, "put it into the image's entrypoint, or a service on which this one depends"),
         "pre_stop": (YES, "see below; run by the app's commands"),
@@ -263,7 +263,7 @@ KEYS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "ports": {
         "target": (YES, ""),
-        "published": (YES, "a port, or empty for any; no range"),
+        "published": (YES, "a port, a range, of which the first free one is taken at each start, or empty for any"),
         "host_ip": (YES, ""),
         "protocol": (YES, "`tcp`, `udp` or `sctp`"),
         "mode": (YES, "`host` and `ingress` are the same on one host"),

@@ -103,6 +103,7 @@ def _unmapped(config: ContainerConfig) -> tuple[tuple[str, object, str, str], ..
         ("resources.pids_limit", (resources.pids_limit or 0) > 0, "the nodes have one limit for all pods (podPidsLimit)", leave),
         ("networking.networks", "host" in networking.networks, "pods are not on a node's network", "publish ports"),
         ("networking.networks", networking.shared_with, "pods do not share a network", "let both join one network, and use names"),
+        ("networking.ports", any(port.host_last for port in networking.ports), "a Service has one port, not one of a range", "write one"),
         ("networking.address", networking.address or networking.address6, "the cluster gives addresses", "use names"),
         ("networking.mac", networking.mac, "the cluster gives addresses", leave),
         ("networking.attachments", any(item.address or item.address6 or item.mac for item in networking.attachments.values()), "the cluster gives addresses", "use names"),
