@@ -122,7 +122,7 @@ def test_a_single_run_has_volumes_and_ports_of_its_own(app: AppDirectory) -> Non
         """
         services:
           db: {image: "small:1", command: [sleep, "1000"], stop_grace_period: 0s, volumes: ["data:/data"]}
-          web: {image: "small:1", depends_on: [db], volumes: ["own:/own"], ports: ["127.0.0.1::81"]}
+          web: {image: "small:1", depends_on: [db], volumes: ["own:/own"], tmpfs: [/fast], ports: ["127.0.0.1::81"]}
         volumes: {data: {}, own: {}}
         """
     )
@@ -132,6 +132,7 @@ def test_a_single_run_has_volumes_and_ports_of_its_own(app: AppDirectory) -> Non
     assert app.out("exec", "-T", "db", "ls", "/data") == "seen"
     here = str(app.directory / "here")
     assert app.out("run", "--rm", "-T", "-v", f"{here}:/own:ro", "web", "cat", "/own/page") == "page"
+    assert app.out("run", "--rm", "-T", "-v", f"{here}:/fast", "web", "cat", "/fast/page") == "page"
     app.run("run", "-d", "--name", f"{app.name}-a", "-p", "127.0.0.1::80", "web", "sleep", "1000")
     assert [port["container"] for port in app.rows()[f"{app.name}-a"]["ports"]] == [80]
     assert app.up() == [f"container {app.name}-web-1: created"]

@@ -56,8 +56,10 @@ def _add_mounts(values: Values, project: Project, container: dict[str, Any]) -> 
         mount = volume(text)
         if mount.get("volume") in known:
             mount["volume"] = known[mount["volume"]]["name"]
-        others = [item for item in container.get("volumes", []) if item["container"] != mount["container"]]
-        container["volumes"] = [*others, mount]
+        for section in ("volumes", "tmpfs"):
+            there = container.get(section, [])
+            container[section] = [item for item in there if item["container"] != mount["container"]]
+        container["volumes"].append(mount)
 
 
 def _once(values: Values, project: Project, service: dict[str, Any]) -> dict[str, Any]:
