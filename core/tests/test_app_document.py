@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from multios.api.app_options import plan_options
 from multios.errors import InvalidInput
-from multios.model.app import App, Dependency, FileUse, Service, UpdatePolicy
+from multios.model.app import App, Dependency, FileUse, LifecycleHook, Service, UpdatePolicy
 from multios.model.app_document import LARGEST_FILE, cycle, parse
 
 IMAGE = {"image": "small:1"}
@@ -32,6 +32,7 @@ def test_a_whole_document_is_read() -> None:
                     "depends_on": {"db": {"condition": "healthy", "restart": True}},
                     "update": {"parallelism": 1, "order": "start-first", "failure_action": "rollback"},
                     "files": [{"source": "motd", "target": "/etc/motd", "mode": 0o440}],
+                    "pre_stop": [{"command": ["bye"], "user": "ada", "working_directory": "/srv"}],
                 },
                 "db": {"container": IMAGE},
             },
@@ -43,6 +44,7 @@ def test_a_whole_document_is_read() -> None:
     web = app.service("web")
     assert web is not None and web.depends_on == (Dependency("db", "healthy", True),)
     assert web.update == UpdatePolicy(order="start-first", failure_action="rollback")
+    assert web.pre_stop == (LifecycleHook(("bye",), "ada", "/srv"),) and web.post_start == ()
     assert web.files == (FileUse("motd", "/etc/motd", 0o440),)
     assert [(network.name, network.external) for network in app.networks] == [
         ("shop_default", False),
@@ -58,6 +60,10 @@ def test_a_whole_document_is_read() -> None:
         ([], "app"),
         ({}, "name is missing"),
         ({"name": "Shop"}, "name"),
+        (
+            {"name": "shop", "services": {name: {"container": IMAGE, "container_name": "one"} for name in "ab"}},
+            "services.b.container_name",
+        ),
         ({"name": "-shop"}, "name"),
         ({"name": "s" * 64}, "name"),
         ({"name": "shop", "service": {}}, "'service'"),

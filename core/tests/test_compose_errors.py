@@ -23,14 +23,19 @@ SERVICES: list[tuple[str, str]] = [
     ("ports: [http]", ".ports[0]: expected a port such as 80, 8000-8010 or 53/udp, got 'http'"),
     ("ports: ['70000']", ".ports[0]: 70000 are no ports"),
     ("ports: ['90-80:90-80']", ".ports[0]: 90-80 are no ports"),
-    ("ports: ['8000-8001:80']", ".ports[0]: 8000-8001 and 80 are not equally many ports"),
+    ("ports: ['8000-8001:80-82']", ".ports[0]: 8000-8001 and 80-82 are not equally many ports"),
     ("ports: ['1-65535']", ".ports[0]: 1-65535 are more than 4096 ports"),
     ("ports: ['80/icmp']", ".ports[0]: 'icmp' is no protocol"),
     ("ports: ['a.b:80:80']", ".ports[0]: expected an IP address, got 'a.b'"),
     ("ports: ['1:2:3:4']", ".ports[0]: expected [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
     ("ports: ['80/tcp/udp']", ".ports[0]: expected [[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
     ("ports: [{published: 80}]", ".ports[0]: target is missing"),
-    ("ports: [{target: 80, published: 1-2}]", ".ports[0].published: a range of ports of the host is not supported"),
+    ("ports: [{target: 80, published: 2-1}]", ".ports[0].published: 2-1 are no ports"),
+    ("post_start: [{user: a}]", ".post_start[0]: command is missing"),
+    ("post_start: [{command: []}]", ".post_start[0]: command is missing"),
+    ("post_start: [echo]", ".post_start[0]: expected a mapping"),
+    ("pre_stop: [{command: a, privileged: true}]", ".pre_stop[0].privileged: privileged is not supported"),
+    ("pre_stop: [{command: a, working_dir: srv}]", ".pre_stop[0].working_dir: expected an absolute path"),
     ("ports: [{target: 0}]", ".ports[0].target: expected a whole number from 1 to 65535, got '0'"),
     ("volumes: ['data:/d']", ".volumes[0]: there is no volume 'data'"),
     ("volumes: ['./a:b']", ".volumes[0]: 'b' is no place inside"),
@@ -165,8 +170,14 @@ FILES: list[tuple[str, str]] = [
         "compose.yaml:2: networks.n.ipam.config[0].subnet: expected a subnet such as 10.20.0.0/24, got '10.0.0.1'"),
     ("services: {web: {image: i, networks: [n]}}\nnetworks: {n: {ipam: {config: [{subnet: 10.0.0.0/8}, {subnet: 11.0.0.0/8}]}}}",
         "compose.yaml:2: networks.n.ipam.config[1]: a network has one subnet of each family"),
-    ("services: {web: {image: i, networks: [n]}}\nnetworks: {n: {driver_opts: {com.docker.network.bridge.name: br9}}}",
-        "compose.yaml:2: networks.n.driver_opts.com.docker.network.bridge.name: an option of docker's"),
+    ("services:\n  web: {image: i, container_name: a}\n  db: {image: i, container_name: a}",
+        "compose.yaml:3: services.db.container_name: service 'web' has the name 'a' too"),
+    ("services: {web: {image: i, volumes: ['v:/v:ro']}}\nvolumes: {v: {driver_opts: {type: tmpfs}}}",
+        "compose.yaml:1: services.web.volumes[0]: a tmpfs is not read-only"),
+    ("services: {web: {image: i, volumes: ['v:/v']}}\nvolumes: {v: {driver_opts: {type: tmpfs, o: size=big}}}",
+        "compose.yaml:2: volumes.v.driver_opts: 'big' is not a size"),
+    ("services: {web: {image: i, networks: [n]}}\nnetworks: {n: {driver_opts: {com.docker.network.bridge.trusted: br9}}}",
+        "compose.yaml:2: networks.n.driver_opts.com.docker.network.bridge.trusted: an option of docker's"),
     ("services: {web: {image: i, networks: [n]}}\nnetworks: {n: {enable_ipv4: false}}",
         "compose.yaml:2: networks.n.enable_ipv4: every network has IPv4"),
     ("services: {web: {image: i, networks: [n, default]}}\nnetworks: {n: {external: true, name: host}}",
@@ -368,3 +379,22 @@ def test_any_two_files_are_merged_or_refused(
 @given(st.text(alphabet="servicweb:{}[]\n -$&*!<#'\"|>i", max_size=80))
 def test_any_text_is_read_or_refused(tmp_path: Path, text: str) -> None:
     judged(tmp_path, f"services:\n  web:\n    image: i\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            "services: {web: {image: i}}\nnetworks: {default: {driver_opts: {com.docker.network.bridge.name: br9}}}",
+            "networks.default.driver_opts.com.docker.network.bridge.name: it is left out",
+        ),
+        (
+            "services: {web: {image: i, volumes: ['v:/v']}}\nvolumes: {v: {driver_opts: {type: tmpfs, o: 'uid=5'}}}",
+            "volumes.v.driver_opts: the option 'uid=5' is left out",
+        ),
+    ],
+)
+def test_options_that_are_left_out_are_said(tmp_path: Path, text: str, warning: str) -> None:
+    made = project(tmp_path, text)
+    assert any(warning in item for item in made.warnings)
+    checked(made)

@@ -167,8 +167,20 @@ SERVICE: list[Case] = [
     ("logging", "driver", "logging: {driver: json-file}", {"container/log": None}),
     ("logging", "options", "logging: {options: {max-size: 10m, max-file: '3'}}", {
         "container/log": {"max_size": 10 << 20, "max_files": 3}}),
+    ("service", "post_start", "post_start: [{command: [a, b]}]", {"post_start": [{"command": ["a", "b"]}]}),
+    ("service", "pre_stop", "pre_stop: []", {"pre_stop": None}),
+    ("post_start and pre_stop", "command", "pre_stop: [{command: a 'b c'}]", {"pre_stop/0/command": ["a", "b c"]}),
+    ("post_start and pre_stop", "user", "pre_stop: [{command: a, user: 1000:1000}]", {"pre_stop/0/user": "1000:1000"}),
+    ("post_start and pre_stop", "working_dir", "pre_stop: [{command: a, working_dir: /srv}]", {
+        "pre_stop/0/working_directory": "/srv"}),
+    ("post_start and pre_stop", "environment", "post_start: [{command: a, environment: [A=1, HOME, NONE]}]", {
+        "post_start/0/environment": {"A": "1", "HOME": "/home/me"}}),
     ("ports", "target", "ports: [{target: 80}]", {"container/networking/ports": [{"container": 80}]}),
     ("ports", "published", "ports: [{target: 80, published: '8080'}]", {"container/networking/ports/0/host": 8080}),
+    ("ports", "published", "ports: [{target: 80, published: 8080-8090}]", {
+        "container/networking/ports": [{"container": 80, "host": 8080, "host_last": 8090}]}),
+    ("service", "ports", "ports: ['127.0.0.1:8080-8090:80/udp']", {"container/networking/ports": [
+        {"container": 80, "host": 8080, "protocol": "udp", "address": "127.0.0.1", "host_last": 8090}]}),
     ("ports", "host_ip", "ports: [{target: 80, host_ip: 127.0.0.1}]", {
         "container/networking/ports/0/address": "127.0.0.1"}),
     ("ports", "protocol", "ports: [{target: 80, protocol: udp}]", {"container/networking/ports/0/protocol": "udp"}),
@@ -336,6 +348,11 @@ APP: list[Case] = [
           ("labels", "{a: b}", {"name": "app_data", "labels": {"a": "b"}}),
       ]),
     ("volumes", "driver_opts",
+        "services: {web: {image: i, volumes: ['data:/d', 'data:/e']}}\n"
+        "volumes: {data: {driver_opts: {type: tmpfs, device: tmpfs, o: 'size=1m,uid=1000'}}}",
+        {"volumes": None, "services/web/container/volumes": None,
+         "services/web/container/tmpfs": [{"container": "/d", "size": 1 << 20}, {"container": "/e", "size": 1 << 20}]}),
+    ("volumes", "driver_opts",
         "services: {web: {image: i, volumes: ['data:/d']}}\n"
         "volumes: {data: {driver_opts: {type: none, o: bind, device: ./x}}}",
         {"volumes": None, "services/web/container/volumes": [{"host": "HERE/x", "container": "/d"}]}),
@@ -468,6 +485,7 @@ WHERE = {
     "volumes": "services: {{web: {{image: i, volumes: ['v:/v']}}}}\nvolumes: {{v: {{{}}}}}",
     "configs": "services: {{web: {{image: i, configs: [c]}}}}\nconfigs: {{c: {{content: x, {}}}}}",
     "secrets": "services: {{web: {{image: i, secrets: [s]}}}}\nsecrets: {{s: {{file: hello.txt, {}}}}}",
+    "post_start and pre_stop": "services: {{web: {{image: i, pre_stop: [{{command: a, {}}}]}}}}",
     "networks of a service": "services: {{web: {{image: i, networks: {{n: {{{}}}}}}}}}\nnetworks: {{n: }}",
     "volumes of a service": "services: {{web: {{image: i, volumes: [{{type: volume, target: /t, {}}}]}}}}",
     "volumes of a service, bind":

@@ -132,6 +132,14 @@ def test_a_range_that_another_program_has_just_taken_is_passed_over(
     assert len(refused) == 1, "what was asked for is not replaced"
 
 
+def test_of_a_range_the_first_free_port_is_chosen() -> None:
+    wanted = PortMapping(80, 18990, host_last=18992)
+    chosen = host_ports.choose_ports((wanted, wanted), [PortMapping(80, 18990)])
+    assert [(port.host, port.host_last) for port in chosen] == [(18991, 0), (18992, 0)]
+    with pytest.raises(Conflict, match="18990-18992/tcp are all in use"):
+        host_ports.choose_ports((wanted,), [PortMapping(1, 18990), *chosen])
+
+
 def test_free_ports_are_chosen_apart() -> None:
     wanted = (PortMapping(80), PortMapping(81), PortMapping(80, protocol="udp"))
     chosen = host_ports.choose_ports(wanted, [PortMapping(80, 32768)])

@@ -271,3 +271,54 @@ def test_services_share_a_network_and_are_made_anew_together(app: AppDirectory) 
     assert {app.engine.status_of(f"{app.name}-{name}") for name in after} == {"running"}
     app.run("down")
     assert app.ids() == {}
+
+
+def test_a_name_that_another_app_has_is_not_to_be_deleted(app: AppDirectory) -> None:
+    app.write(
+        "services: {web: {image: 'small:1', command: [sleep, '1000'], stop_grace_period: 0s, container_name: desk}}"
+    )
+    app.up()
+    for words in (
+        ("--project-name", "other", "up", "-d"),
+        ("--project-name", "other", "run", "--name", "desk", "web"),
+    ):
+        refused = app.run(*words, status=125).stderr
+        assert f"'desk' is in use by service 'web' of app '{app.name}'" in refused and "delete" not in refused
+    app.run("--project-name", "other", "down")
+    app.down()
+    app.engine.run("create", "--name", "desk", "--image", "small:1")
+    assert "delete desk" in app.run("up", "-d", status=125).stderr
+    app.engine.run("delete", "desk")
+
+
+def test_a_volume_in_memory_is_each_containers_own(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          web: {image: "small:1", command: [sleep, "1000"], stop_grace_period: 0s, volumes: ["fast:/fast"]}
+        volumes: {fast: {driver_opts: {type: tmpfs, device: tmpfs, o: size=1m}}}
+        """
+    )
+    assert any("in memory of its own" in line for line in app.up())
+    assert "tmpfs on /fast" in app.out("exec", "-T", "web", "mount")
+    assert app.left() == [f"{app.name}-web-1", f"network {app.name}_default"]
+
+
+def test_each_container_gets_a_free_port_of_the_range(app: AppDirectory) -> None:
+    app.write(
+        """
+        services:
+          web:
+            image: small:1
+            command: [sleep, "1000"]
+            stop_grace_period: 0s
+            deploy: {replicas: 2}
+            ports: [{target: 80, published: "18470-18472", host_ip: 127.0.0.1}]
+        """
+    )
+    app.up()
+    published = [row["ports"][0]["host"] for row in app.rows().values()]
+    assert len(set(published)) == 2 and set(published) <= {18470, 18471, 18472}
+    assert app.up() == [], "a range is no change"
+    refused = app.run("scale", "web=4", status=125).stderr
+    assert "host ports 18470-18472/tcp are all in use" in refused

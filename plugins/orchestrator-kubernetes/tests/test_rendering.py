@@ -291,6 +291,8 @@ def test_a_probe_is_one_of_readiness() -> None:
         (one({"user": "ada"}), "services.web.container.user"),
         (one({"stop_signal": "INT"}), "services.web.container.stop_signal"),
         (one({"volumes": [{"volume": "gone", "container": "/srv"}]}), "services.web.container.volumes[0].volume"),
+        (one({}, post_start=[{"command": ["true"]}]), "services.web.post_start"),
+        (one({}, pre_stop=[{"command": ["true"]}]), "services.web.pre_stop"),
         (one({}, update={"failure_action": "rollback"}), "services.web.update.failure_action"),
         ({"name": "shop", "services": {"My_web": {"container": {"image": "a:1"}}}}, "services.My_web"),
         ({"name": "shop", "services": {"web": {"container": {"template": "python"}}}}, "services.web.container.template"),

@@ -32,6 +32,7 @@ from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
 from multios.engine import disk_limits, execution, files, inspection, top, waiting
+from multios.engine.checks import Inside, last_lines
 from multios.engine.engine import Engine
 from multios.engine.event_selection import Selection
 from multios.engine.events import Leaving
@@ -341,6 +342,11 @@ class ContainerMethods:
             working_directory=call.text("working_directory", ""),
             privileged=call.flag("privileged"),
         )
+        if call.flag("capture"):
+            ran = Inside(
+                self._containers, self._engine.drivers, self._engine.exits, container, call.alive
+            ).executed(request)
+            return {"exit_code": ran.status, "last": list(last_lines(ran.output))}
         detach = call.flag("detach")
         streams = () if request.terminal or detach else tuple(call.descriptors(3))
         exec_id, launched = execution.execute(

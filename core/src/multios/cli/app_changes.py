@@ -1,4 +1,4 @@
-"""``app up|down|create|scale|snapshot|reset|start|stop|restart``: what changes an app."""
+"""``app up|down|create|scale|snapshot|reset|start|stop|rm|restart``: what changes an app."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import os
 import sys
 import time
 
+from multios.app_hooks import after_start, before_stop
 from multios.app_labels import waves
 from multios.cli import app_project
 from multios.cli.app_images import chosen_services, get_images, images_of, push_images
 from multios.cli.app_orchestrators import in_client, orchestrator
-from multios.errors import MultiosError, NotFound
+from multios.errors import InvalidInput, MultiosError, NotFound, Unsupported, unknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from multios.api.client import Client
     from multios.cli.app_drivers import InClient
     from multios.cli.context import Context
     from multios.cli.grammar import Values
@@ -35,8 +37,11 @@ _DONE = {
 
 def up(values: Values, context: Context) -> int:
     """Make what the files describe, and unless detached show what it says until the user has enough."""
+    _check_attached(values)
     project = app_project.read(values, values["services"])
     options = _options(values)
+    if values["exit_code_from"]:
+        _check_service(project, values["services"], values["exit_code_from"])
     if values["dry_run"]:
         return _show_plan(orchestrator(values, context).plan(project.document, options))
     elsewhere = in_client(values)
@@ -54,9 +59,33 @@ def up(values: Values, context: Context) -> int:
     return _watched(values, project, elsewhere)
 
 
+def _check_attached(values: Values) -> None:
+    """What asks for the end of a container needs an ``up`` that stays until then, here."""
+    option = "--abort-on-container-exit" if values["abort"] else "--exit-code-from"
+    if not (values["abort"] or values["exit_code_from"]):
+        return
+    for key, other in (("detach", "--detach"), ("wait", "--wait"), ("no_start", "--no-start")):
+        if values[key]:
+            raise InvalidInput(
+                f"{option} needs an `up` that waits, and {other} does not", "leave one of them out"
+            )
+    if (elsewhere := in_client(values)) is not None:
+        raise Unsupported(
+            f"the orchestrator {elsewhere.driver.name!r} cannot stop services when a container ends",
+            f"leave out {option}",
+        )
+
+
+def _check_service(project: Project, services: Sequence[str], name: str) -> None:
+    there = chosen_services(project, services)
+    if name not in there:
+        raise unknown("service", name, there, f"--exit-code-from takes one of: {', '.join(there)}")
+
+
 def create(values: Values, context: Context) -> int:
     """As :func:`up`, but nothing is started."""
-    return up({**values, "no_start": True, "detach": True, "wait": False, "no_deps": False}, context)
+    unasked = dict.fromkeys(("wait", "no_deps", "abort", "exit_code_from"))
+    return up({**values, **unasked, "no_start": True, "detach": True}, context)
 
 
 def scale(values: Values, context: Context) -> int:
@@ -111,7 +140,12 @@ def reset(values: Values, context: Context) -> int:
 
 def start(values: Values, context: Context) -> int:
     """Start containers, those first that others depend on."""
-    return _each_wave(values, context, "containers.start", ("created", "exited"))
+
+    def act(client: Client, row: dict[str, Any]) -> None:
+        client.call("containers.start", {"ref": row["id"]})
+        after_start(client.call, row["id"], row["labels"])
+
+    return _each_wave(values, context, act, ("created", "exited"))
 
 
 def stop(values: Values, context: Context) -> int:
@@ -130,41 +164,83 @@ def stop_rows(
         side_by_side(
             context,
             wave,
-            lambda client, row: client.call("containers.stop", {"ref": row["id"], "timeout": timeout}),
+            lambda client, row: _stop(client, row, timeout),
             failed,
         )
 
 
+def remove(values: Values, context: Context) -> int:
+    """Remove containers that do not run; with ``--stop`` all."""
+    rows = app_project.rows(context, app_project.name(values), values["services"])
+    failed: list[MultiosError] = []
+    if values["stop"]:
+        running = [row for row in rows if row["status"] in ("running", "paused")]
+        stop_rows(context, running, values["timeout"], failed)
+    else:
+        rows = [row for row in rows if row["status"] not in ("running", "paused")]
+    if failed:
+        return failed[0].exit_status
+    params = {"volumes": values["volumes"]}
+    side_by_side(
+        context,
+        rows,
+        lambda client, row: client.call("containers.delete", {"ref": row["id"], **params}),
+        failed,
+    )
+    return failed[0].exit_status if failed else 0
+
+
+def _stop(client: Client, row: dict[str, Any], timeout: int | None) -> None:
+    """Stop one, whatever comes of its ``pre_stop``, whose failure is raised then."""
+    error = before_stop(client.call, row["id"], row["labels"]) if row["status"] == "running" else None
+    client.call("containers.stop", {"ref": row["id"], "timeout": timeout})
+    if error is not None:
+        raise error
+
+
 def restart(values: Values, context: Context) -> int:
     """Stop containers and start them again."""
-    params = {"timeout": values["timeout"]}
-    return _each_wave(
-        values, context, "containers.restart", ("created", "exited", "running", "paused"), params
-    )
+
+    def act(client: Client, row: dict[str, Any]) -> None:
+        error = before_stop(client.call, row["id"], row["labels"]) if row["status"] == "running" else None
+        client.call("containers.restart", {"ref": row["id"], "timeout": values["timeout"]})
+        after_start(client.call, row["id"], row["labels"])
+        if error is not None:
+            raise error
+
+    return _each_wave(values, context, act, ("created", "exited", "running", "paused"))
 
 
 def kill(values: Values, context: Context) -> int:
     """Send a signal to the first process of each container."""
-    params = {"signal": (values["signal"] or "KILL").upper().removeprefix("SIG")}
-    return _each_wave(values, context, "containers.kill", ("running", "paused"), params)
+    signal = (values["signal"] or "KILL").upper().removeprefix("SIG")
+    return _each_wave(
+        values,
+        context,
+        lambda client, row: client.call("containers.kill", {"ref": row["id"], "signal": signal}),
+        ("running", "paused"),
+    )
 
 
 def pause(values: Values, context: Context) -> int:
     """Freeze containers."""
-    return _each_wave(values, context, "containers.pause", ("running",))
+    return _each_wave(
+        values, context, lambda client, row: client.call("containers.pause", {"ref": row["id"]}), ("running",)
+    )
 
 
 def resume(values: Values, context: Context) -> int:
     """Let frozen containers go on."""
-    return _each_wave(values, context, "containers.resume", ("paused",))
+    return _each_wave(
+        values, context, lambda client, row: client.call("containers.resume", {"ref": row["id"]}), ("paused",)
+    )
 
 
 def _each_wave(
     values: Values,
     context: Context,
-    method: str,
+    act: Callable[[Client, dict[str, Any]], object],
     statuses: Sequence[str],
-    params: dict[str, Any] | None = None,
 ) -> int:
     """Those first that others depend on."""
     app = app_project.name(values)
@@ -172,19 +248,14 @@ def _each_wave(
     failed: list[MultiosError] = []
     for wave in reversed(ordered):
         chosen = [row for row in wave if row["status"] in statuses]
-        side_by_side(
-            context,
-            chosen,
-            lambda client, row: client.call(method, {"ref": row["id"], **(params or {})}),
-            failed,
-        )
+        side_by_side(context, chosen, act, failed)
     return failed[0].exit_status if failed else 0
 
 
 def side_by_side(
     context: Context,
     rows: Sequence[dict[str, Any]],
-    act: Callable[[Any, dict[str, Any]], object],
+    act: Callable[[Client, dict[str, Any]], object],
     failed: list[MultiosError],
 ) -> None:
     """Do ``act`` with a connection of its own for each row; names are printed as they are done, failures told and kept."""
@@ -271,10 +342,23 @@ def _show_plan(actions: Sequence[dict[str, Any]]) -> int:
 
 def _attached(values: Values, context: Context, project: Project, begun: float) -> int:
     """Show what the services write until all have ended, or the user has enough: then they are stopped."""
-    from multios.cli.app_attached import show  # deferred: most are detached
+    from multios.cli.app_attached import Ending, show  # deferred: most are detached
 
     services = chosen_services(project, values["services"])
-    return show(context, project.name, services, project.unattached, begun, values["timeout"])
+    ending = None
+    if values["abort"] or values["exit_code_from"]:
+        ending = Ending(values["exit_code_from"] or "", _tasks(project))
+    return show(context, project.name, services, project.unattached, begun, values["timeout"], ending)
+
+
+def _tasks(project: Project) -> set[str]:
+    """The services that others wait for until they have completed."""
+    return {
+        name
+        for service in project.document.get("services", {}).values()
+        for name, dependency in service.get("depends_on", {}).items()
+        if dependency["condition"] == "completed"
+    }
 
 
 def _watched(values: Values, project: Project, elsewhere: InClient) -> int:

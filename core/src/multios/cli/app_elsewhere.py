@@ -34,6 +34,8 @@ _INSTEAD = {
     "start": ("start services", "bring them up: app up -d, or app scale SERVICE=N"),
     "stop": ("stop services", "have none of it: app scale SERVICE=0"),
     "restart": ("restart services", "replace its containers: app up -d --force-recreate SERVICE"),
+    "remove": ("remove stopped containers", "have none of it: app scale SERVICE=0, or app down"),
+    "images": ("list images", "see the column IMAGE of: app ps"),
     "kill": ("send signals to services", "replace its containers: app up -d --force-recreate SERVICE"),
     "pause": ("freeze services", "have none of it: app scale SERVICE=0"),
     "resume": ("freeze services", "bring them up: app up -d"),

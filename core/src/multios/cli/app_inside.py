@@ -37,18 +37,34 @@ def run(values: Values, context: Context) -> int:
     documents = project.document.get("services", {})
     if service not in documents:
         raise unknown("service", service, list(documents), f"there are: {', '.join(documents)}")
+    _add_mounts(values, project, documents[service]["container"])
+    once = _once(values, project, documents[service])
     get_images(values, context, project, (service,))
     needed = [] if values["no_deps"] else list(documents[service].get("depends_on", {}))
     if needed:
         bring_up(values, context, project, {"services": needed})
-    else:
-        make_networks(values, context, project, service)
-    return create_and_run(_once(values, project, documents[service]), values["detach"], context)
+    make_networks(values, context, project, service)
+    return create_and_run(once, values["detach"], context)
+
+
+def _add_mounts(values: Values, project: Project, container: dict[str, Any]) -> None:
+    """``--volume``: what is mounted at the same place gives way; a volume of the file is meant by its name there."""
+    from multios.cli.container_config import volume
+
+    known = project.document.get("volumes", {})
+    for text in values["volumes"]:
+        mount = volume(text)
+        if mount.get("volume") in known:
+            mount["volume"] = known[mount["volume"]]["name"]
+        for section in ("volumes", "tmpfs"):
+            there = container.get(section, [])
+            container[section] = [item for item in there if item["container"] != mount["container"]]
+        container["volumes"].append(mount)
 
 
 def _once(values: Values, project: Project, service: dict[str, Any]) -> dict[str, Any]:
     """The container document of a service for one run: without its ports, unless asked for, and without its name."""
-    from multios.cli.container_config import environment_of
+    from multios.cli.container_config import environment_of, ports
 
     app, document = project.name, dict(service["container"])
     document.pop("restart_policy", None)
@@ -67,6 +83,9 @@ def _once(values: Values, project: Project, service: dict[str, Any]) -> dict[str
         document["networking"] = {
             key: value for key, value in document["networking"].items() if key != "ports"
         }
+    if published := [mapping for text in values["ports"] for mapping in ports(text)]:
+        networking = document.get("networking", {})
+        document["networking"] = {**networking, "ports": [*networking.get("ports", []), *published]}
     terminal = not values["no_tty"] and not values["detach"] and os.isatty(0) and os.isatty(1)
     document |= {
         "name": values["name"] or f"{app}-{values['service']}-run-{os.urandom(4).hex()}",

@@ -15,7 +15,7 @@ from multios.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from typing import Any
 
     from multios.cli.context import Context
@@ -55,16 +55,8 @@ class Following:
 
     def until_all_ended(self) -> None:
         """Block until none of them runs."""
-        next_look = time.monotonic()
-
-        def over() -> bool:
-            nonlocal next_look
-            if time.monotonic() < next_look:
-                return False
-            next_look = time.monotonic() + LOOK_SECONDS
-            return not _running(self._context, [source.id for source in self._sources])
-
-        self.until(over)
+        ids = [source.id for source in self._sources]
+        self.until(at_times(lambda: not is_running(self._context, ids)))
 
     def until(self, over: Callable[[], bool]) -> None:
         """Block until it is over, and what has been written by then is shown."""
@@ -103,7 +95,22 @@ def _go_on(
             time.sleep(POLL_SECONDS)
 
 
-def _running(context: Context, ids: Sequence[str]) -> bool:
+def at_times(over: Callable[[], bool]) -> Callable[[], bool]:
+    """The same question, which is asked only every ``LOOK_SECONDS``; between, the answer is no."""
+    next_look = time.monotonic()
+
+    def asked() -> bool:
+        nonlocal next_look
+        if time.monotonic() < next_look:
+            return False
+        next_look = time.monotonic() + LOOK_SECONDS
+        return over()
+
+    return asked
+
+
+def is_running(context: Context, ids: Collection[str]) -> bool:
+    """Whether one of these containers runs."""
     rows = context.call("containers.list", {"all": True, "filters": {"id": list(ids)}}) if ids else []
     return any(row["status"] in ("running", "paused") for row in rows)
 

@@ -1,4 +1,4 @@
-"""``app ps|ls|top|port|events|config|validate``: what one sees of an app."""
+"""``app ps|ls|images|top|port|events|config|validate``: what one sees of an app."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from multios.app_labels import APP_LABEL
 from multios.cli import app_project
 from multios.cli.listing import ports_text, published_at
 from multios.cli.output import pretty, print_rows
-from multios.cli.tables import ago, clip, table
+from multios.cli.tables import ago, clip, size, table
 from multios.errors import NotFound
 
 TYPE_CHECKING = False
@@ -34,6 +34,14 @@ _LS: Columns = (
     ("SERVICES", "Services", lambda row: ", ".join(row["services"])),
 )
 
+_IMAGES: Columns = (
+    ("CONTAINER", "Container", lambda row: row["container"]),
+    ("IMAGE", "Image", lambda row: row["image"]),
+    ("IMAGE ID", "ID", lambda row: row["id"].removeprefix("sha256:")[:12]),
+    ("CREATED", "Created", lambda row: ago(row["created"]) if row["created"] else ""),
+    ("SIZE", "Size", lambda row: "" if row["size"] is None else size(row["size"])),
+)
+
 
 def ps(values: Values, context: Context) -> int:
     """List the app's containers."""
@@ -51,6 +59,29 @@ def ls(values: Values, context: Context) -> int:
     """List apps."""
     rows = [row for row in context.call("apps.list") if values["all"] or row["running"]]
     print_rows(rows, _LS, values["format"], "name" if values["quiet"] else "")
+    return 0
+
+
+def images(values: Values, context: Context) -> int:
+    """List the image that each container is made from."""
+    containers = app_project.rows(context, app_project.name(values), values["services"])
+    there = {image["id"]: image for image in context.call("images.list")}
+    rows = []
+    for container in containers:
+        image = there.get(container["image_id"], {})  # it may have been removed by force
+        rows.append(
+            {
+                "container": container["name"],
+                "service": app_project.service_of(container),
+                "image": container["image"],
+                "id": container["image_id"],
+                "created": image.get("created"),
+                "size": image.get("size"),
+            }
+        )
+    if values["quiet"]:
+        rows = list({row["id"]: row for row in rows}.values())
+    print_rows(rows, _IMAGES, values["format"], "id" if values["quiet"] else "")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multios.cli.container_options import PROCESS
+from multios.cli.container_options import PROCESS, PUBLISH, VOLUME
 from multios.cli.grammar import FLAG, INTEGER, LIST, PAIRS, TEXT, Argument, Command, Option
 from multios.cli.output import FORMAT
 
@@ -100,6 +100,19 @@ COMMANDS = {
             *_RECREATING,
             _NO_DEPENDENCIES,
             Option("--no-start", "no_start", FLAG, "Make containers and start none"),
+            Option(
+                "--abort-on-container-exit",
+                "abort",
+                FLAG,
+                "Stop all when a container ends, and exit with its status",
+            ),
+            Option(
+                "--exit-code-from",
+                "exit_code_from",
+                TEXT,
+                "The same, and exit with this service's status",
+                "SERVICE",
+            ),
             Option("--wait", "wait", FLAG, "Until all run, and are healthy; implies --detach"),
             Option("--wait-timeout", "wait_timeout", INTEGER, "At most so long", "SECONDS"),
             *_PROJECT,
@@ -107,7 +120,12 @@ COMMANDS = {
         ),
         (_SERVICES,),
         f"{_FILES} What is as the files say is left alone. Without --detach the logs are shown until ctrl-c, which stops the app.",
-        ("app up -d", "app -f compose.yaml -f production.yaml up -d --scale web=3", "app up --dry-run"),
+        (
+            "app up -d",
+            "app -f compose.yaml -f production.yaml up -d --scale web=3",
+            "app up --dry-run",
+            "app up --exit-code-from tests",
+        ),
     ),
     "app create": Command(
         _by("app_changes", "create"),
@@ -172,6 +190,20 @@ COMMANDS = {
         "",
         ("app kill web", "app kill -s HUP web"),
     ),
+    "app rm": Command(
+        _where_it_is("app_changes", "remove"),
+        (
+            Option("--stop -s", "stop", FLAG, "Stop those that run first"),
+            Option("--force -f", "force", FLAG, "Accepted for docker's sake: nobody is asked"),
+            Option("--volumes -v", "volumes", FLAG, "Their unnamed volumes too"),
+            _TIMEOUT,
+            *_PROJECT,
+            *_WHERE,
+        ),
+        (_SERVICES,),
+        "Containers that run are left alone without --stop. Networks and volumes stay: see `app down`.",
+        ("app rm", "app rm --stop web"),
+    ),
     "app pause": Command(
         _where_it_is("app_changes", "pause"), (*_PROJECT, *_WHERE), (_SERVICES,), "", ("app pause web",)
     ),
@@ -193,6 +225,13 @@ COMMANDS = {
         ("app reset", "app reset --to before-i-try-it"),
     ),
     "app pull": Command(_by("app_images", "pull"), _PROJECT, (_SERVICES,), _FILES, ("app pull",)),
+    "app images": Command(
+        _where_it_is("app_views", "images"),
+        (Option("--quiet -q", "quiet", FLAG, "Ids only"), FORMAT, *_PROJECT, *_WHERE),
+        (_SERVICES,),
+        "The images that the app's containers are made from.",
+        ("app images", "app images --format json web"),
+    ),
     "app build": Command(
         _by("app_images", "build"),
         (
@@ -336,6 +375,8 @@ COMMANDS = {
             Option("--name", "name", TEXT, "Its name", "NAME"),
             Option("--entrypoint", "entrypoint", TEXT, "Instead of the service's", "COMMAND"),
             Option("--service-ports -P", "service_ports", FLAG, "Publish the service's ports"),
+            PUBLISH,
+            VOLUME,
             _NO_DEPENDENCIES,
             *_BUILDING,
             *PROCESS,
@@ -344,7 +385,10 @@ COMMANDS = {
         ),
         (_SERVICE, Argument("command", "[COMMAND]", 0, 0)),
         "A container of its own is made, as the service's are. What the service depends on is brought up first.",
-        ("app run --rm web sh", "app run --rm -e DEBUG=1 web python3 manage.py migrate"),
+        (
+            "app run --rm web sh",
+            "app run --rm -e DEBUG=1 -p 8000:8000 -v ./src:/src web python3 manage.py runserver",
+        ),
         interspersed=False,
     ),
     "app cp": Command(

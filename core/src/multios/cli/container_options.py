@@ -92,6 +92,12 @@ HEALTH = (
     ),
 )
 
+PUBLISH = Option(
+    "--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"
+)
+VOLUME = Option(
+    "--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro,nocopy]"
+)
 CONTAINER = (
     Option("--name", "name", TEXT, "The container's name", "NAME"),
     Option("--template", "template", TEXT, "Make it from this template", "TEMPLATE", completes="templates"),
@@ -104,8 +110,8 @@ CONTAINER = (
     RESTART,
     *HEALTH,
     *PROCESS,
-    Option("--publish --port -p", "ports", LIST, "Publish a port", "[[ADDRESS:]HOST:]CONTAINER[/PROTOCOL]"),
-    Option("--volume -v", "volumes", LIST, "Mount a host path or a volume", "SOURCE:CONTAINER[:ro,nocopy]"),
+    PUBLISH,
+    VOLUME,
     Option(
         "--device",
         "devices",

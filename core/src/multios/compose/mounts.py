@@ -29,15 +29,19 @@ class Volumes:
         self._used: dict[str, dict[str, Any]] = {}
         self._directories: dict[str, str] = {}
         """Volumes that are a directory of the host's, with its path."""
+        self._memory: dict[str, str] = {}
+        """Volumes that are a file system in memory, with its size; empty for as much as there is."""
 
     def document(self) -> dict[str, Any]:
         """``volumes`` of the app document."""
         return self._used
 
     def use(self, key: str, asker: Field) -> dict[str, str]:
-        """``{"volume": NAME}``, or ``{"host": PATH}`` for one that is a directory of the host's."""
+        """``{"volume": NAME}``, ``{"host": PATH}`` for a directory of the host's, or ``{"memory": SIZE}``."""
         if key in self._directories:
             return {"host": self._directories[key]}
+        if key in self._memory:
+            return {"memory": self._memory[key]}
         if key not in self._used:
             if key not in self._fields:
                 raise asker.error(
@@ -48,6 +52,9 @@ class Volumes:
             if "host" in document:
                 self._directories[key] = document["host"]
                 return {"host": document["host"]}
+            if "memory" in document:
+                self._memory[key] = document["memory"]
+                return {"memory": document["memory"]}
             self._used[key] = document
         return {"volume": str(self._used[key]["name"])}
 
@@ -76,7 +83,7 @@ class Volumes:
                 f"there is no volume driver {keys['driver'].text()[:40]!r}", "use local"
             )
         if keys.get("driver_opts"):
-            return {"host": _directory(keys["driver_opts"])}
+            return _beside_volumes(keys["driver_opts"])
         name = keys["name"].text() if "name" in keys else f"{self._app}_{key}"
         document: dict[str, Any] = {"name": checked_name(keys.get("name", field), name)}
         if "labels" in keys and (labels := keys["labels"].texts()):
@@ -84,8 +91,31 @@ class Volumes:
         return document
 
 
-def _directory(field: Field) -> str:
+def _beside_volumes(field: Field) -> dict[str, str]:
+    """What a volume with options is: ``{"host": PATH}`` or ``{"memory": SIZE}``."""
     options = {name: item.text() for name, item in field.entries().items()}
+    if options.get("type") == "tmpfs":
+        return {"memory": _memory_size(field, options)}
+    return {"host": _directory(field, options)}
+
+
+def _memory_size(field: Field, options: dict[str, str]) -> str:
+    if unknown := sorted(options.keys() - {"type", "o", "device"}):
+        raise field.error(f"there is no option {unknown[0][:40]!r}", "a tmpfs has type, device and o")
+    field.warn("each container gets a file system in memory of its own, which is empty at each start")
+    found = ""
+    for option in options.get("o", "").split(","):
+        name, _, value = option.strip().partition("=")
+        if name == "size" and value:
+            found = str(quantities.size(Field(value, field.path, field.place, field.report), 4096))
+        elif name:
+            field.warn(
+                f"the option {option.strip()[:40]!r} is left out: everybody may write there, as in /tmp"
+            )
+    return found
+
+
+def _directory(field: Field, options: dict[str, str]) -> str:
     is_bind = "bind" in options.get("o", "").split(",") and options.get("type", "none") in ("none", "bind")
     if (
         not is_bind
@@ -93,7 +123,8 @@ def _directory(field: Field) -> str:
         or not options.get("device", "").startswith("/")
     ):
         raise field.error(
-            "the only options are those of a directory of the host's", "use type: none, o: bind, device: PATH"
+            "the only options are those of a directory of the host's and of a tmpfs",
+            "use type: none, o: bind, device: PATH; or type: tmpfs",
         )
     return options["device"]
 
@@ -146,6 +177,11 @@ class Mounts:
     def _add(
         self, field: Field, target: str, source: dict[str, str], is_read_only: bool, nocopy: bool = False
     ) -> None:
+        if "memory" in source:
+            if is_read_only:
+                raise field.error("a tmpfs is not read-only", "leave it out")
+            self._add_memory(field, target, source["memory"])
+            return
         target = self._target(field, target)
         self._found[target] = {**source, "container": target, **({"mode": "ro"} if is_read_only else {})}
         if nocopy and "volume" in source:  # a directory of the host's is never filled

@@ -17,6 +17,7 @@ _HOST_GATEWAY = "host-gateway"
 _OF_CONTAINER = "container:"
 _OF_A_NETWORK = ("ports", "dns", "dns_search", "extra_hosts", "mac_address", "links", "domainname")
 """What a service has not that uses another's network."""
+_BRIDGE_NAME = "com.docker.network.bridge.name"
 _MTU, _AMONG_EACH_OTHER = "com.docker.network.driver.mtu", "com.docker.network.bridge.enable_icc"
 
 
@@ -103,6 +104,8 @@ def _options(field: Field, request: dict[str, Any]) -> None:
             request |= {} if option.flag() else {"isolate": True}
         elif name == _MTU:
             options["mtu"] = option.text()
+        elif name == _BRIDGE_NAME:
+            option.warn("it is left out: the engine gives its bridges names itself")
         elif name.startswith("com.docker."):
             raise option.error(
                 "an option of docker's that has no counterpart", f"there are {_MTU} and {_AMONG_EACH_OTHER}"

@@ -69,6 +69,9 @@ def _short(field: Field) -> list[dict[str, Any]]:
         raise field.error(f"{protocol[:20]!r} is no protocol", "use tcp, udp or sctp")
     first, last = _range(field, inside)
     begin, end = _range(field, host) if host else (0, 0)
+    if host and first == last and begin < end:
+        _check_address(field, address)
+        return [{**_mapping(first, begin, protocol, address), "host_last": end}]
     if host and end - begin != last - first:
         raise field.error(
             f"{host} and {inside} are not equally many ports",
@@ -87,15 +90,14 @@ def _long(field: Field) -> list[dict[str, Any]]:
         raise field.error("target is missing", "say which port inside is meant")
     inside = keys["target"].whole(1, _LARGEST)
     host = keys["published"] if keys.get("published") else None
-    if host is not None and "-" in host.text():
-        raise host.error(
-            "a range of ports of the host is not supported", "give one, or none for any that is free"
-        )
     if "mode" in keys:
         keys["mode"].one_of("host", "ingress")
     protocol = keys["protocol"].one_of(*_PROTOCOLS) if "protocol" in keys else ""
     address = keys["host_ip"].text() if "host_ip" in keys else ""
     _check_address(keys.get("host_ip", field), address)
+    if host is not None and "-" in host.text():
+        begin, end = _range(host, host.text())
+        return [{**_mapping(inside, begin, protocol, address), "host_last": end}]
     return [_mapping(inside, host.whole(0, _LARGEST) if host else 0, protocol, address)]
 
 

@@ -154,6 +154,19 @@ def _config(tree: Table, name: str, enabled: dict[str, Field]) -> dict[str, Any]
 # --- the document ---------------------------------------------------------------------------------------------
 
 
+def _check_container_names(services: dict[str, Service]) -> None:
+    """Two containers cannot have one name."""
+    owners: dict[str, str] = {}
+    for name, service in services.items():
+        if named := service.container_name():
+            text, field = named
+            if text in owners:
+                raise field.error(
+                    f"service {owners[text]!r} has the name {text!r} too", "give it another one"
+                )
+            owners[text] = name
+
+
 def _translate(
     project: Project, top: dict[str, Field], enabled: dict[str, Field], variables: dict[str, str]
 ) -> None:
@@ -165,6 +178,7 @@ def _translate(
         variables,
     )
     services = {name: Service(name, field, shared) for name, field in enabled.items()}
+    _check_container_names(services)
     documents = {name: service.document(services, project.disabled) for name, service in services.items()}
     for name, service in services.items():
         for found, value in (

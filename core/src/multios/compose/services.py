@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multios.compose import capabilities, environment, limits, mounts, networks, ports, quantities
+from multios.compose import capabilities, environment, hooks, limits, mounts, networks, ports, quantities
 from multios.compose.addresses import alias, checked_name, hostname
 from multios.compose.builds import build
 from multios.compose.deployment import Deployment
@@ -130,6 +130,9 @@ class Service:
             found["depends_on"] = dependencies
         if update := self._deployment.update():
             found["update"] = update
+        for kind in hooks.KINDS:
+            if kind in self._keys and (asked := hooks.hooks(self._keys[kind], self._shared.variables)):
+                found[kind] = asked
         uses: list[dict[str, Any]] = []
         for section in ("configs", "secrets"):
             if section in self._keys:
@@ -143,6 +146,11 @@ class Service:
             self._share_mounts(self._keys["volumes_from"], services)
         found["container"] = self._container()
         return found
+
+    def container_name(self) -> tuple[str, Field] | None:
+        """``container_name`` and its field; ``None`` without one."""
+        field = self._keys.get("container_name")
+        return (self._container_name(field), field) if field is not None else None
 
     def _container_name(self, field: Field) -> str:
         if self.replicas > 1:

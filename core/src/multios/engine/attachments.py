@@ -311,7 +311,7 @@ class Attachments:
                 "create the container on another network",
             )
         for port in wanted:
-            if port.host and any(clash(port, other) for other in old):
+            if port.host and not port.host_last and any(clash(port, other) for other in old):
                 raise Conflict(
                     f"host port {port.host}/{port.protocol} is forwarded to container {container.name!r} already",
                     "take it away first with --remove",
@@ -516,6 +516,6 @@ def _means(wanted: PortMapping, port: PortMapping) -> bool:
     )
     return (
         (wanted.container, wanted.protocol) == (port.container, port.protocol)
-        and wanted.host in (0, port.host)
+        and (not wanted.host or wanted.host <= port.host <= max(wanted.host, wanted.host_last))
         and same_address
     )

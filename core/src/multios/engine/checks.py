@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -62,12 +63,15 @@ class Inside:
         self, command: Sequence[str], timeout: float, environment: Mapping[str, str] | None = None
     ) -> Ran:
         """Run ``command`` to its end, or kill it after ``timeout`` seconds. Errors are those of an exec."""
+        return self.executed(execution.ExecRequest(tuple(command), environment=environment), timeout)
+
+    def executed(self, request: execution.ExecRequest, timeout: float = math.inf) -> Ran:
+        """The same for what is asked with more than a command."""
         container = self._containers.running(self._container)
         reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(writing, True)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            request = execution.ExecRequest(tuple(command), environment=environment)
             exec_id, launched = execution.execute(
                 self._containers, self._drivers, container, request, (nothing, writing, writing)
             )

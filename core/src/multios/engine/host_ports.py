@@ -47,7 +47,7 @@ def choose_ports(wanted: tuple[PortMapping, ...], in_use: Iterable[PortMapping])
     chosen: list[PortMapping] = []
     taken = list(in_use)
     for port in wanted:
-        made = port if port.host else _with_free_port(port, taken)
+        made = port if port.host and not port.host_last else _with_free_port(port, taken)
         if any(clash(made, other) for other in taken) or not _can_bind(made):
             raise Conflict(f"host port {made.host}/{made.protocol} is in use", "choose another host port")
         taken.append(made)
@@ -68,9 +68,13 @@ def clash(one: PortMapping, other: PortMapping) -> bool:
 
 def _with_free_port(port: PortMapping, taken: list[PortMapping]) -> PortMapping:
     used = {other.host for other in taken if other.protocol == port.protocol}
-    for candidate in _FREE:
-        if candidate not in used and _can_bind(made := replace(port, host=candidate)):
+    for candidate in range(port.host, port.host_last + 1) if port.host_last else _FREE:
+        if candidate not in used and _can_bind(made := replace(port, host=candidate, host_last=0)):
             return made
+    if port.host_last:
+        raise Conflict(
+            f"host ports {port.host}-{port.host_last}/{port.protocol} are all in use", "choose another range"
+        )
     raise Conflict("no free host port", "free one, or name a host port yourself")
 
 

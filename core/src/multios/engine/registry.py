@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
+from multios.app_labels import APP_LABEL, SERVICE_LABEL
 from multios.engine.caller import Caller
 from multios.errors import Conflict, NotFound, unknown
 from multios.model.container import Container, Status
@@ -65,11 +66,9 @@ class Registry:
 
     def check_name_free(self, name: str, owner: int) -> None:
         """Raise ``Conflict`` if another container of this owner has the name."""
-        if any(item.name == name and item.owner == owner for item in self.all(removing=True)):
-            raise Conflict(
-                f"the container name {name!r} is in use",
-                f"choose another name, or `multios-container delete {name}` first",
-            )
+        for item in self.all(removing=True):
+            if item.name == name and item.owner == owner:
+                raise _name_in_use(item)
 
     def change(self, container: Container, **fields: Any) -> Container:
         """Record new values for some fields and wake who waits; the new record."""
@@ -233,3 +232,17 @@ class Registry:
         """Have everybody who waits look at once whether anybody still wants to know."""
         with self._changed:
             self._changed.notify_all()
+
+
+def _name_in_use(holder: Container) -> Conflict:
+    """Nobody is told to delete what an app has: it would make it again, or miss it."""
+    name, app = holder.name, holder.config.labels.get(APP_LABEL)
+    if app is None:
+        return Conflict(
+            f"the container name {name!r} is in use",
+            f"choose another name, or `multios-container delete {name}` first",
+        )
+    service = holder.config.labels.get(SERVICE_LABEL, "")
+    return Conflict(
+        f"the container name {name!r} is in use by service {service!r} of app {app!r}", "choose another name"
+    )

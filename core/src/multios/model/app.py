@@ -62,6 +62,16 @@ class AppFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LifecycleHook:
+    """A command that runs in a container after its start or before its stop; empty fields mean the container's own."""
+
+    command: tuple[str, ...]
+    user: str = ""
+    working_directory: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """``replicas`` containers of one document: see :mod:`multios.model.container_document`.
 
@@ -76,6 +86,8 @@ class Service:
     update: UpdatePolicy | None = None
     container_name: str = ""
     files: tuple[FileUse, ...] = ()
+    post_start: tuple[LifecycleHook, ...] = ()
+    pre_stop: tuple[LifecycleHook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +161,7 @@ class Instance:
     status: str
     image_id: str = ""
     fingerprint: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

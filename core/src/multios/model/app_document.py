@@ -7,7 +7,8 @@ It comes from a Compose file by way of :mod:`multios.compose`, or from a program
     services {NAME: {container {as in multios.model.container_document, without name}, replicas, container_name,
               depends_on {SERVICE: {condition "started|healthy|completed", restart, required}},
               update {parallelism, delay, order "stop-first|start-first", monitor, failure_action "pause|continue|rollback"},
-              files [{source, target, mode, uid, gid}]}}
+              files [{source, target, mode, uid, gid}],
+              post_start, pre_stop [{command, user, working_directory, environment {}}]}}
     networks {KEY: {name, external, request {as networks.create, without name}}}
     volumes  {KEY: {name, external, labels {}}}
     files    {KEY: {content (base64), secret}}
@@ -36,16 +37,19 @@ from multios.model.app import (
     AppVolume,
     Dependency,
     FileUse,
+    LifecycleHook,
     Service,
     UpdatePolicy,
 )
 from multios.model.fields import (
     Reader,
+    read_absolute,
     read_boolean,
     read_fields,
     read_integer,
     read_list,
     read_mapping,
+    read_option_text,
     read_text,
     wrong,
 )
@@ -77,6 +81,7 @@ def parse(document: Any) -> App:
     if len(app.services) > MOST_SERVICES:
         raise InvalidInput(f"services: {len(app.services)} are more than {MOST_SERVICES}", "split the app")
     check_count(sum(service.replicas for service in app.services), "services")
+    _check_container_names(app)
     _check_dependencies(app)
     _check_files(app)
     return app
@@ -97,6 +102,19 @@ def check_count(containers: int, where: str) -> None:
         raise InvalidInput(
             f"{where}: {containers} containers are more than {MOST_CONTAINERS}", "ask for fewer"
         )
+
+
+def _check_container_names(app: App) -> None:
+    owners: dict[str, str] = {}
+    for service in app.services:
+        if not service.container_name:
+            continue
+        if owner := owners.get(service.container_name):
+            raise InvalidInput(
+                f"services.{service.name}.container_name: {owner!r} has the name {service.container_name!r} too",
+                "give it another one",
+            )
+        owners[service.container_name] = service.name
 
 
 def _check_dependencies(app: App) -> None:
@@ -214,6 +232,13 @@ def _file_use(path: str, value: Any) -> FileUse:
     return FileUse(**fields)
 
 
+def _hook(path: str, value: Any) -> LifecycleHook:
+    fields = read_fields(path, value, _HOOK)
+    if not fields.get("command"):
+        raise InvalidInput(f"{path}.command is missing", "say what to run")
+    return LifecycleHook(**fields)
+
+
 def _target(path: str, value: Any) -> str:
     text = read_text(path, value)
     if not text.startswith("/") or {"", ".", ".."} & set(text[1:].split("/")):
@@ -275,6 +300,12 @@ _FILE_USE: dict[str, Reader] = {
     "uid": read_integer(0, 2**31),
     "gid": read_integer(0, 2**31),
 }
+_HOOK: dict[str, Reader] = {
+    "command": read_list(read_text),
+    "user": read_text,
+    "working_directory": read_absolute,
+    "environment": read_mapping(read_option_text),
+}
 _SERVICE: dict[str, Reader] = {
     "container": _container,
     "replicas": read_integer(0, MOST_REPLICAS),
@@ -282,6 +313,8 @@ _SERVICE: dict[str, Reader] = {
     "depends_on": _named(_dependency),
     "update": lambda path, value: UpdatePolicy(**read_fields(path, value, _UPDATE)),
     "files": read_list(_file_use),
+    "post_start": read_list(_hook),
+    "pre_stop": read_list(_hook),
 }
 _NETWORK: dict[str, Reader] = {
     "name": lambda path, value: container_names.check_name("network", read_text(path, value)),

@@ -63,12 +63,16 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class PortMapping:
-    """``address:host`` on the host goes to ``container`` inside; ``host`` 0 means: choose one."""
+    """``address:host`` on the host goes to ``container`` inside; ``host`` 0 means: choose one.
+
+    With ``host_last`` one from ``host`` to that is to be chosen; what was chosen has none.
+    """
 
     container: int
     host: int = 0
     protocol: str = "tcp"
     address: str = ""
+    host_last: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ def _port(path: str, value: Any) -> PortMapping:
     fields = read_fields(path, value, _PORT)
     if "container" not in fields:
         raise InvalidInput(f"{path}.container is missing", "say which port inside is meant")
-    return PortMapping(**fields)
+    mapping = PortMapping(**fields)
+    if mapping.host_last and not 0 < mapping.host <= mapping.host_last:
+        raise wrong(f"{path}.host_last", mapping.host_last, "the last port of a range that begins with host")
+    return mapping
 
 
 def _protocol(path: str, value: Any) -> str:
@@ -156,6 +159,7 @@ def _extra_host(path: str, value: Any) -> str:
 _PORT: dict[str, Reader] = {
     "container": read_integer(1, 65535),
     "host": read_integer(0, 65535),
+    "host_last": read_integer(0, 65535),
     "protocol": _protocol,
     "address": _host_address,
 }

@@ -45,6 +45,7 @@ def template(rendering: Rendering, service: Service, networks: Mapping[str, str]
     """
     where = f"services.{service.name}"
     config = read_container(service)
+    unmapped.refuse_hooks(where, service)
     unmapped.refuse(f"{where}.container", config)
     volumes, mounts = _volumes(rendering, service, config)
     container: dict[str, Any] = {

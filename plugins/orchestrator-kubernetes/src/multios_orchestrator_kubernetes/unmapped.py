@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from multios.errors import Unsupported
+from multios.model.app import Service
 from multios.model.container import HOST_GATEWAY, ContainerConfig
 
 
@@ -25,6 +26,16 @@ def refuse(where: str, config: ContainerConfig) -> None:
             if item.name not in _KNOWN[part] and value != _default(item) and value not in _NOTHING:
                 field = f"{part}.{item.name}" if part else item.name
                 raise Unsupported(f"{where}.{field}: a cluster has no equal of it", "leave it out")
+
+
+def refuse_hooks(where: str, service: Service) -> None:
+    """Raise ``Unsupported`` for commands around a container's start and stop: a cluster's promise less, and fail otherwise."""
+    for key, asked in (("post_start", service.post_start), ("pre_stop", service.pre_stop)):
+        if asked:
+            raise Unsupported(
+                f"{where}.{key}: on a cluster nothing is run in a container by the app",
+                "put it into the image's entry point",
+            )
 
 
 def _default(item: dataclasses.Field[Any]) -> Any:
@@ -92,6 +103,7 @@ def _unmapped(config: ContainerConfig) -> tuple[tuple[str, object, str, str], ..
         ("resources.pids_limit", (resources.pids_limit or 0) > 0, "the nodes have one limit for all pods (podPidsLimit)", leave),
         ("networking.networks", "host" in networking.networks, "pods are not on a node's network", "publish ports"),
         ("networking.networks", networking.shared_with, "pods do not share a network", "let both join one network, and use names"),
+        ("networking.ports", any(port.host_last for port in networking.ports), "a Service has one port, not one of a range", "write one"),
         ("networking.address", networking.address or networking.address6, "the cluster gives addresses", "use names"),
         ("networking.mac", networking.mac, "the cluster gives addresses", leave),
         ("networking.attachments", any(item.address or item.address6 or item.mac for item in networking.attachments.values()), "the cluster gives addresses", "use names"),

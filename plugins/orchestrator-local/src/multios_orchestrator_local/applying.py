@@ -20,6 +20,7 @@ from multios.model.app import COMPLETED, HEALTHY, STARTED, App, Dependency, Inst
 from multios.pace import Pace
 from multios_orchestrator_local import existing
 from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
+from multios_orchestrator_local.running import restart, start, stop
 
 BEGUN_SECONDS = 1.0
 """One that has no probe must run so long to be called good,"""
@@ -173,20 +174,20 @@ class Applying:
     def _remove(self, action: Action) -> None:
         instance = self._instances.get(action.subject)
         if instance is not None:
-            stop(self._engine, instance, self._options.stop_timeout)
+            stop(self._engine, instance, self._options.stop_timeout, self._tell)
             with contextlib.suppress(NotFound):
                 self._engine.call("containers.delete", {"ref": instance.id, "force": True})
 
     def _simple(self, service: Service, action: Action) -> None:
         if action.verb == "create":
-            Replacing(self._engine, self._app, service, self._options).create(
+            Replacing(self._engine, self._app, service, self._options, self._tell).create(
                 action.number, self._options.start
             )
         elif action.verb == "start":
-            self._engine.call("containers.start", {"ref": self._there(action).id})
+            there = self._there(action)
+            start(self._engine, there.id, there.labels)
         elif action.verb == "restart":
-            timeout = self._options.stop_timeout
-            self._engine.call("containers.restart", {"ref": self._there(action).id, "timeout": timeout})
+            restart(self._engine, self._there(action), self._options.stop_timeout, self._tell)
 
     def _there(self, action: Action) -> Instance:
         """The container in an action's place, whatever it is called; ``NotFound`` where somebody was quicker."""
@@ -197,7 +198,8 @@ class Applying:
 
     def _replace(self, service: Service, actions: Sequence[Action]) -> None:
         """All at once without a policy, else some at a time."""
-        policy, replacing = service.update, Replacing(self._engine, self._app, service, self._options)
+        policy = service.update
+        replacing = Replacing(self._engine, self._app, service, self._options, self._tell)
         together = (policy.parallelism if policy else 0) or len(actions)
         failure: MultiosError | None = None
 
@@ -300,12 +302,3 @@ class Applying:
 def _age(started: str) -> float:
     """Seconds since a moment as ``inspect`` writes it."""
     return (datetime.now(UTC) - datetime.fromisoformat(started)).total_seconds()
-
-
-def stop(engine: Calls, instance: Instance, timeout: int | None) -> None:
-    """End a container's run with its stop signal; one that is gone or ended is no error."""
-    if instance.status in ("running", "paused"):
-        try:
-            engine.call("containers.stop", {"ref": instance.id, "timeout": timeout})
-        except (NotFound, Conflict):
-            return

@@ -13,7 +13,8 @@ from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, DestroyOptions, Told
 from multios.errors import Conflict, NotFound
 from multios_orchestrator_local import existing
-from multios_orchestrator_local.applying import MOST_AT_ONCE, stop
+from multios_orchestrator_local.applying import MOST_AT_ONCE
+from multios_orchestrator_local.running import stop
 
 ROUNDS = 3
 """A container may be made by an ``up`` that is being ended; what is left after so many looks is told."""
@@ -44,12 +45,12 @@ def _remove(engine: Calls, row: Mapping[str, Any], told: Told, options: DestroyO
     _tell(
         told,
         Action("remove", "container", instance.name, "the app goes", instance.service, instance.number),
-        lambda: _end(engine, row, options),
+        lambda: _end(engine, row, told, options),
     )
 
 
-def _end(engine: Calls, row: Mapping[str, Any], options: DestroyOptions) -> None:
-    stop(engine, existing.instance(row), options.stop_timeout)
+def _end(engine: Calls, row: Mapping[str, Any], told: Told, options: DestroyOptions) -> None:
+    stop(engine, existing.instance(row), options.stop_timeout, told)
     with contextlib.suppress(NotFound):
         engine.call("containers.delete", {"ref": row["id"], "force": True})
 

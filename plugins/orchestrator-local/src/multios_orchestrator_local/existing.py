@@ -54,6 +54,7 @@ def instance(row: Mapping[str, Any]) -> Instance:
         status=row["status"],
         image_id=row["image_id"],
         fingerprint=_fingerprint(labels),
+        labels=labels,
     )
 
 

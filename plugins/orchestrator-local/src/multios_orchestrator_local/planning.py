@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from multios.drivers.orchestrator import Action, PlanOptions
 from multios.errors import Conflict, NotFound, unknown
-from multios.model.app import App, AppState, Instance, Service, changed_fields, fingerprint
+from multios.model.app import App, AppState, Instance, LifecycleHook, Service, changed_fields, fingerprint
 from multios.model.container import OF_CONTAINER
 
 MOST_NAMED = 3
@@ -45,12 +47,19 @@ def container_name(app: App, service: Service, number: int) -> str:
 
 
 def of_service(app: App, service: Service) -> dict[str, str]:
-    """The fingerprint of a service: its container, and the files it has inside."""
+    """The fingerprint of a service: its container, the files it has inside, and its hooks."""
     contents = {file.key: hashlib.sha256(file.content).hexdigest() for file in app.files}
     files = {
         use.target: [use.source, contents[use.source], use.mode, use.uid, use.gid] for use in service.files
     }
-    return {**fingerprint(service.container), **(fingerprint({"files": files}) if files else {})}
+    beside = {"files": files, "post_start": hooks(service.post_start), "pre_stop": hooks(service.pre_stop)}
+    asked = {name: value for name, value in beside.items() if value}
+    return {**fingerprint(service.container), **fingerprint(asked)}
+
+
+def hooks(asked: Sequence[LifecycleHook]) -> list[dict[str, Any]]:
+    """Hooks as plain data."""
+    return [dataclasses.asdict(hook) for hook in asked]
 
 
 def _chosen(app: App, options: PlanOptions) -> list[Service]:

@@ -9,12 +9,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from multios.app_labels import APP_LABEL, DEPENDS_LABEL, FINGERPRINT_LABEL, NUMBER_LABEL, SERVICE_LABEL
+from multios.app_labels import (
+    APP_LABEL,
+    DEPENDS_LABEL,
+    FINGERPRINT_LABEL,
+    NUMBER_LABEL,
+    POST_START_LABEL,
+    PRE_STOP_LABEL,
+    SERVICE_LABEL,
+)
 from multios.drivers.base import Calls
-from multios.drivers.orchestrator import ApplyOptions
+from multios.drivers.orchestrator import ApplyOptions, Told
 from multios.errors import Conflict, MultiosError, NotFound
 from multios.model.app import App, Instance, Service, UpdatePolicy
-from multios_orchestrator_local.planning import container_name, of_service
+from multios_orchestrator_local import running
+from multios_orchestrator_local.planning import container_name, hooks, of_service
 
 LOOK_SECONDS = 0.1
 """Between two looks at a new container that is being monitored."""
@@ -33,6 +42,9 @@ def document(app: App, service: Service, number: int) -> dict[str, Any]:
         DEPENDS_LABEL: ",".join(item.service for item in service.depends_on),
         FINGERPRINT_LABEL: json.dumps(of_service(app, service), sort_keys=True, separators=(",", ":")),
     }
+    for label, asked in ((POST_START_LABEL, service.post_start), (PRE_STOP_LABEL, service.pre_stop)):
+        if asked:
+            container["labels"][label] = json.dumps(hooks(asked))
     if service.files:
         container["files"] = [
             {
@@ -51,17 +63,19 @@ def document(app: App, service: Service, number: int) -> dict[str, Any]:
 class Replacing:
     """Makes and replaces a service's containers. ``finish`` throws away what was replaced, ``roll_back`` brings it back."""
 
-    def __init__(self, engine: Calls, app: App, service: Service, options: ApplyOptions) -> None:
+    def __init__(self, engine: Calls, app: App, service: Service, options: ApplyOptions, told: Told) -> None:
         self._engine, self._app, self._service, self._options = engine, app, service, options
+        self._told = told
         self._replaced: list[tuple[Instance, str]] = []
         """Each that was replaced, under the name it has meanwhile, and the id of the new one."""
 
     def create(self, number: int, start: bool) -> str:
         """Make one and start it; the id. One that does not start is removed again."""
-        made = str(self._engine.call("containers.create", {"config": self._document(number)})["id"])
+        config = self._document(number)
+        made = str(self._engine.call("containers.create", {"config": config})["id"])
         if start:
             try:
-                self._engine.call("containers.start", {"ref": made})
+                running.start(self._engine, made, config["labels"])
             except MultiosError:
                 self._remove(made)
                 raise
@@ -103,14 +117,13 @@ class Replacing:
             self._engine.call("containers.rename", {"ref": old.id, "name": old.name})
         if old.status == "running":
             with contextlib.suppress(MultiosError):  # what failed first is what is told
-                self._engine.call("containers.start", {"ref": old.id})
+                running.start(self._engine, old.id, old.labels)
 
     def _document(self, number: int) -> dict[str, Any]:
         return document(self._app, self._service, number)
 
     def _stop(self, old: Instance) -> None:
-        if old.status in ("running", "paused"):
-            self._engine.call("containers.stop", {"ref": old.id, "timeout": self._options.stop_timeout})
+        running.stop(self._engine, old, self._options.stop_timeout, self._told)
 
     def _remove(self, container_id: str) -> None:
         with contextlib.suppress(NotFound):

@@ -11,7 +11,8 @@ from multios.drivers.base import Calls
 from multios.drivers.orchestrator import Action, Told
 from multios.errors import Conflict, MultiosError, NotFound
 from multios_orchestrator_local import existing
-from multios_orchestrator_local.applying import MOST_AT_ONCE, stop
+from multios_orchestrator_local.applying import MOST_AT_ONCE
+from multios_orchestrator_local.running import start, stop
 
 
 def snapshot(engine: Calls, app: str, name: str, told: Told) -> None:
@@ -37,13 +38,13 @@ def reset(engine: Calls, app: str, to: str, told: Told) -> None:
             _check_kept(engine, row, to)
     ran = [[row for row in wave if row["status"] == "running"] for wave in ordered]
     for wave in ran:
-        _side_by_side(wave, lambda row: stop(engine, existing.instance(row), 0))
+        _side_by_side(wave, lambda row: stop(engine, existing.instance(row), 0, told))
     _side_by_side(
         [row for wave in ordered for row in wave],
         lambda row: engine.call("containers.reset", {"ref": row["id"], "to": to}),
     )
     for wave in reversed(ran):
-        _side_by_side(wave, lambda row: engine.call("containers.start", {"ref": row["id"]}))
+        _side_by_side(wave, lambda row: start(engine, row["id"], row["labels"]))
     for row in (row for wave in ordered for row in wave):
         told(_action(row, "restart", f"back to {to}" if to else "back to its beginning"), "done")
 
