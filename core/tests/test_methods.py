@@ -120,7 +120,7 @@ def test_a_hostile_configuration_is_refused_by_field(value: Any) -> None:
         ({"networking": {"network": "host", "address": "10.0.0.2"}}, "networking.address"),
         ({"networking": {"network": "container:a", "ports": [80]}}, "networking.ports"),
         ({"networking": {"network": "container:a", "dns": ["192.0.2.1"]}}, "networking.dns"),
-        ({"networking": {"networks": ["container:a", "default"]}}, "'container:a' stands alone"),
+        ({"networking": {"networks": ["container:a", "default"]}}, "'container:NAME' stand alone"),
         ({"networking": {"network": "container:"}}, "container"),
         ({"networking": {"network": "container:../a"}}, "container"),
         ({"networking": {"network": "none", "extra_hosts": {"a": "host-gateway"}}}, "networking.extra_hosts"),

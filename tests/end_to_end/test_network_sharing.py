@@ -195,7 +195,7 @@ def test_what_cannot_be_shared_is_refused(engine: PrivateEngine, pair: tuple[str
         ("nobody", (), "no such container: 'nobody'"),
         (server, ("-p", "8080:80"), "networking.ports: the network is that of container"),
         (server, ("--add-host", "a:192.0.2.1"), "networking.extra_hosts"),
-        (server, ("--network", "default"), "stands alone"),
+        (server, ("--network", "default"), "stand alone"),
         (server, ("--userns", "host"), ""),
         (
             server,

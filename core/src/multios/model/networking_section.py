@@ -98,7 +98,9 @@ def read_networking(path: str, value: Any) -> Networking:
     names = fields.get("networks", ()) or ((single,) if single else ("default",))
     alone = [name for name in names if name in ("none", "host") or name.startswith(OF_CONTAINER)]
     if len(names) > 1 and alone:
-        raise InvalidInput(f"{path}.networks: {alone[0]!r} stands alone", "name only one of them")
+        raise InvalidInput(
+            f"{path}.networks: 'none', 'host' and '{OF_CONTAINER}NAME' stand alone", "name only one of them"
+        )
     if names[0].startswith(OF_CONTAINER):
         for field in _OF_A_NAMESPACE:
             if fields.get(field):
