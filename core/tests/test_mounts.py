@@ -173,6 +173,40 @@ def test_a_bind_of_a_file_with_attributes(tmp_path: Path) -> None:
     assert shown & os.ST_RDONLY and shown & os.ST_NOSUID
 
 
+@pytest.fixture
+def shared(tmp_path: Path) -> Iterator[Path]:
+    """A directory whose mounts go to whoever has a copy of it, as under systemd all of the host's; mount_namespaces(7)."""
+    place = tmp_path / "shared"
+    (place / "below").mkdir(parents=True)
+    kernel.mount(str(place), str(place), "", flags.MS_BIND)
+    kernel.mount("", str(place), "", flags.MS_SHARED)
+    yield place
+    kernel.umount2(str(place), flags.MNT_DETACH)
+
+
+@pytest.mark.parametrize("attributes", [0, flags.MOUNT_ATTR_RDONLY])
+@pytest.mark.parametrize("recursive", [False, True])
+def test_what_is_mounted_below_a_bind_stays_there(
+    shared: Path, tmp_path: Path, recursive: bool, attributes: int
+) -> None:
+    source = os.open(shared, os.O_PATH)
+    bind = mounts.make_bind(source, attributes, recursive)
+    os.close(source)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    kernel.move_mount(bind, "", flags.AT_FDCWD, str(copy), flags.MOVE_MOUNT_F_EMPTY_PATH)
+    try:
+        kernel.mount("tmpfs", f"{copy}/below", "tmpfs")
+        kernel.mount("tmpfs", f"{shared}/below", "tmpfs")
+        (shared / "below/here").touch()
+        assert not (copy / "below/here").exists()
+        table = Path("/proc/self/mountinfo").read_text().splitlines()
+        assert sum(f" {tmp_path}/" in line for line in table) == 4
+    finally:
+        kernel.umount2(str(copy), flags.MNT_DETACH)
+        os.close(bind)
+
+
 def test_a_filesystem_that_cannot_be_mapped_is_unsupported_with_a_remedy(user_namespace: int) -> None:
     source = os.open("/proc", os.O_PATH)
     with pytest.raises(Unsupported) as caught:

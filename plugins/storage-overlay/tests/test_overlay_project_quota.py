@@ -53,12 +53,13 @@ class TestOverlayOnProjectQuotas(StorageDriverSuite):
     driver_type = OverlayStorage
 
     @pytest.fixture
-    def context(self, quotas: Path, tmp_path: Path) -> DriverContext:
-        """As the suite's, but on the filesystem with quotas."""
+    def context(self, quotas: Path, tmp_path: Path) -> Iterator[DriverContext]:
+        """As the suite's, but on the filesystem with quotas, which has no room for what all tests leave."""
         top = quotas / tmp_path.name
         for name in ("state", "runtime"):
             (top / name).mkdir(parents=True, exist_ok=True)
-        return DriverContext(state=top / "state", runtime=top / "runtime")
+        yield DriverContext(state=top / "state", runtime=top / "runtime")
+        shutil.rmtree(top)
 
     def test_the_quota_is_what_keeps_the_limit(self, driver: OverlayStorage, limited: str) -> None:
         assert driver.limit_means() == bounds.PROJECT_QUOTA

@@ -70,7 +70,7 @@ def make_bind(
 ) -> int:
     """A detached bind mount of what the O_PATH descriptor ``source`` names; the descriptor is the caller's.
 
-    ``attributes`` are MOUNT_ATTR_*. ``user_namespace`` maps the ids on disk: inside a namespace with the map
+    It is private: what is mounted below it on one side is not seen on the other. ``attributes`` are MOUNT_ATTR_*. ``user_namespace`` maps the ids on disk: inside a namespace with the map
     ``0 → 100000`` a file of uid 0 on disk is root's. Raises ``Unsupported`` where the filesystem cannot idmap.
     """
     recursion = flags.AT_RECURSIVE if recursive else 0
@@ -78,18 +78,26 @@ def make_bind(
     with _told("bind mount"):
         clone = kernel.open_tree(source, "", options)
     with _kept(clone):
-        if attributes:
-            with _told("bind mount"):
-                clone = _with_attributes(clone, attributes, recursion)
+        with _told("bind mount"):
+            clone = _made_private(clone, attributes, recursion)
         if user_namespace is not None:
             _idmap(clone, user_namespace, recursion)
     return clone
 
 
-def _with_attributes(clone: int, attributes: int, recursion: int) -> int:
-    """The detached mount with ``attributes`` set, under the same or another descriptor in its place."""
+def _made_private(clone: int, attributes: int, recursion: int) -> int:
+    """The detached mount, out of the peer group of what it is a copy of, with ``attributes`` set; mount_namespaces(7).
+
+    Under the same descriptor, whether or not it is the same mount.
+    """
     try:
-        kernel.mount_setattr(clone, "", flags.AT_EMPTY_PATH | recursion, set_attributes=attributes)
+        kernel.mount_setattr(
+            clone,
+            "",
+            flags.AT_EMPTY_PATH | recursion,
+            set_attributes=attributes,
+            propagation=flags.MS_PRIVATE,
+        )
         return clone
     except OSError as error:
         if error.errno != errno.ENOSYS:
@@ -109,7 +117,9 @@ def _remounted(clone: int, attributes: int, recursion: int) -> int:
     else:
         os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC))
     kernel.move_mount(clone, "", flags.AT_FDCWD, place, flags.MOVE_MOUNT_F_EMPTY_PATH)
-    add_attributes(place, attributes, bool(recursion))
+    kernel.mount("", place, "", flags.MS_PRIVATE | (flags.MS_REC if recursion else 0))
+    if attributes:
+        add_attributes(place, attributes, bool(recursion))
     return kernel.open_tree(
         flags.AT_FDCWD, place, flags.OPEN_TREE_CLONE | flags.OPEN_TREE_CLOEXEC | recursion
     )

@@ -234,6 +234,20 @@ def _cgroup_v1(work: Workplace, mount: dict[str, Any]) -> None:
         kernel.mount("", target, "", flags.MS_BIND | flags.MS_REMOUNT | mount["flags"])
 
 
+def _cgroup_v2(work: Workplace, mount: dict[str, Any]) -> None:
+    """The hierarchy from the container's group on; in the host's /sys, where it is mounted already, over a mount of another kind.
+
+    The kernel does not mount one file system twice at one place (EBUSY, mount(2)).
+    """
+    try:
+        _plain(work, mount)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        kernel.mount("tmpfs", mount["target"], "tmpfs", flags.MS_RDONLY, "size=4k")
+        _plain(work, mount)
+
+
 def _cgroup_binds(work: Workplace, mount: dict[str, Any]) -> None:
     """The container's own group in every hierarchy, by descriptor: without a cgroup namespace a mount shows the host's."""
     target = mount["target"]
@@ -253,7 +267,13 @@ def _cgroup_binds(work: Workplace, mount: dict[str, Any]) -> None:
         kernel.mount("", target, "", flags.MS_BIND | flags.MS_REMOUNT | mount["flags"])
 
 
-_MAKERS = {"bind": _bind, "host-sysfs": _host_sysfs, "cgroup": _cgroup_v1, "cgroup-binds": _cgroup_binds}
+_MAKERS = {
+    "bind": _bind,
+    "host-sysfs": _host_sysfs,
+    "cgroup": _cgroup_v1,
+    "cgroup2": _cgroup_v2,
+    "cgroup-binds": _cgroup_binds,
+}
 
 
 def copy_tree(source: int, target: str) -> None:
