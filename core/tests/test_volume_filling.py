@@ -225,7 +225,7 @@ def test_a_start_with_a_volume_that_is_settled_looks_at_its_record_alone(
     box.containers.start(container)
     box.exits(box.now(container))
     monkeypatch.setattr(volume_filling, "fill", None)
-    monkeypatch.setattr("multios.engine.containers.mounted", None)
+    monkeypatch.setattr("multios.engine.launching.mounted", None)
     box.containers.start(container)
 
 

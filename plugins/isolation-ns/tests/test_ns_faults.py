@@ -17,7 +17,7 @@ from multios.errors import NotFound, StepFailed
 from multios.supervisor import mounts
 from multios.supervisor.client import Supervisor
 from multios.testing.isolation_box import Box, IsolationFixtures, eventually, traces
-from multios_isolation_ns import launch
+from multios_isolation_ns import launch, plan
 from multios_isolation_ns.driver import NamespaceIsolation
 
 
@@ -69,6 +69,8 @@ class TestFaults(IsolationFixtures):
     @pytest.mark.parametrize("step", sorted(set(steps_of(launch.execute)) - {"take console"}))
     def test_a_start_that_fails_ends_the_container(self, box: Box, cgroup_parent: str, step: str) -> None:
         box.spec["hostname"] = f"fail:{step}"
+        if step == "name the init":
+            box.spec["annotations"] = {**box.spec.get("annotations", {}), plan.INIT_ANNOTATION: "true"}
         before = traces(cgroup_parent)
         pid = box.create().pid
         with pytest.raises(StepFailed) as caught:
