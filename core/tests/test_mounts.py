@@ -179,7 +179,8 @@ def shared(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "shared"
     (place / "below").mkdir(parents=True)
     kernel.mount(str(place), str(place), "", flags.MS_BIND)
-    kernel.mount("", str(place), "", flags.MS_SHARED)
+    for kind in (flags.MS_PRIVATE, flags.MS_SHARED):  # with a peer group of its own
+        kernel.mount("", str(place), "", kind)
     yield place
     kernel.umount2(str(place), flags.MNT_DETACH)
 

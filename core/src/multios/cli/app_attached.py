@@ -77,6 +77,7 @@ def show(
     following = Following(context, [row for row in rows if app_project.service_of(row) not in silent], since)
     first: dict[str, Any] | None = None
     failed: list[MultiosError] = []
+    told = ""
     try:
         if ending is None:
             following.until_all_ended()
@@ -84,8 +85,8 @@ def show(
         first = _first_ended(context, following, ids, ending)
     except KeyboardInterrupt:
         context.client.close()  # an answer may have been read in part; below too
-        sys.stderr.write("\nstopping; once more ctrl-c kills\n")
-    _stop(context, rows, timeout, following, failed)
+        told = "\nstopping; once more ctrl-c kills\n"
+    _stop(context, rows, timeout, following, told, failed)
     if failed:
         return failed[0].exit_status
     return ending.status(context, ids, first) if ending else 0
@@ -113,12 +114,14 @@ def _stop(
     rows: Sequence[dict[str, Any]],
     timeout: int | None,
     following: Following,
+    told: str,
     failed: list[MultiosError],
 ) -> None:
-    """Stop these and show their last words; ctrl-c kills them."""
+    """Stop these and show their last words; ctrl-c kills them, from when ``told`` is."""
     stopping = Thread(target=stop_rows, args=(context, rows, timeout, failed), daemon=True)
     try:
         stopping.start()
+        sys.stderr.write(told)
         following.until(lambda: not stopping.is_alive())
     except KeyboardInterrupt:
         context.client.close()
