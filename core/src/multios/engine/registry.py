@@ -46,6 +46,7 @@ class Registry:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._changed = threading.Condition()
+        self._times_asked = 0
         self._containers = {container.id: container for container in database.all(Container)}
         self._locks = {container_id: threading.RLock() for container_id in self._containers}
         self._ended: OrderedDict[str, Container] = OrderedDict()
@@ -212,6 +213,7 @@ class Registry:
         """
         with self._changed:
             former = self._last_ends.get(container_id)
+            asked, ask_at = -1, 0.0
             while True:
                 container = self._containers.get(container_id) or self._ended.get(container_id)
                 if container is None:
@@ -223,14 +225,20 @@ class Registry:
                     ended = None
                 if (answer := reached(container, ended)) is not None:
                     return answer
-                left = deadline - time.monotonic()
-                if left <= 0 or not alive():
+                now = time.monotonic()
+                if now >= deadline:
                     return container
-                self._changed.wait(min(left, ALIVE_CHECK_SECONDS))
+                # Not at each change of any container: many may wait, and all of them are woken by it.
+                if asked != self._times_asked or now >= ask_at:
+                    if not alive():
+                        return container
+                    asked, ask_at = self._times_asked, now + ALIVE_CHECK_SECONDS
+                self._changed.wait(min(deadline, ask_at) - now)
 
     def ask_who_waits(self) -> None:
         """Have everybody who waits look at once whether anybody still wants to know."""
         with self._changed:
+            self._times_asked += 1
             self._changed.notify_all()
 
 
