@@ -299,6 +299,7 @@ class Box:
         """A method as the door would call it; ``items`` of streams are kept in ``self.items``."""
         call = Recorded(caller, method, params, fds or [])
         self.items, self.attachments = call.items, call.attachments
+        self.item_descriptors = call.item_descriptors
         return table(self.engine)[method](call)
 
 
@@ -308,10 +309,12 @@ class Recorded(Call):
     def __init__(self, caller: Caller, method: str, params: dict[str, Any], fds: list[int]) -> None:
         super().__init__(cast(Any, None), caller, method, params, fds)
         self.items: list[Any] = []
+        self.item_descriptors: list[int] = []
         self.attachments: list[dict[str, Any]] = []
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, descriptors: list[int] | None = None) -> None:
         self.items.append(value)
+        self.item_descriptors += descriptors or []
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Nobody looks."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from multios.engine.log_files import open_log
+from multios.errors import NotFound
 from multios.testing.isolation_box import eventually
 
 SCRIPT = str(Path(sys.executable).with_name("multios-container"))
@@ -43,8 +45,7 @@ class Log:
         self.path.touch()
 
     def serve(self, request: Any) -> None:
-        names = [name for number in (3, 2, 1) if (name := self.path.with_suffix(f".{number}")).exists()]
-        fds = [os.open(name, os.O_RDONLY) for name in [*names, self.path]]
+        fds = open_log(self.path, max_files=4)
         request.send({"result": {"path": str(self.path), "files": len(fds)}}, fds)
         for fd in fds:
             os.close(fd)
@@ -146,6 +147,46 @@ def test_following_goes_on_after_rotation_without_losing_a_line(
         log.write(line(5, "end"))
         log.exited.set()
         assert client.stdout.read() == "end\n"
+
+
+def test_a_log_that_is_rotated_while_it_is_handed_over_is_followed(
+    log: Log, daemon: Any, environment: dict[str, str]
+) -> None:
+    log.write(line(1, "a"))
+
+    def serve(request: Any) -> None:
+        fds = open_log(log.path, max_files=4)
+        log.rotate()
+        log.write(line(2, "b"))
+        daemon.answers["containers.logs"] = log.serve
+        request.send({"result": {"path": str(log.path), "files": len(fds)}}, fds)
+        for fd in fds:
+            os.close(fd)
+
+    daemon.answers["containers.logs"] = serve
+    with follow(environment) as client:
+        assert client.stdout is not None
+        assert [client.stdout.readline() for _ in range(2)] == ["a\n", "b\n"]
+        log.exited.set()
+        assert client.stdout.read() == ""
+
+
+def test_following_ends_quietly_when_the_container_is_removed(
+    log: Log, daemon: Any, environment: dict[str, str]
+) -> None:
+    def gone(request: Any) -> None:
+        raise NotFound("no container 'c'", "look with `ps -a`")
+
+    log.write(line(1, "a"))
+    with follow(environment) as client:
+        assert client.stdout is not None
+        assert client.stdout.readline() == "a\n"
+        log.write(line(2, "b"))
+        daemon.answers["containers.logs"] = gone
+        log.path.unlink()
+        log.exited.set()
+        assert client.stdout.read() == "b\n"
+        assert client.wait(30) == 0
 
 
 def test_following_under_a_storm_of_rotations_keeps_every_line_in_order(

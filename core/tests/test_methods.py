@@ -296,6 +296,22 @@ def test_logs_come_oldest_first_and_strange_files_are_left_alone(box: Box) -> No
             os.close(item)
 
 
+def test_a_log_of_more_files_than_one_frame_takes_is_handed_over_whole(box: Box) -> None:
+    container = box.create(log={"max_files": 100})
+    directory = box.containers.directory(container)
+    names = ["log", *(f"log.{number}" for number in range(1, 40))]
+    for name in names:
+        (directory / name).write_text(name)
+    answer = box.call("containers.logs", ref=container.name)
+    handed_over = [*box.item_descriptors, *answer.descriptors]
+    try:
+        assert [os.read(item, 10).decode() for item in handed_over] == names[::-1]
+        assert (box.items, answer.value["files"]) == ([{"files": 16}, {"files": 16}], 40)
+    finally:
+        for item in handed_over:
+            os.close(item)
+
+
 def test_prune_removes_what_does_not_run_but_no_build(box: Box) -> None:
     box.started(), box.create(labels={"org.multios.build": "x"})
     ended = box.create()

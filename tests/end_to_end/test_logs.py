@@ -88,3 +88,14 @@ def test_a_container_whose_output_nobody_reads_does_not_stand_still(engine: Priv
     finally:
         client.wait()
         client.stdout.close()  # type: ignore[union-attr]
+
+
+def test_following_through_rotations_shows_each_line_once(engine: PrivateEngine, name: str) -> None:
+    count = "sleep 0.3; i=0; while [ $i -lt 6000 ]; do i=$((i+1)); echo this is line number $i of many; done"
+    engine.run(
+        "run", "-d", "--name", name, "--log-opt", "max-size=20K", "--log-opt", "max-files=100", IMAGE,
+        "sh", "-c", count,
+    )  # fmt: skip
+    shown = engine.out("logs", "--follow", name, timeout=60).splitlines()
+    numbers = [int(line.split()[4]) for line in shown]
+    assert numbers == list(range(1, 6001))

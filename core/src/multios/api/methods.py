@@ -31,7 +31,7 @@ from multios.api.walking import walked
 from multios.api.why_methods import ContainerRefusals
 from multios.drivers.base import Capability
 from multios.drivers.isolation import Launched
-from multios.engine import disk_limits, execution, files, inspection, top, waiting
+from multios.engine import disk_limits, execution, files, inspection, log_files, top, waiting
 from multios.engine.checks import Inside, last_lines
 from multios.engine.engine import Engine
 from multios.engine.event_selection import Selection
@@ -372,13 +372,16 @@ class ContainerMethods:
     def logs(self, call: Call) -> Any:
         container = self._find(call)
         path = self._containers.directory(container) / "log"
-        rotated = [name for name in path.parent.glob("log.*") if name.suffix[1:].isdecimal()]
-        names = [*sorted(rotated, key=lambda name: -int(name.suffix[1:])), path][-MAXIMUM_DESCRIPTORS:]
-        opened = []
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):  # rotated away meanwhile, or nothing was written yet
-                opened.append(os.open(name, os.O_RDONLY | os.O_CLOEXEC))
-        return WithDescriptors({"path": str(path), "files": len(opened)}, opened)
+        left = log_files.open_log(path, container.config.log_max_files)
+        count = len(left)
+        try:
+            while len(left) > MAXIMUM_DESCRIPTORS:
+                batch, left = left[:MAXIMUM_DESCRIPTORS], left[MAXIMUM_DESCRIPTORS:]
+                call.item({"files": len(batch)}, batch)
+        except BaseException:
+            close_all(left)
+            raise
+        return WithDescriptors({"path": str(path), "files": count}, left)
 
     def export(self, call: Call) -> Any:
         container = self._find(call)

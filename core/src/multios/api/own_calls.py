@@ -97,7 +97,10 @@ class _OwnCall(Call):
     def progress(self, what: str, done: int, total: int) -> None:
         """Nobody is told."""
 
-    def item(self, value: Any) -> None:
+    def item(self, value: Any, descriptors: list[int] | None = None) -> None:
+        if descriptors:
+            close_all(descriptors)
+            raise Unsupported(f"{self.method} answers with descriptors", "call it through the socket")
         self._item(value)
 
     def alive(self) -> bool:

@@ -132,9 +132,12 @@ class Call:
             with contextlib.suppress(PeerGone, OSError):
                 self._send({"progress": {"what": what, "done": done, "total": total}})
 
-    def item(self, value: Any) -> None:
-        """One item of a stream; a client that is gone raises ``PeerGone``."""
-        self._send({"item": value})
+    def item(self, value: Any, descriptors: list[int] | None = None) -> None:
+        """One item of a stream, with descriptors that are closed here; a client that is gone raises ``PeerGone``."""
+        try:
+            self._send({"item": value}, descriptors or [])
+        finally:
+            close_all(descriptors or [])
 
     def attached(self, facts: dict[str, Any], descriptors: list[int]) -> None:
         """Hand stream ends to the client and close them here."""

@@ -8,10 +8,9 @@ import time
 from multios.app_labels import ONCE_LABEL
 from multios.cli import app_project
 from multios.cli.context import colour
-from multios.cli.log_lines import LogFile, Wanted, last_lines
+from multios.cli.log_lines import Log, Wanted, last_lines
 from multios.cli.moments import nanoseconds, stamp
 from multios.cli.streams import write_all
-from multios.errors import NotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def logs(values: Values, context: Context) -> int:
     past = [
         (line, source)
         for source in sources
-        for line in last_lines(source.files, source.wanted, values["tail"])
+        for line in last_lines(source.log.lines(), source.wanted, values["tail"])
     ]
     for line, source in sorted(past, key=lambda pair: pair[0].partition(b" ")[0]):
         source.show([line])
@@ -63,7 +62,7 @@ class Following:
         while True:
             is_last = over()  # before reading: what was written until then is read
             for source in self._sources:
-                source.read_on(self._context)
+                source.read_on()
             if is_last:
                 return
             time.sleep(POLL_SECONDS)
@@ -87,7 +86,7 @@ def _go_on(
         deadline = time.monotonic() + LOOK_SECONDS
         while True:
             for source in sources:
-                source.read_on(context)
+                source.read_on()
             if not alive:
                 return
             if time.monotonic() >= deadline:
@@ -145,7 +144,7 @@ class _Source:
 
     def __init__(self, context: Context, ref: str, name: str, number: int, wanted: Wanted) -> None:
         self.id, self.wanted = ref, wanted
-        self.files = _open(context, ref)
+        self.log = Log(context, ref)
         self._prefix, self._begun = prefix(name, number) if name else b"", False
 
     def show(self, lines: Iterable[bytes]) -> None:
@@ -155,32 +154,6 @@ class _Source:
             write_all(descriptor, data if self._begun else self._prefix + data)
             self._begun = not data.endswith(b"\n")
 
-    def read_on(self, context: Context) -> None:
-        """Show what was written since; the file that follows a rotated one is opened."""
-        if not self.files:
-            self.files = _open(context, self.id)
-        for file in self.files:
-            rotated = file.rotated  # before reading: what was written until then is read
-            self.show(line for line in file.lines() if self.wanted.has(line))
-            if rotated and file is self.files[-1]:
-                self._turn(context, file)
-                return
-
-    def _turn(self, context: Context, file: LogFile) -> None:
-        newer = _open(context, self.id)
-        known = [position for position, other in enumerate(newer) if other.identity == file.identity]
-        first = known[-1] + 1 if known else 0
-        for other in (*newer[:first], *self.files):
-            other.close()
-        self.files = newer[first:]
-
-
-def _open(context: Context, ref: str) -> list[LogFile]:
-    """The log's files, oldest first; none of a container that is gone."""
-    answers = context.client.request("containers.logs", {"ref": ref})
-    try:
-        for _ in answers:
-            pass
-    except NotFound:
-        return []
-    return [LogFile(descriptor) for descriptor in answers.fds]
+    def read_on(self) -> None:
+        """Show what was written since."""
+        self.show(line for line in self.log.lines() if self.wanted.has(line))

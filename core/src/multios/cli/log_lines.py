@@ -4,32 +4,32 @@ from __future__ import annotations
 
 import os
 
+from multios.errors import NotFound
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterable, Iterator, Sequence
+
+    from multios.cli.context import Context
 
 CHUNK = 262144
+NEWEST = "log"
+"""The name of the file that is written to, in a container's directory."""
 
 
 class LogFile:
-    """One open file of a log and how far it is read. ``name`` changes when it is rotated."""
+    """One open file of a log and how far it is read."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
-        self._first_name = self.name
         self._rest = b""
 
     @property
-    def name(self) -> str:
-        """The file's path now, as the kernel knows it."""
-        return os.readlink(f"/proc/self/fd/{self.fd}")
-
-    @property
     def rotated(self) -> bool:
-        """Whether it was renamed or removed since it was opened: nothing is written to it any more."""
-        return self.name != self._first_name
+        """Whether it is no more the newest, or removed: nothing is written to it any more."""
+        return os.path.basename(os.readlink(f"/proc/self/fd/{self.fd}")) != NEWEST
 
     def lines(self) -> Iterator[bytes]:
         """The whole lines from where reading stopped; half a line waits for its end."""
@@ -40,6 +40,54 @@ class LogFile:
     def close(self) -> None:
         """Close it."""
         os.close(self.fd)
+
+
+class Log:
+    """A container's log and how far it is read; ``files`` are open ones of it, oldest first."""
+
+    def __init__(self, context: Context, ref: str, files: Sequence[LogFile] = ()) -> None:
+        self._context, self._ref = context, ref
+        self._files = files
+
+    def lines(self) -> Iterator[bytes]:
+        """The whole lines from where reading stopped, in these files and those that came after them.
+
+        It ends, however fast the log is written: what is rotated while this reads comes with the next call.
+        """
+        rotated = yield from self._read()
+        if rotated and (newer := self._newer()):
+            for file in self._files:
+                file.close()
+            self._files = newer
+            yield from self._read()
+
+    def _read(self) -> Generator[bytes, None, bool]:
+        """The lines of the open files; whether there are newer ones."""
+        rotated = True
+        for file in self._files:
+            rotated = file.rotated  # before reading: what was written until then is read
+            yield from file.lines()
+        return rotated
+
+    def _newer(self) -> list[LogFile]:
+        """What came after the last file: nothing between the rename and the new one, or of a container gone."""
+        try:
+            files = open_log(self._context, self._ref)
+        except NotFound:
+            return []
+        last = self._files[-1].identity if self._files else None
+        known = [position for position, file in enumerate(files) if file.identity == last]
+        first = known[0] + 1 if known else 0
+        for older in files[:first]:
+            older.close()
+        return files[first:]
+
+
+def open_log(context: Context, ref: str) -> list[LogFile]:
+    """The files of a container's log, oldest first."""
+    answers = context.client.request("containers.logs", {"ref": ref})
+    descriptors = [descriptor for _, _, some in answers for descriptor in some]
+    return [LogFile(descriptor) for descriptor in (*descriptors, *answers.fds)]
 
 
 class Wanted:
@@ -71,18 +119,15 @@ class Wanted:
         return (2 if stream == b"stderr" else 1), prefix + text
 
 
-def last_lines(files: list[LogFile], wanted: Wanted, count: int | None) -> list[bytes]:
-    """The last ``count`` wanted lines of ``files`` (oldest first), or all; every file is read to its end.
-
-    A line that was written in parts counts once.
-    """
-    lines = [line for file in files for line in file.lines() if wanted.has(line)]
+def last_lines(lines: Iterable[bytes], wanted: Wanted, count: int | None) -> list[bytes]:
+    """The last ``count`` wanted ones of ``lines``, or all. A line that was written in parts counts once."""
+    chosen = [line for line in lines if wanted.has(line)]
     if count is None or count < 0:
-        return lines
+        return chosen
     left = count
-    for position in range(len(lines) - 1, -1, -1):
-        if lines[position].split(b" ", 3)[2:3] == [b"F"] or position == len(lines) - 1:
+    for position in range(len(chosen) - 1, -1, -1):
+        if chosen[position].split(b" ", 3)[2:3] == [b"F"] or position == len(chosen) - 1:
             left -= 1
             if left < 0:
-                return lines[position + 1 :]
-    return lines
+                return chosen[position + 1 :]
+    return chosen

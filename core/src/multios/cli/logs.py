@@ -6,7 +6,7 @@ import select
 import time
 
 from multios.cli.grammar import FLAG, INTEGER, TEXT, Argument, Command, Option
-from multios.cli.log_lines import LogFile, Wanted, last_lines
+from multios.cli.log_lines import Log, Wanted, last_lines, open_log
 from multios.cli.moments import nanoseconds, stamp
 from multios.cli.streams import write_all
 
@@ -26,34 +26,20 @@ def _logs(values: Values, context: Context) -> int:
         nanoseconds(values[name], f"--{name}") if values[name] else 0 for name in ("since", "until")
     )
     wanted = Wanted(stamp(start) if start else "", stamp(end) if end else "", values["timestamps"])
-    files = _open(context, values["ref"])
-    _write(last_lines(files, wanted, values["tail"]), wanted)
-    for file in files[:-1]:
-        file.close()
-    if values["follow"] and files:
-        _follow(context, values["ref"], files[-1], wanted, end)
+    log = Log(context, values["ref"], open_log(context, values["ref"]))
+    _write(last_lines(log.lines(), wanted, values["tail"]), wanted)
+    if values["follow"]:
+        _follow(context, values["ref"], log, wanted, end)
     return 0
 
 
-def _open(context: Context, ref: str) -> list[LogFile]:
-    """The log's files, oldest first."""
-    answers = context.client.request("containers.logs", {"ref": ref})
-    for _ in answers:
-        pass
-    return [LogFile(fd) for fd in answers.fds]
-
-
-def _follow(context: Context, ref: str, file: LogFile, wanted: Wanted, end: int) -> None:
+def _follow(context: Context, ref: str, log: Log, wanted: Wanted, end: int) -> None:
     with context.another_client() as waiting:
         exited = waiting.request("containers.wait", {"ref": ref, "condition": "exited"})
-        while True:
+        over = False
+        while not over:  # asked before reading: what was written until then is read
             over = _wait(exited) or bool(end and time.time_ns() > end)
-            rotated = file.rotated  # before reading: what was written until then is read
-            _write((line for line in file.lines() if wanted.has(line)), wanted)
-            if rotated:
-                file = _next(context, ref, file, wanted)
-            elif over:
-                return
+            _write((line for line in log.lines() if wanted.has(line)), wanted)
 
 
 def _wait(exited: Answers) -> bool:
@@ -61,24 +47,6 @@ def _wait(exited: Answers) -> bool:
     poll = select.poll()
     poll.register(exited.fileno(), select.POLLIN)
     return bool(poll.poll(int(POLL_SECONDS * 1000)))
-
-
-def _next(context: Context, ref: str, file: LogFile, wanted: Wanted) -> LogFile:
-    """The file after a rotated one; what was rotated meanwhile is shown on the way."""
-    files = _open(context, ref)
-    known = [position for position, other in enumerate(files) if other.identity == file.identity]
-    position = known[-1] + 1 if known else 0
-    newer = files[position:]
-    for other in files[:position]:
-        other.close()
-    if not newer:  # between the rename and the new file
-        time.sleep(POLL_SECONDS)
-        return file
-    file.close()
-    for other in newer[:-1]:
-        _write((line for line in other.lines() if wanted.has(line)), wanted)
-        other.close()
-    return newer[-1]
 
 
 def _write(lines: Iterable[bytes], wanted: Wanted) -> None:
