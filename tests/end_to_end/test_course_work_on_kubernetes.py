@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -54,6 +55,11 @@ maximum = 9999
 id = "only"
 title = "Write your number"
 goal = "Write {{number}} into /root/work/answer."
+[[steps.checks]]
+name = "the answer"
+command = "cat /root/work/answer"
+expect = "{{number}}"
+hint = "echo {{number}} > /root/work/answer"
 """
 GRADE = """\
 [[checks]]
@@ -369,6 +375,43 @@ def test_students_get_a_labs_files_steps_and_values_once_and_their_work_is_grade
     assert [(found[one]["state"], found[one]["points"]) for one in ("s1", "s2")] == [
         ("graded", "3"), ("graded", "1"),
     ]  # fmt: skip
+
+
+def check(cluster: kubernetes_server.Server, student: str) -> subprocess.CompletedProcess[str]:
+    """The student runs the lab's checks."""
+    root = home(cluster, student).parents[1]
+    null = root / "dev/null"  # as a node's runtime makes it
+    null.parent.mkdir(exist_ok=True)
+    if not null.exists():
+        os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    return subprocess.run(
+        ["chroot", root, "/bin/sh", "/home/student/first.check"],
+        env={"PATH": "/bin:/usr/sbin", "HOME": "/home/student"}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_students_on_a_cluster_check_their_work_and_get_hints_with_their_own_values(
+    engine: PrivateEngine,
+    cluster: kubernetes_server.Server,
+    course: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(engine.environment, "MULTIOS_LAB_SEED", "secret")
+    add_files(course)
+    give(engine, course)
+    number = number_of("s2", "secret", ("s1", "s2", "s3", "s4"))
+    before = check(cluster, "s2")
+    assert before.returncode == 1
+    assert (
+        f"        hint: echo {number} > /home/student/work/answer\nstep only: not done yet\n" in before.stdout
+    )
+    (home(cluster, "s2") / "work/answer").write_text(f"{number}\n")
+    after = check(cluster, "s2")
+    assert (after.returncode, after.stdout, after.stderr) == (
+        0,
+        "ok      the answer\nall steps are done\n",
+        "",
+    )
 
 
 def test_who_could_not_be_given_a_lab_is_a_line_and_is_done_by_the_next_start(

@@ -34,11 +34,14 @@ def written(lab: Lab, target: Path) -> dict[str, tuple[bytes, int]]:
 def test_files_of_roots_own_are_in_the_home_with_the_students_values(lab: Lab, tmp_path: Path) -> None:
     found = written(lab, tmp_path / "out.tar")
     assert list(found) == [
-        "first-steps.md", "work/README.txt", "work/sum.sh", ".multios-lab/first-steps",
+        "first-steps.md", "first-steps.check", "work/README.txt", "work/sum.sh", ".multios-lab/first-steps",
     ]  # fmt: skip
     assert found["work/sum.sh"][1] == 0o755
+    assert found["first-steps.check"][1] == 0o755
+    assert b"/home/student/work/brave-otter" in found["first-steps.check"][0]
     told = found["first-steps.md"][0].decode()
     assert "Where this says /root, it is /home/student here." in told
+    assert "`sh ~/first-steps.check` says how far you are" in told
     assert "## 1. A file of your own" in told and "## 2. A program that adds" in told
     assert "brave-otter" in told and "4711" in told and "{{" not in told
     assert found[rendering.given(lab)][0].decode() == f"1.0 {lab.digest}\n"

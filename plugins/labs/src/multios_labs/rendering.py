@@ -1,7 +1,7 @@
 """What one student gets of a lab, as a tar for the home of a machine elsewhere: one that has no root and that no daemon here knows.
 
-Files of root's own go into the home. The text of all steps goes along, because ``lab show`` knows no machine elsewhere. What only root
-or the lab's own machine could do is not done: :func:`left_out` says it.
+Files of root's own go into the home. The text of all steps and their checks go along, because ``lab show`` and ``lab check`` know no
+machine elsewhere. What only root or the lab's own machine could do is not done: :func:`left_out` says it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from multios.errors import InvalidInput, MultiosError
 from multios.model.course import HOME, place_on_a_cluster
+from multios_labs import check_script
 from multios_labs.document import filled, text_of
 from multios_labs.machine import content
 from multios_labs.records import Lab, LabFile
@@ -27,6 +28,7 @@ def given(lab: Lab) -> str:
 def write(lab: Lab, values: Mapping[str, str], target: Path) -> None:
     """Write the tar; its names are relative to the home. Raises ``InvalidInput`` for a file that belongs elsewhere."""
     files = [(f"{lab.name}.md", text(lab, values).encode(), 0o644)]
+    files.append((check_script.name(lab), check_script.script(lab, values).encode(), 0o755))
     files += [(_name(lab, file), content(lab, file, values), file.mode) for file in lab.files]
     files.append((given(lab), f"{lab.version} {lab.digest}\n".encode(), 0o644))
     try:
@@ -43,7 +45,8 @@ def text(lab: Lab, values: Mapping[str, str]) -> str:
     """What ``lab show`` would say of all steps."""
     parts = [
         f"# {lab.title}",
-        f"Where this says /root, it is {HOME} here. There is no command `multios-container` here.",
+        f"Where this says /root, it is {HOME} here. There is no command `multios-container` here: "
+        f"`sh ~/{check_script.name(lab)}` says how far you are.",
     ]
     for number, step in enumerate(lab.steps, 1):
         parts += [f"## {number}. {filled(step.title, values)}", filled(text_of(lab, step), values).strip()]
