@@ -7,7 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 SOURCES := core plugins tests scripts/*.py benchmarks src
 
-.PHONY: help install demo test test-vm test-kubernetes lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
+.PHONY: help install demo test test-vm test-kubernetes test-bases lint format types imports reference bench bench-images bench-networks bench-confinement bench-templates bench-apps bench-clusters clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test-vm:  ## the tests that need another kernel, systemd, cgroup v2 or AppArmor,
 
 test-kubernetes:  ## the tests that want a real cluster, against an API server built from Debian's source package
 	@scripts/test-kubernetes $(PYTEST_ARGUMENTS)
+
+test-bases:  ## every template built and checked on every base that it offers; needs the Internet
+	@scripts/install test
+	@$(BIN)/python scripts/test-bases $(TEST_BASES_ARGUMENTS)
 
 lint:  ## style
 	@scripts/install lint

@@ -353,6 +353,9 @@ def test_an_unknown_template_or_option_is_answered_with_the_nearest(
         world.templates.plan("leb", {})
     assert "did you mean 'lab'?" in caught.value.remedy
     assert not {"fake", "noop"} & set(caught.value.remedy.replace(",", "").split())
+    with pytest.raises(NotFound, match=r"'\./lab' is no template's name") as caught:
+        world.templates.plan("./lab", {})
+    assert caught.value.remedy == "a folder is imported first: template import ./lab"
     with pytest.raises(InvalidInput, match="has no option 'levle'"):
         world.templates.image_for("lab", {"levle": "1"}, lambda *_: None)
 

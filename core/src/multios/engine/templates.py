@@ -26,7 +26,7 @@ from multios.engine.template_builds import (
     image_name,
     image_prefix,
 )
-from multios.errors import InvalidInput, MultiosError, unknown
+from multios.errors import InvalidInput, MultiosError, NotFound, unknown
 from multios.model.container import Resources
 from multios.model.image import Image
 from multios.model.json import to_json
@@ -157,6 +157,10 @@ class Templates:
         own = self._imported.driver(name, caller)
         if own is not None:
             return Found(own, "", own.record)
+        if "/" in name:
+            raise NotFound(
+                f"{name!r} is no template's name", f"a folder is imported first: template import {name}"
+            )
         names = [known for known in self.names(caller) if known not in _FOR_TESTS]
         remedy = f"there are: {', '.join(names)}" if names else "pip install multios-templates-edu"
         raise unknown("template", name, names, remedy)
