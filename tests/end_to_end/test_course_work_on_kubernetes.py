@@ -397,14 +397,13 @@ def test_students_on_a_cluster_check_their_work_and_get_hints_with_their_own_val
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(engine.environment, "MULTIOS_LAB_SEED", "secret")
-    add_files(course)
+    add_files(course, more='setup = ["echo {{number}} > /root/begun"]')
     give(engine, course)
     number = number_of("s2", "secret", ("s1", "s2", "s3", "s4"))
     before = check(cluster, "s2")
     assert before.returncode == 1
-    assert (
-        f"        hint: echo {number} > /home/student/work/answer\nstep only: not done yet\n" in before.stdout
-    )
+    assert (home(cluster, "s2") / "begun").read_text() == f"{number}\n"
+    assert f"        hint: echo {number} > /home/student/work/answer\n" in before.stdout
     (home(cluster, "s2") / "work/answer").write_text(f"{number}\n")
     after = check(cluster, "s2")
     assert (after.returncode, after.stdout, after.stderr) == (
@@ -471,14 +470,14 @@ def test_two_labs_of_one_machine_do_not_write_over_each_other(
     assert not (home(cluster, "s1") / "work").exists()
 
 
-def test_what_of_a_lab_is_not_done_there_is_said_before_also_by_a_dry_run(
+def test_what_of_a_lab_is_otherwise_there_is_said_before_also_by_a_dry_run(
     engine: PrivateEngine, cluster: kubernetes_server.Server, course: Path
 ) -> None:
     add_files(course, more='setup = ["useradd mallory"]\ncommand = ["nginx"]')
     before = len(cluster.changes())
     out, error = give(engine, course, "--dry-run")
-    assert "lab first: not done elsewhere: the setup of the lab, which needs root" in error
-    assert "not done elsewhere: its command" in error
+    assert "On kubernetes, lab first: elsewhere the setup of the lab is run by first.check" in error
+    assert "elsewhere its command is not run" in error
     assert "4 as they should be" in out and len(cluster.changes()) == before
     assert not (home(cluster, "s1") / "first.md").exists()
 

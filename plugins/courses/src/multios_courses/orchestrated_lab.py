@@ -48,7 +48,7 @@ def run(
 ) -> int:
     """Start what is missing, then give the lab to who has not got it; 1 when somebody could not be served.
 
-    What of the lab cannot be on a cluster is refused, or said, before anything is made.
+    What of the lab cannot be on a cluster is refused, and what is otherwise said, before anything is made.
     """
     labs.require("start --lab")
     course, _, found = validation.load(path, students, roster.MOST_ON_A_CLUSTER)
@@ -61,7 +61,7 @@ def run(
         file, said = giving.render(found[0])
         file.unlink()
         if said:
-            sys.stderr.write(f"On {driver.name}: lab {lab.name}: {said}\n")
+            sys.stderr.write(f"On {driver.name}, lab {lab.name}: {said}\n")
         status = orchestrated_start.run(context, path, students, driver, wishes, replace, dry_run)
         if dry_run or status == INTERRUPTED:
             return status
@@ -93,7 +93,7 @@ class _Giving:
     place: Path
 
     def render(self, student: Student) -> tuple[Path, str]:
-        """A tar of what the student gets, which the caller removes, and what of the lab is not in it."""
+        """A tar of what the student gets, which the caller removes, and what of the lab is otherwise there."""
         file = self.place / f"{student.id}.tar"
         words = ["render", str(self.wanted.lab.path), "--student", student.id, "--output", str(file)]
         said = labs.run(

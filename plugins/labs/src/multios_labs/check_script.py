@@ -1,20 +1,42 @@
-"""``lab check`` as a program that a student runs in a machine elsewhere: the checks of a lab in POSIX shell, with their hints."""
+"""``lab check`` as a program that a student runs in a machine elsewhere: setups, checks and hints of a lab in POSIX shell.
+
+All of it has the student's rights, so it helps and proves nothing.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from multios.model.course import HOME
 from multios_labs.document import filled
+from multios_labs.machine import SETUP_SECONDS
 from multios_labs.records import Lab, LabStep
 
 _ROOTS_HOME = re.compile(r"(?<![\w./-])/root(?![\w.-])")
 _HEAD = """#!/bin/sh
-# Checks the steps of the lab in their order, to the first one that is not done. It needs timeout(1) and nothing else.
+# Checks the step that you are at; when all is right, the next one begins. It needs timeout(1) and nothing else.
 cd "${HOME:?}" || exit 2
+state=.multios-lab/@NAME@.state
+mkdir -p "$state" || exit 2
 failed=0
+
+setup() {  # ID COMMAND...: once
+    id=$1
+    shift
+    [ -e "$state/begun-$id" ] && return
+    for command; do
+        if ! said=$(timeout @SECONDS@ /bin/sh -c "$command" </dev/null 2>&1); then
+            printf 'setup: `%s` failed, it may need root: %s\\n' "$command" "$said"
+        fi
+    done
+    : > "$state/begun-$id"
+}
+
+todo() {  # ID
+    [ ! -e "$state/done-$1" ]
+}
 
 check() {  # NAME EXPECT HINT SECONDS COMMAND...
     name=$1 expect=$2 hint=$3 seconds=$4
@@ -32,10 +54,14 @@ check() {  # NAME EXPECT HINT SECONDS COMMAND...
     [ -z "$hint" ] || printf '        hint: %s\\n' "$hint"
 }
 
-after() {  # STEP
-    [ "$failed" = 0 ] && return
-    printf '%s: not done yet\\n' "$1"
-    exit 1
+passed() {  # ID
+    [ "$failed" = 0 ] || exit 1
+    : > "$state/done-$1"
+}
+
+next() {  # TITLE
+    printf 'step done; the next one: %s\\n' "$1"
+    exit 0
 }
 """
 
@@ -47,18 +73,27 @@ def name(lab: Lab) -> str:
 
 def script(lab: Lab, values: Mapping[str, str]) -> str:
     """The program. What is below /root on a host is in the student's home here."""
-    parts = [_HEAD, *(_of(step, values) for step in lab.steps), "printf '%s\\n' 'all steps are done'\n"]
-    return "\n".join(parts)
+    head = _HEAD.replace("@NAME@", lab.name).replace("@SECONDS@", f"{SETUP_SECONDS:g}")
+
+    def line(*words: str) -> str:
+        return shlex.join(_ROOTS_HOME.sub(HOME, filled(word, values)) for word in words)
+
+    def lines() -> Iterator[str]:
+        yield line("setup", "lab", *lab.setup)
+        for step, following in zip(lab.steps, (*lab.steps[1:], None), strict=True):
+            yield f"\nif todo {step.id}; then"
+            yield from (f"    {line(*words)}" for words in _calls(step, following))
+            yield "fi"
+        yield "\necho 'all steps are done'\n"
+
+    return f"{head}\n" + "\n".join(lines())
 
 
-def _of(step: LabStep, values: Mapping[str, str]) -> str:
-    calls = [
-        ("check", check.name, check.expect, check.hint, str(check.timeout), *check.command)
-        for check in step.checks
-    ]
-    calls.append(("after", f"step {step.id}"))
-    return "".join(shlex.join(_here(word, values) for word in call) + "\n" for call in calls)
-
-
-def _here(text: str, values: Mapping[str, str]) -> str:
-    return _ROOTS_HOME.sub(HOME, filled(text, values))
+def _calls(step: LabStep, following: LabStep | None) -> Iterator[tuple[str, ...]]:
+    yield "setup", f"step-{step.id}", *step.setup
+    for check in step.checks:
+        yield "check", check.name, check.expect, check.hint, str(check.timeout), *check.command
+    yield "passed", step.id
+    if following:
+        yield "setup", f"step-{following.id}", *following.setup
+        yield "next", following.title

@@ -292,8 +292,8 @@ def render(path: Path, student: str, seed: str, roster: Path | None, output: Pat
     values = parameters.derive(found.parameters, found.name, seed or found.name, student, students)
     rendering.write(found, values, output)
     click.echo(f"{output}: {found.name} of {student}")
-    for line in rendering.left_out(found):
-        click.echo(f"not done elsewhere: {line}", err=True)
+    for line in rendering.differences(found):
+        click.echo(f"elsewhere {line}", err=True)
 
 
 @_command(

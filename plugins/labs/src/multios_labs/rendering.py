@@ -1,7 +1,7 @@
 """What one student gets of a lab, as a tar for the home of a machine elsewhere: one that has no root and that no daemon here knows.
 
-Files of root's own go into the home. The text of all steps and their checks go along, because ``lab show`` and ``lab check`` know no
-machine elsewhere. What only root or the lab's own machine could do is not done: :func:`left_out` says it.
+Files of root's own go into the home. The text of all steps, and a program with their setups and checks, go along, because ``lab show``
+and ``lab check`` know no machine elsewhere. What is otherwise than on a host, :func:`differences` says.
 """
 
 from __future__ import annotations
@@ -46,20 +46,24 @@ def text(lab: Lab, values: Mapping[str, str]) -> str:
     parts = [
         f"# {lab.title}",
         f"Where this says /root, it is {HOME} here. There is no command `multios-container` here: "
-        f"`sh ~/{check_script.name(lab)}` says how far you are.",
+        f"`sh ~/{check_script.name(lab)}` begins the first step, and says how far you are.",
     ]
     for number, step in enumerate(lab.steps, 1):
         parts += [f"## {number}. {filled(step.title, values)}", filled(text_of(lab, step), values).strip()]
     return "\n\n".join(parts) + "\n"
 
 
-def left_out(lab: Lab) -> list[str]:
-    """What a machine on a host has of the lab and one elsewhere has not, a line each."""
+def differences(lab: Lab) -> list[str]:
+    """What of the lab is otherwise in a machine elsewhere than in one on a host, a line each."""
     owners = ["the lab"] if lab.setup else []
     owners += [f"step {step.id}" for step in lab.steps if step.setup]
-    said = [f"the setup of {', '.join(owners)}, which needs root"] if owners else []
+    said = []
+    if owners:
+        said.append(
+            f"the setup of {', '.join(owners)} is run by {check_script.name(lab)}, with the student's rights"
+        )
     if lab.command:
-        said.append("its command")
+        said.append("its command is not run")
     return said
 
 
