@@ -273,6 +273,23 @@ def test_services_share_a_network_and_are_made_anew_together(app: AppDirectory) 
     assert app.ids() == {}
 
 
+def test_who_shares_a_network_runs_again_when_the_replaced_one_is_brought_back(app: AppDirectory) -> None:
+    text = """
+        services:
+          guest: {image: "small:1", network_mode: "service:web", command: [sleep, "1000"], stop_grace_period: 0s}
+          web: {image: "small:1", command: [sleep, "1000"], stop_grace_period: 0s}
+        """
+    app.write(text)
+    app.up()
+    before = app.ids()
+    app.write(
+        text.replace('web: {image: "small:1", command: [sleep,', 'web: {image: "small:1", command: [nothing,')
+    )
+    assert "nothing" in app.run("up", "-d", status=None).stderr
+    assert app.ids() == before
+    assert {app.status_of(name) for name in before} == {"running"}
+
+
 def test_a_name_that_another_app_has_is_not_to_be_deleted(app: AppDirectory) -> None:
     app.write(
         "services: {web: {image: 'small:1', command: [sleep, '1000'], stop_grace_period: 0s, container_name: desk}}"

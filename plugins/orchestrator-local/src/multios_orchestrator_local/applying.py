@@ -19,6 +19,7 @@ from multios.errors import Conflict, MultiosError, NotFound
 from multios.model.app import COMPLETED, HEALTHY, STARTED, App, Dependency, Instance, Service, fingerprint
 from multios.pace import Pace
 from multios_orchestrator_local import existing
+from multios_orchestrator_local.planning import shared_container
 from multios_orchestrator_local.replacing import LOOK_SECONDS, Replacing, health_of, trouble
 from multios_orchestrator_local.running import restart, start, stop
 
@@ -196,6 +197,11 @@ class Applying:
             raise NotFound(f"container {action.subject!r} is gone meanwhile", "bring the app up once more")
         return instance
 
+    def _guests(self, name: str) -> list[Instance]:
+        """The app's containers that use the network of the container ``name``."""
+        services = {service.name for service in self._app.services if shared_container(service) == name}
+        return [item for item in self._instances.values() if item.service in services]
+
     def _replace(self, service: Service, actions: Sequence[Action]) -> None:
         """All at once without a policy, else some at a time."""
         policy = service.update
@@ -204,9 +210,12 @@ class Applying:
         failure: MultiosError | None = None
 
         def one(action: Action) -> None:
+            guests = self._guests(action.subject)
             self._do(
                 action,
-                lambda: replacing.replace(self._there(action), action.number, policy, self._options.start),
+                lambda: replacing.replace(
+                    self._there(action), action.number, policy, self._options.start, guests
+                ),
             )
 
         for position in range(0, len(actions), together):

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multios.app_labels import (
@@ -66,8 +66,8 @@ class Replacing:
     def __init__(self, engine: Calls, app: App, service: Service, options: ApplyOptions, told: Told) -> None:
         self._engine, self._app, self._service, self._options = engine, app, service, options
         self._told = told
-        self._replaced: list[tuple[Instance, str]] = []
-        """Each that was replaced, under the name it has meanwhile, and the id of the new one."""
+        self._replaced: list[tuple[Instance, str, Sequence[Instance]]] = []
+        """Each that was replaced, under the name it has meanwhile, the id of the new one, and who used its network."""
 
     def create(self, number: int, start: bool) -> str:
         """Make one and start it; the id. One that does not start is removed again."""
@@ -81,8 +81,18 @@ class Replacing:
                 raise
         return made
 
-    def replace(self, old: Instance, number: int, policy: UpdatePolicy | None, start: bool) -> None:
-        """Put a new one in the place of ``old``, which waits beside until :meth:`finish`."""
+    def replace(
+        self,
+        old: Instance,
+        number: int,
+        policy: UpdatePolicy | None,
+        start: bool,
+        guests: Sequence[Instance] = (),
+    ) -> None:
+        """Put a new one in the place of ``old``, which waits beside until :meth:`finish`.
+
+        ``guests`` run in its network and end with it: they run again when it is brought back.
+        """
         aside = f"{old.name[:100]}-old-{old.id[:6]}"
         stop_first = policy is None or policy.order == "stop-first"
         if stop_first:
@@ -94,11 +104,11 @@ class Replacing:
             if start and policy is not None:
                 self._monitor(made, policy.monitor)
         except MultiosError:
-            self._bring_back(old, made)
+            self._bring_back(old, made, guests)
             raise
         if not stop_first:
             self._stop(old)
-        self._replaced.append((old, made))
+        self._replaced.append((old, made, guests))
 
     def finish(self) -> None:
         """Remove what was replaced."""
@@ -110,14 +120,14 @@ class Replacing:
         while self._replaced:
             self._bring_back(*self._replaced.pop())
 
-    def _bring_back(self, old: Instance, made: str) -> None:
+    def _bring_back(self, old: Instance, made: str, guests: Sequence[Instance]) -> None:
         if made:
             self._remove(made)
         with contextlib.suppress(MultiosError):
             self._engine.call("containers.rename", {"ref": old.id, "name": old.name})
-        if old.status == "running":
+        for ended in (item for item in (old, *guests) if item.status == "running"):
             with contextlib.suppress(MultiosError):  # what failed first is what is told
-                running.start(self._engine, old.id, old.labels)
+                running.start(self._engine, ended.id, ended.labels)
 
     def _document(self, number: int) -> dict[str, Any]:
         return document(self._app, self._service, number)
