@@ -47,7 +47,7 @@ class Log:
 
     def __init__(self, context: Context, ref: str, files: Sequence[LogFile] = ()) -> None:
         self._context, self._ref = context, ref
-        self._files = files
+        self._files = list(files)
 
     def lines(self) -> Iterator[bytes]:
         """The whole lines from where reading stopped, in these files and those that came after them.
@@ -62,11 +62,14 @@ class Log:
             yield from self._read()
 
     def _read(self) -> Generator[bytes, None, bool]:
-        """The lines of the open files; whether there are newer ones."""
+        """The lines of the open files, of which the last stays open; whether there are newer ones."""
         rotated = True
-        for file in self._files:
-            rotated = file.rotated  # before reading: what was written until then is read
-            yield from file.lines()
+        while self._files:
+            rotated = self._files[0].rotated  # before reading: what was written until then is read
+            yield from self._files[0].lines()
+            if len(self._files) == 1:
+                break
+            self._files.pop(0).close()
         return rotated
 
     def _newer(self) -> list[LogFile]:
