@@ -61,6 +61,19 @@ def test_it_is_rotated_and_bounded(tmp_path: Path) -> None:
     assert kept == [f"v{number}" for number in range(100 - len(kept), 100)]
 
 
+def test_entries_are_read_without_a_gap_while_it_is_rotated(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit.log", largest=500)
+    for number in range(20):
+        log.write(ADA, "volumes.create", {"name": f"v{number}"}, "ok")
+    reading = log.read()
+    kept = [next(reading)["object"]]
+    for number in range(20, 60):
+        log.write(ADA, "volumes.create", {"name": f"v{number}"}, "ok")
+    kept += [entry["object"] for entry in reading]
+    first = int(kept[0][1:])
+    assert kept == [f"v{number}" for number in range(first, first + len(kept))] and len(kept) >= 20 - first
+
+
 @pytest.mark.needs_root
 def test_a_disk_that_fails_costs_lines_and_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -7,6 +7,8 @@ A disk that fails costs lines, never a request: the daemon's log says how many.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
 import os
@@ -19,6 +21,7 @@ from typing import Any
 
 from multios.api import access
 from multios.engine.caller import Caller
+from multios.engine.log_files import open_log
 from multios.errors import InvalidInput
 
 log = logging.getLogger(__name__)
@@ -68,19 +71,15 @@ class AuditLog:
 
     def read(self, since: float = 0.0, user: str = "") -> Iterator[dict[str, Any]]:
         """Entries since a time, oldest first, of a user by name or uid; lines that are torn are left out."""
-        for path in [*(self._numbered(number) for number in range(KEPT - 1, 0, -1)), self.path]:
-            try:
-                file = path.open("rb")
-            except FileNotFoundError:
-                continue
-            with file:
-                for line in file:
-                    try:
-                        entry = json.loads(line)
-                    except ValueError:
-                        continue
-                    if entry["time"] >= since and user in ("", entry["user"], str(entry["uid"])):
-                        yield entry
+        with contextlib.ExitStack() as closing:
+            files = [closing.enter_context(open(found, "rb")) for found in open_log(self.path, KEPT)]
+            for line in itertools.chain.from_iterable(files):
+                try:
+                    entry = json.loads(line)
+                except ValueError:
+                    continue
+                if entry["time"] >= since and user in ("", entry["user"], str(entry["uid"])):
+                    yield entry
 
     def _append(self, data: bytes) -> None:
         self._rotate(len(data))

@@ -1,4 +1,4 @@
-"""The files of a container's log, opened for whoever reads them while the supervisor goes on rotating."""
+"""The files of a log that is rotated by renaming, opened for whoever reads them while that goes on."""
 
 from __future__ import annotations
 
