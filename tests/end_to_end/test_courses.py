@@ -76,6 +76,16 @@ def states(engine: PrivateEngine, folder: Path) -> dict[object, object]:
     return {row["student"]: row["state"] for row in status(engine, folder)}
 
 
+def test_a_roster_for_a_cluster_is_longer_and_names_users_of_other_hosts(
+    engine: PrivateEngine, course: Path
+) -> None:
+    rows = "".join(f"s{number},of-another-host-{number}\n" for number in range(1001))
+    (course / "students.csv").write_text(f"id,user\n{rows}")
+    assert "1001 students" in engine.out("course", "validate", str(course), "--orchestrator", "kubernetes")
+    refused = engine.run("course", "validate", str(course), status=125).stderr
+    assert "Error: " in refused and "1000" in refused
+
+
 def test_a_course_is_validated_with_its_roster(engine: PrivateEngine, course: Path) -> None:
     assert "2 students, 2 machines, network isolated" in engine.out("course", "validate", str(course))
     (course / "students.csv").write_text("id\na\nb\nA\n")

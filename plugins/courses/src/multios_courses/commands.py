@@ -49,10 +49,11 @@ def course() -> None:
 )
 @_COURSE
 @_STUDENTS
-def validate(course_path: Path, students: Path | None) -> int:
+@_ORCHESTRATOR
+def validate(course_path: Path, students: Path | None, orchestrator: str) -> int:
     from multios_courses import validation
 
-    return validation.run(course_path, students)
+    return validation.run(course_path, students, orchestrator not in _LOCAL)
 
 
 @course.command(
