@@ -28,7 +28,7 @@ test-vm:  ## the tests that need another kernel, systemd, cgroup v2 or AppArmor,
 test-kubernetes:  ## the tests that want a real cluster, against an API server built from Debian's source package
 	@scripts/test-kubernetes $(PYTEST_ARGUMENTS)
 
-test-bases:  ## every template built and checked on every base that it offers; needs the Internet
+test-bases:  ## every template and its lesson on every base that it offers; needs the Internet
 	@scripts/install test
 	@$(BIN)/python scripts/test-bases $(TEST_BASES_ARGUMENTS)
 

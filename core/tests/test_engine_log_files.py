@@ -55,5 +55,5 @@ def test_no_file_is_passed_by_while_they_are_rotated(tmp_path: Path) -> None:
         writer.join()
         log.close()
     before = len(os.listdir("/proc/self/fd"))
-    numbers_of(open_log(tmp_path / "log", 5))
+    assert numbers_of(open_log(tmp_path / "log", 5))[-1] == written - 1
     assert len(os.listdir("/proc/self/fd")) == before

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NoReturn
 
 from multios.api.protocol import PeerGone, close_all
 from multios.api.server import Call, WithDescriptors
@@ -75,8 +75,7 @@ class OwnCalls:
             _OwnCall(self._outer, method, params or {}, item, lambda: wanted() and self._alive())
         )
         if isinstance(answer, WithDescriptors):
-            close_all(answer.descriptors)
-            raise Unsupported(f"{method} answers with descriptors", "call it through the socket")
+            _refuse_descriptors(answer.descriptors, f"{method} answers with descriptors")
         return answer
 
 
@@ -99,13 +98,17 @@ class _OwnCall(Call):
 
     def item(self, value: Any, descriptors: list[int] | None = None) -> None:
         if descriptors:
-            close_all(descriptors)
-            raise Unsupported(f"{self.method} answers with descriptors", "call it through the socket")
+            _refuse_descriptors(descriptors, f"{self.method} answers with descriptors")
         self._item(value)
 
     def alive(self) -> bool:
         return self._wanted()
 
     def attached(self, facts: dict[str, Any], descriptors: list[int]) -> None:
-        close_all(descriptors)
-        raise Unsupported(f"{self.method} hands over streams", "call it through the socket")
+        _refuse_descriptors(descriptors, f"{self.method} hands over streams")
+
+
+def _refuse_descriptors(descriptors: list[int], cause: str) -> NoReturn:
+    """There is nobody here to take them: they are closed, and ``Unsupported`` is raised."""
+    close_all(descriptors)
+    raise Unsupported(cause, "call it through the socket")

@@ -13,15 +13,13 @@ if TYPE_CHECKING:
     from multios.cli.context import Context
 
 CHUNK = 262144
-NEWEST = "log"
-"""The name of the file that is written to, in a container's directory."""
 
 
 class LogFile:
-    """One open file of a log and how far it is read."""
+    """One open file of a log and how far it is read. ``newest`` is the name of the one that is written to."""
 
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
+    def __init__(self, fd: int, newest: str) -> None:
+        self.fd, self._newest = fd, newest
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
         self._rest = b""
@@ -29,7 +27,7 @@ class LogFile:
     @property
     def rotated(self) -> bool:
         """Whether it is no more the newest, or removed: nothing is written to it any more."""
-        return os.path.basename(os.readlink(f"/proc/self/fd/{self.fd}")) != NEWEST
+        return os.path.basename(os.readlink(f"/proc/self/fd/{self.fd}")) != self._newest
 
     def lines(self) -> Iterator[bytes]:
         """The whole lines from where reading stopped; half a line waits for its end."""
@@ -90,7 +88,8 @@ def open_log(context: Context, ref: str) -> list[LogFile]:
     """The files of a container's log, oldest first."""
     answers = context.client.request("containers.logs", {"ref": ref})
     descriptors = [descriptor for _, _, some in answers for descriptor in some]
-    return [LogFile(descriptor) for descriptor in (*descriptors, *answers.fds)]
+    newest = os.path.basename(answers.result["path"])
+    return [LogFile(descriptor, newest) for descriptor in (*descriptors, *answers.fds)]
 
 
 class Wanted:
