@@ -84,6 +84,10 @@ def test_a_roster_for_a_cluster_is_longer_and_names_users_of_other_hosts(
     assert "1001 students" in engine.out("course", "validate", str(course), "--orchestrator", "kubernetes")
     refused = engine.run("course", "validate", str(course), status=125).stderr
     assert "Error: " in refused and "1000" in refused
+    text = (course / "course.toml").read_text()
+    (course / "course.toml").write_text(text.partition("[[templates]]")[0])
+    refused = engine.run("course", "validate", str(course), "--orchestrator", "kubernetes", status=125).stderr
+    assert "there is no template" in refused
 
 
 def test_a_course_is_validated_with_its_roster(engine: PrivateEngine, course: Path) -> None:

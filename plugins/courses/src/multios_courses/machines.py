@@ -38,15 +38,13 @@ class Machine:
         return self.student.id, self.template.source
 
 
-def expected(course: Course, students: Sequence[Student]) -> list[Machine]:
-    """Every machine of the course, template by template for each student. Raises ``InvalidInput`` for none or too many."""
+def expected(course: Course, students: Sequence[Student], most: int | None = MOST_MACHINES) -> list[Machine]:
+    """Every machine of the course, template by template for each student. Raises ``InvalidInput`` for none or more than ``most``."""
     if not course.templates:
         raise InvalidInput(f"{course.file}: there is no template", "add [[templates]] with a name")
     count = len(students) * len(course.templates)
-    if count > MOST_MACHINES:
-        raise InvalidInput(
-            f"{course.name}: {count} machines are more than {MOST_MACHINES}", "split the course"
-        )
+    if most is not None and count > most:
+        raise InvalidInput(f"{course.name}: {count} machines are more than {most}", "split the course")
     behind = suffixes(course.templates)
     return [
         Machine(student, template, f"{course.name}-{student.id}{suffix}", student.user)

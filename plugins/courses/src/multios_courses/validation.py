@@ -35,9 +35,10 @@ def run(path: Path, students: Path | None, elsewhere: bool = False) -> int:
     file = students or (course.roster if course.roster and course.roster.exists() else None)
     if file:
         found = roster.load(file, roster.MOST_ON_A_CLUSTER if elsewhere else roster.MOST_STUDENTS)
+        wanted = machines.expected(course, found, None if elsewhere else machines.MOST_MACHINES)
         if not elsewhere:
-            machines.owners(machines.expected(course, found), str(file))
-        said += [counted(len(found), "student"), counted(len(found) * len(course.templates), "machine")]
+            machines.owners(wanted, str(file))
+        said += [counted(len(found), "student"), counted(len(wanted), "machine")]
     elif course.roster:
         said.append(f"no roster at {course.roster}")
     said.append(f"network {course.policy}")
