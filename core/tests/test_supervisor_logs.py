@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,3 +67,29 @@ def test_a_disk_that_is_full_does_not_raise() -> None:
     log = logs.Log("/dev/full", max_size=100, max_files=1)
     log.write("stdout", b"text\n")
     log.close()
+
+
+@pytest.mark.parametrize("text", [b"one\ntwo\n", b"one\ntwo"])
+def test_of_a_text_half_written_only_whole_lines_are_kept(tmp_path: Path, text: bytes) -> None:
+    before, path = b"before\n", tmp_path / "log"
+    with closing(logs.Log(str(path), 10_000, 1)) as log:
+        log.write("stdout", before)
+        begin = log.size
+        log.write("stdout", text)
+        whole = path.read_bytes()
+    for size in range(begin, len(whole) + 1):
+        path.write_bytes(whole[:size])
+        with closing(logs.Log(str(path), 10_000, 1)) as log:
+            kept = log.keep_whole_lines("stdout", text, begin)
+            assert kept in (0, len(b"one\n"), len(text))
+            assert log.size == path.stat().st_size
+            log.write("stdout", text[kept:])
+        assert text_of(path.read_bytes(), "stdout") == before + text
+
+
+def test_of_a_text_written_to_a_former_file_nothing_is_kept(tmp_path: Path) -> None:
+    with closing(logs.Log(str(tmp_path / "log"), 10_000, 1)) as log:
+        log.write("stdout", b"new\n")
+        size = log.size
+        assert log.keep_whole_lines("stdout", b"old\n", size + 1) == 0
+        assert (tmp_path / "log").stat().st_size == size

@@ -11,6 +11,7 @@ import pytest
 from multios.supervisor import streams
 from multios.supervisor.logs import Log
 from multios.supervisor.loop import Loop
+from multios.supervisor.transit import Transit
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def turns(loop: Loop, count: int = 5) -> None:
 def test_a_stream_waits_for_its_slow_reader_and_goes_on_when_he_reads(loop: Loop) -> None:
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
-    stream = streams.Stream(loop, ours, "stdout", None, False)
+    stream = streams.Stream(loop, Transit(), ours, "stdout", None, False)
     reader = stream.attach()
     written = 0
     for _ in range(50):  # until nothing goes in any more
@@ -67,7 +68,7 @@ def test_a_stream_waits_for_its_slow_reader_and_goes_on_when_he_reads(loop: Loop
 def test_what_is_left_at_the_end_reaches_log_and_reader(loop: Loop, tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     log = Log(str(tmp_path / "log"), 10_000, 2)
-    kept = streams.Streams(log)
+    kept = streams.Streams(Transit(), log)
     kept.add(loop, "stdout", ours)
     reader = kept.attach(False)[1]
     os.write(theirs, b"last words\n")
@@ -83,7 +84,7 @@ def test_what_is_left_at_the_end_reaches_log_and_reader(loop: Loop, tmp_path: Pa
 
 def test_a_terminals_read_that_is_made_to_wait_is_broken_off(loop: Loop) -> None:
     master, slave = pty.openpty()
-    stream = streams.Stream(loop, master, "stdout", None, True)
+    stream = streams.Stream(loop, Transit(), master, "stdout", None, True)
     os.set_blocking(master, True)  # what an attached client can do with its copy
     stream._on_ready(0)  # would wait for ever
     assert stream.descriptor == -1
@@ -92,7 +93,7 @@ def test_a_terminals_read_that_is_made_to_wait_is_broken_off(loop: Loop) -> None
 
 def test_a_waiting_standard_input_is_given_away_once(loop: Loop) -> None:
     ours, theirs = os.pipe()
-    kept = streams.Streams()
+    kept = streams.Streams(Transit())
     kept.add(loop, "stdout", ours)
     read, kept.stdin = os.pipe()
     first = kept.attach(True)

@@ -72,6 +72,29 @@ def test_a_container_runs_on_and_its_log_has_every_line(own: PrivateEngine, vict
         own.run("delete", "--force", "survivor", status=None)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_flood_is_in_the_log_whole_and_once_however_often_the_supervisor_is_killed(
+    own: PrivateEngine, terminal: bool
+) -> None:
+    flood = "trap 'enough=yes' TERM; i=0; until [ $enough ]; do i=$((i+1)); echo $i; done"
+    wanted = ["--tty"] if terminal else []
+    own.run("run", "-d", "--name", "flood", "--log-opt", "max-size=1g", *wanted, IMAGE, "sh", "-c", flood)
+    try:
+        last = ""
+        for _ in range(10):
+            last = eventually(
+                lambda seen=last: {own.out("logs", "--tail", "1", "flood")} - {seen}, "it is read on"
+            ).pop()
+            kill_supervisor(own)
+        own.run("kill", "--signal", "TERM", "flood")
+        assert own.out("wait", "flood") == "0"
+        lines = numbers(own, "flood")
+        print(f"{len(lines)} lines")
+        assert lines == list(range(1, len(lines) + 1))
+    finally:
+        own.run("delete", "--force", "flood", status=None)
+
+
 @pytest.mark.parametrize("victim", KILLS)
 def test_an_exit_that_nobody_watched_is_recorded(own: PrivateEngine, victim: str) -> None:
     own.run("run", "-d", "--name", "leaver", IMAGE, "sh", "-c", "sleep 0.6; exit 23")

@@ -1,6 +1,6 @@
 """The daemon's watch over its supervisor: it follows the events, holds copies, and provides a successor.
 
-The copies are of each process's pidfd, outputs and terminal. When the supervisor dies, a new one is started
+The copies are of each process's pidfd, outputs and terminal, and of what is on its way to a log. When the supervisor dies, a new one is started
 and gets them; the processes go on, their pipes never having been without a reader.
 """
 
@@ -20,6 +20,7 @@ from multios.errors import MultiosError, Unavailable
 from multios.supervisor import flags, orphans, spawn, wire
 from multios.supervisor.channel import Channels, Gone, connect
 from multios.supervisor.syscalls import kernel
+from multios.supervisor.transit import COPIES
 
 ANSWER_SECONDS = 20.0
 FIRST_RETRY_SECONDS, RETRY_SECONDS = 0.02, 1.0
@@ -52,6 +53,7 @@ class Guardian:
         self._on_exit = on_exit
         self._held: dict[str, Held] = {}
         self._listeners: dict[str, Held] = {}
+        self._transit: Held | None = None
         self._lock = threading.Lock()
         self._up = threading.Event()
         self._caught_up = threading.Event()
@@ -111,6 +113,8 @@ class Guardian:
         with self._lock:
             for held in (*self._held.values(), *self._listeners.values()):
                 held.close()
+            if self._transit is not None:
+                self._transit.close()
             self._held.clear()
             self._listeners.clear()
 
@@ -158,6 +162,9 @@ class Guardian:
         if event == "listener":
             self._keep_listener(message, descriptors)
             return
+        if event == "transit":
+            self._keep_transit(descriptors)
+            return
         wire.close_all(descriptors)
         if event in ("exit", "gone"):
             with self._lock:
@@ -191,6 +198,13 @@ class Guardian:
         if former is not None:
             former.close()
 
+    def _keep_transit(self, descriptors: list[int]) -> None:
+        """Hold copies of what :class:`multios.supervisor.transit.Transit` keeps a chunk in."""
+        with self._lock:
+            former, self._transit = self._transit, Held({}, dict(zip(COPIES, descriptors, strict=True)))
+        if former is not None:
+            former.close()
+
     def _succeed(self) -> None:
         """The supervisor died. Get another, which is given all that we hold."""
         log.error("the supervisor (pid %d) hung up", self.supervisor_pid)
@@ -218,7 +232,9 @@ class Guardian:
         with self._lock:
             held, listeners = list(self._held.values()), list(self._listeners.values())
         try:
-            for one in listeners:  # first: their callers wait
+            if self._transit is not None:  # before the processes, whose next output comes after it
+                self._hand_over({"do": "adopt-transit"}, self._transit)
+            for one in listeners:  # their callers wait
                 request = {"do": "adopt-listener", "listener": one.described}
                 self._hand_over(request, one)
             for one in held:
@@ -247,7 +263,7 @@ class Guardian:
         try:
             self._channels.request(request, list(one.copies.values()))
         except MultiosError as error:  # one that cannot be handed over must not keep the others
-            log.error("%s %s: %s", request["do"], one.described["id"], error)
+            log.error("%s %s: %s", request["do"], one.described.get("id", ""), error)
 
     def _bury(self) -> None:
         """Reap a dead supervisor, and end those of its children that had no container yet."""

@@ -38,7 +38,7 @@ def adopt(supervision: Supervision, described: dict[str, Any], names: list[str],
     process.pidfd = ends.pop("pidfd")
     log = described["log"]
     settings = _reopened(log) if log else None
-    process.streams = Streams(settings, bool(described["terminal"]))
+    process.streams = Streams(supervision.transit, settings, bool(described["terminal"]))
     process.streams.stdin = ends.pop("stdin", -1)
     for name, descriptor in ends.items():
         process.streams.add(supervision.loop, name, descriptor)

@@ -11,6 +11,10 @@ import time
 
 from multios.supervisor.complaint import complain
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def stamp() -> bytes:
     """The time now in UTC, with nanoseconds."""
@@ -32,13 +36,19 @@ def lines(stream: str, data: bytes, when: bytes) -> list[bytes]:
     return made
 
 
+def _frame(stream: str, when: bytes) -> int:
+    """How much longer an ``F`` line of the log is than its line of the stream."""
+    return len(when) + len(stream) + len("  F ")
+
+
 class Log:
     """The files ``path``, ``path.1`` … of one container; ``max_files`` counts the newest one too.
 
-    A disk that takes no more loses log lines, not the container: it is complained about once.
+    ``size`` is the newest one's, ``file_number`` its inode's number. A disk that takes no more loses log lines, not
+    the container: it is complained about once.
     """
 
-    __slots__ = ("_broken", "_file", "_size", "max_files", "max_size", "path")
+    __slots__ = ("_broken", "_file", "file_number", "max_files", "max_size", "path", "size")
 
     def __init__(self, path: str, max_size: int, max_files: int) -> None:
         self.path, self.max_size, self.max_files = path, max(1, max_size), max(1, max_files)
@@ -48,30 +58,62 @@ class Log:
     def _open(self) -> None:
         mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._file = os.open(self.path, mode, 0o640)
-        self._size = os.fstat(self._file).st_size
+        status = os.fstat(self._file)
+        self.file_number, self.size = status.st_ino, status.st_size
 
-    def write(self, stream: str, data: bytes) -> None:
-        """Append a chunk of ``stdout`` or ``stderr``."""
+    def write(
+        self, stream: str, data: bytes, note: Callable[[int, int, int], None] = lambda *place: None
+    ) -> None:
+        """Append a chunk of ``stdout`` or ``stderr``.
+
+        ``note`` is told of each step that succeeds: how many bytes of ``data`` are written, and then
+        ``file_number`` and ``size``.
+        """
         try:
             batch: list[bytes] = []
-            size = 0
-            for line in lines(stream, data, stamp()):
-                if self._size + size and self._size + size + len(line) > self.max_size:
+            size = written = 0
+            when = stamp()
+            frame = _frame(stream, when)
+            for line in lines(stream, data, when):
+                if self.size + size and self.size + size + len(line) > self.max_size:
                     self._append(b"".join(batch))
+                    written += size - frame * len(batch)
+                    note(written, self.file_number, self.size)
                     self._rotate()
+                    note(written, self.file_number, self.size)
                     batch, size = [], 0
                 batch.append(line)
                 size += len(line)
             self._append(b"".join(batch))
+            note(len(data), self.file_number, self.size)
         except OSError as error:
             if not self._broken:
                 complain(f"log {self.path}", error)
             self._broken = True
 
+    def keep_whole_lines(self, stream: str, data: bytes, begin: int) -> int:
+        """How many bytes of ``data`` the newest file has from ``begin`` on; a last line that is not whole is cut off.
+
+        For one who goes on where another was killed while it wrote ``data``.
+        """
+        if begin > self.size:
+            return 0
+        when = stamp()
+        frame = _frame(stream, when)
+        end, kept = begin, 0
+        for line in lines(stream, data, when):
+            if end + len(line) > self.size:
+                break
+            end += len(line)
+            kept += len(line) - frame
+        os.ftruncate(self._file, end)
+        self.size = end
+        return min(kept, len(data))  # a P line has a newline of its own
+
     def _append(self, data: bytes) -> None:
         while data:
             written = os.write(self._file, data)
-            self._size += written
+            self.size += written
             data = data[written:]
 
     def _rotate(self) -> None:

@@ -39,6 +39,7 @@ class Requests:
             "forget": self._forget,
             "subscribe": self._subscribe,
             "adopt": self._adopt,
+            "adopt-transit": self._adopt_transit,
             "ended": self._ended,
             "adopt-listener": self._adopt_listener,
             "write-refusals": self._write_refusals,
@@ -167,6 +168,7 @@ class Requests:
         client.on_close = self._supervision.subscribers.remove
         self._supervision.subscribers.append(client)
         reply.good({"pid": os.getpid()})
+        client.send({"event": "transit"}, self._supervision.transit.copies())
         for process in self._supervision.processes.values():
             if process.alive and process.streams is not None:
                 self._supervision.tell_process(process, [client])
@@ -181,6 +183,10 @@ class Requests:
     def _adopt(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
         copies = [os.dup(descriptor) for descriptor in descriptors]
         handover.adopt(self._supervision, message["process"], message["copies"], copies)
+        reply.good()
+
+    def _adopt_transit(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:
+        self._supervision.transit.adopt([os.dup(descriptor) for descriptor in descriptors])
         reply.good()
 
     def _ended(self, reply: Reply, message: dict[str, Any], descriptors: list[int]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from multios.supervisor.loop import Loop
+    from multios.supervisor.transit import Transit
 
 
 class Wiring:
@@ -46,7 +47,9 @@ class Wiring:
         self.streams.close()
 
 
-def make(loop: Loop, asked: Mapping[str, Any], given: list[int], owner: int, container: bool) -> Wiring:
+def make(
+    loop: Loop, transit: Transit, asked: Mapping[str, Any], given: list[int], owner: int, container: bool
+) -> Wiring:
     """Pipes or a pair for a terminal as ``asked`` (the fields of ``Stdio``); ``given`` stay the caller's.
 
     ``owner`` is the host's id of the container's root: pipes become its own, or /dev/stderr could not be
@@ -58,7 +61,7 @@ def make(loop: Loop, asked: Mapping[str, Any], given: list[int], owner: int, con
     log = None
     if path:
         log = Log(path, int(asked.get("log_max_size", 10_000_000)), int(asked.get("log_max_files", 3)))
-    made = Wiring(Streams(log, terminal), container or bool(path), bool(asked.get("attach")))
+    made = Wiring(Streams(transit, log, terminal), container or bool(path), bool(asked.get("attach")))
     try:
         if terminal:
             made.child = [_null() for _ in range(3)]

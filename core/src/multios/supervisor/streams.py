@@ -12,6 +12,7 @@ import signal
 
 from multios.supervisor.complaint import complain
 from multios.supervisor.loop import READ, WRITE
+from multios.supervisor.transit import CHUNK
 from multios.supervisor.wire import close_all
 
 TYPE_CHECKING = False
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from multios.supervisor.logs import Log
     from multios.supervisor.loop import Loop
+    from multios.supervisor.transit import Transit
 
-CHUNK = 64 * 1024
 STOLEN_SECONDS = 0.1
 
 
@@ -50,10 +51,13 @@ class Reader:
 class Stream:
     """One output of a process: ``stdout``, ``stderr``, or a terminal's master (logged as stdout)."""
 
-    __slots__ = ("_loop", "_paused", "_readers", "_terminal", "descriptor", "log", "name")
+    __slots__ = ("_loop", "_paused", "_readers", "_terminal", "_transit", "descriptor", "log", "name")
 
-    def __init__(self, loop: Loop, descriptor: int, name: str, log: Log | None, terminal: bool) -> None:
+    def __init__(
+        self, loop: Loop, transit: Transit, descriptor: int, name: str, log: Log | None, terminal: bool
+    ) -> None:
         self._loop = loop
+        self._transit = transit
         self.descriptor = descriptor
         self.name = name
         self.log = log
@@ -103,11 +107,16 @@ class Stream:
     def _read(self) -> bytes | None:
         """The next chunk, empty at the end, ``None`` when there is nothing now."""
         try:
-            return self._read_terminal() if self._terminal else os.read(self.descriptor, CHUNK)
+            return self._read_terminal() if self._terminal else self._take()
         except BlockingIOError:
             return None
         except OSError:  # a terminal whose other side is closed says EIO
             return b""
+
+    def _take(self) -> bytes:
+        if self.log is None:
+            return os.read(self.descriptor, CHUNK)
+        return self._transit.take(self.descriptor, self.name, self.log)
 
     def _read_terminal(self) -> bytes:
         """Read the master, of which an attached client holds a copy: it could make this read wait.
@@ -117,7 +126,7 @@ class Stream:
         """
         signal.setitimer(signal.ITIMER_REAL, STOLEN_SECONDS)
         try:
-            return os.read(self.descriptor, CHUNK)
+            return self._take()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -126,7 +135,7 @@ class Stream:
             self._end()
             return
         if self.log is not None:
-            self.log.write(self.name, data)
+            self._transit.deliver(data, self.name, self.log)
         for reader in list(self._readers.values()):
             if reader.offer(data):
                 self._loop.change(reader.descriptor, WRITE if reader.pending else 0)
@@ -179,9 +188,10 @@ class Streams:
     ``stdin`` is the pipe's end that waits for its first attached client, or -1.
     """
 
-    __slots__ = ("log", "outputs", "stdin", "terminal")
+    __slots__ = ("_transit", "log", "outputs", "stdin", "terminal")
 
-    def __init__(self, log: Log | None = None, terminal: bool = False) -> None:
+    def __init__(self, transit: Transit, log: Log | None = None, terminal: bool = False) -> None:
+        self._transit = transit
         self.log = log
         self.terminal = terminal
         self.stdin = -1
@@ -189,7 +199,7 @@ class Streams:
 
     def add(self, loop: Loop, name: str, descriptor: int) -> None:
         """Begin to read an output."""
-        self.outputs.append(Stream(loop, descriptor, name, self.log, self.terminal))
+        self.outputs.append(Stream(loop, self._transit, descriptor, name, self.log, self.terminal))
 
     def attach(self, stdin: bool) -> list[int]:
         """New ends for a client, three of them, -1 where there is none; the client's to close.

@@ -11,6 +11,7 @@ from multios.supervisor.complaint import complain
 from multios.supervisor.fetching import Handover
 from multios.supervisor.processes import Process
 from multios.supervisor.slots import Slots, new_group
+from multios.supervisor.transit import Transit
 from multios.supervisor.watches import Watches
 
 TYPE_CHECKING = False
@@ -35,6 +36,7 @@ class Supervision:
         self.exits = exits
         self.processes: dict[str, Process] = {}
         self.subscribers: list[Connection] = []
+        self.transit = Transit()
         self.watches = Watches(self.loop, self.tell)
         self.slots = Slots(nursery, wanted_slots, self.clear_group)
 
@@ -202,7 +204,7 @@ class Supervision:
         process.watch = asked.get("watch")
         own, streams = given[1 : len(given) - count], given[len(given) - count :]
         try:
-            made = stdio.make(self.loop, asked, streams, process.owner, process.is_container)
+            made = stdio.make(self.loop, self.transit, asked, streams, process.owner, process.is_container)
         except OSError as error:
             self._give_up(process, _account("stdio", error))
             return
