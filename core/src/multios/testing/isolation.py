@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,15 @@ from multios.model.mount import Mount
 from multios.supervisor.client import Supervisor
 from multios.supervisor.syscalls import kernel
 from multios.testing.base import DriverSuite
-from multios.testing.isolation_box import Box, IsolationFixtures, eventually, stands_still, traces
+from multios.testing.isolation_box import (
+    Box,
+    Died,
+    DyingDaemon,
+    IsolationFixtures,
+    eventually,
+    stands_still,
+    traces,
+)
 
 METHODS = {
     Capability.EXEC: ("exec",),
@@ -129,6 +139,24 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
             pytest.skip("this driver has no launcher")
         os.close(supervisor.reserve(box.id, self.driver_type.launcher, (), None).pidfd)
         box.driver.delete(box.id)
+        assert box.run().exit_code == 0
+
+    @pytest.mark.parametrize("verb", ["launch", "start"])
+    def test_what_a_dead_daemon_had_begun_to_make_is_deleted_whole(
+        self, box: Box, supervisor: Supervisor, tmp_path: Path, verb: str
+    ) -> None:
+        if not self.driver_type.launcher:
+            pytest.skip("this driver has no launcher")
+        driver, kept = box.driver, tmp_path / "kept"
+        dying = DyingDaemon(supervisor, verb, driver.context.runtime, kept)
+        box.driver = type(driver)(driver.settings, replace(driver.context, supervisor=dying))
+        with pytest.raises(Died):
+            box.create()
+            box.start()
+        shutil.rmtree(driver.context.runtime)
+        kept.rename(driver.context.runtime)
+        box.driver = driver
+        driver.delete(box.id)
         assert box.run().exit_code == 0
 
     def test_an_unknown_container_is_not_found(self, driver: IsolationDriver) -> None:

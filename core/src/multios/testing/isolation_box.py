@@ -225,6 +225,34 @@ class Box:
         return Result(ended["exit_code"], text)
 
 
+class Died(BaseException):
+    """The daemon was killed: what it does after that is not done."""
+
+
+class DyingDaemon(Supervisor):
+    """The supervisor's client in a daemon that is killed before it sends ``verb``.
+
+    The files that the driver has in ``runtime`` at that moment are linked to ``kept``.
+    """
+
+    def __init__(self, supervisor: Supervisor, verb: str, runtime: Path, kept: Path) -> None:
+        self._supervisor, self._verb, self._runtime, self._kept = supervisor, verb, runtime, kept
+
+    def __getattribute__(self, name: str) -> Any:
+        """The real client's methods, which do nothing once the daemon is dead."""
+        if name.startswith("_"):
+            return super().__getattribute__(name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if name == self._verb and not self._kept.exists():
+                shutil.copytree(self._runtime, self._kept, copy_function=os.link)
+            if self._kept.exists():
+                raise Died
+            return getattr(self._supervisor, name)(*arguments, **options)
+
+        return call
+
+
 def stands_still(look: Callable[[], int]) -> bool:
     """Whether a number stays the same for a while in which something that goes on would change it many times."""
     before = look()

@@ -17,6 +17,7 @@ from multios.errors import Conflict, InvalidInput, NotFound, StepFailed, Unavail
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.netlink.traffic import network_bytes
 from multios.supervisor import flags, mounts
+from multios.supervisor.processes import NEVER_STARTED
 from multios.supervisor.syscalls import kernel
 from multios_isolation_ns import device_nodes, landlock, limits, plan, seccomp, watching
 from multios_isolation_ns.groups import Group, Groups, v1_hierarchies
@@ -125,16 +126,14 @@ class Containers:
         except NotFound:
             self._supervisor.forget(container_id)  # a daemon that died in a start may not have noted it yet
             return
-        try:
-            status = self.state(container_id).status
-        except NotFound:
+        row = self._supervisor.process(container_id)
+        if row is None:
             self._end_orphan(group)
-        else:
-            if status == "created":
-                self._supervisor.forget(container_id)
-            elif status != "stopped":
-                group.cgroups.kill(group.name)
-                self._wait_for_end(container_id)
+        elif row["status"] in NEVER_STARTED:
+            self._supervisor.forget(container_id)
+        elif row["pid"]:
+            group.cgroups.kill(group.name)
+            self._wait_for_end(container_id)
         self._records.remove(container_id)
 
     def _end_orphan(self, group: Group) -> None:

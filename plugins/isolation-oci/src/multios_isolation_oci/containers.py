@@ -18,6 +18,7 @@ from multios.errors import Conflict, NotFound, StepFailed, Unavailable
 from multios.model.container import Counters, ProcessSpec, Resources, Stats
 from multios.netlink.traffic import network_bytes
 from multios.supervisor import flags, mounts
+from multios.supervisor.processes import NEVER_STARTED
 from multios_isolation_oci import specification
 from multios_isolation_oci.records import Files, Record
 from multios_isolation_oci.runtime import Runtime
@@ -102,14 +103,15 @@ class Containers:
     def delete(self, container_id: str) -> None:
         """The runtime removes what it made, and the launcher's process ends with the container's."""
         files = self._files(container_id)
+        self._supervisor.forget(_map_holder(container_id))  # a daemon that died in a start could not
         try:
             record = files.read()
         except NotFound:
-            self._supervisor.forget(container_id)  # a daemon that died in a start may not have noted it yet
+            self._supervisor.forget(container_id)  # nor has it noted it yet
             return
         self._runtime.try_call(files.log, "delete", "--force", container_id)
         row = self._row(container_id)
-        if row is not None and row["status"] == "created":
+        if row is not None and row["status"] in NEVER_STARTED:
             self._supervisor.forget(container_id)
         elif row is not None and row["pid"]:
             self._wait_for_end(container_id)
@@ -220,7 +222,7 @@ class Containers:
         """A user namespace with the container's id map, for idmapped mounts: the runtime makes its own only later."""
         if bundle.id_map is None:
             return None
-        supervisor, name = self._supervisor, f"{bundle.container_id}-ids"
+        supervisor, name = self._supervisor, _map_holder(bundle.container_id)
         reservation = supervisor.reserve(name, self._launcher, ("user",), bundle.id_map)
         os.close(reservation.pidfd)
         closing.callback(os.close, reservation.user_namespace)
@@ -273,6 +275,11 @@ def _mounts(
         bind = mounts.make_bind(bundle.volumes[entry["destination"]], attributes, "rbind" in options, space)
         closing.callback(os.close, bind)
         yield bind
+
+
+def _map_holder(container_id: str) -> str:
+    """The id of the process that holds the user namespace for idmapped mounts while a container is made."""
+    return f"{container_id}-ids"
 
 
 def _quietly(action: Any, *arguments: Any) -> None:
