@@ -17,7 +17,7 @@ class Request(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Any
 
-    def answer(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+    def answer(self, status: int, body: bytes = b"", length: int | str | None = None, **headers: str) -> None:
         """Answer with a body; ``length`` is what is said of it."""
         self.send_response(status)
         for name, value in headers.items():

@@ -403,6 +403,15 @@ def test_a_layer_of_another_size_is_refused_before_it_is_read(
         pull(driver, registry, store)
 
 
+@pytest.mark.parametrize("length", ["\xb2", "9" * 5000, "-1", "many"])
+def test_a_length_that_is_no_number_is_the_registrys_failure(
+    driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore, length: str
+) -> None:
+    registry.scripts[layer_of(registry)] = lambda request: request.answer(200, b"x" * 500, length)
+    with pytest.raises((InvalidInput, StepFailed)):
+        pull(driver, registry, store)
+
+
 def test_no_more_is_read_than_the_manifest_says(
     driver: RegistrySource, registry: ScriptedRegistry, store: ContentStore
 ) -> None:

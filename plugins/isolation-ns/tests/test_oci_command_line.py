@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from multios.errors import InvalidInput
@@ -75,7 +75,22 @@ def test_a_cgroups_path_leads_nowhere_else(text: str) -> None:
     assert path and not path.startswith("/") and not {"..", ".", ""} & set(path.split("/"))
 
 
+@given(st.text(max_size=6))
+@example("\xb2")
+@example("--5")
+def test_a_number_is_one_or_refused(text: str) -> None:
+    request = command_line.Request({}, "run")
+    request.own["--preserve-fds"] = text
+    for read in (lambda: command_line.number(request, "--preserve-fds"), lambda: execution._id(text)):
+        try:
+            assert isinstance(read(), int)
+        except InvalidInput:
+            pass
+
+
 @given(st.text(max_size=12))
+@example("\xb2")
+@example("RTMIN+\xb2")
 def test_a_signal_is_a_number_of_the_kernels_or_refused(text: str) -> None:
     try:
         assert 1 <= signal_number(text) <= 64

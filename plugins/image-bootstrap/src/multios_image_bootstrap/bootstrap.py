@@ -221,7 +221,7 @@ def _failure(release: Release, where: Origin, tool: Followed) -> MultiosError:
 
 def _environment(work: Path) -> Mapping[str, str]:
     epoch = os.environ.get("SOURCE_DATE_EPOCH", "0")
-    if not epoch.isdigit():
+    if not (epoch.isascii() and epoch.isdigit()):
         raise InvalidInput(f"SOURCE_DATE_EPOCH: {epoch!r} is not seconds since the epoch", "unset it")
     own = {"TMPDIR": str(work), "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root"}
     return {**os.environ, **own}

@@ -15,6 +15,7 @@ from multios_image_registry.transport import Failure, Response, failure
 
 _CHUNK = 256 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
+_NUMBER = re.compile(r"\d{1,19}")
 SLOWEST_BYTES_A_SECOND = 512
 _WINDOW_SECONDS = 60.0
 _WORTHWHILE = 1 << 20
@@ -119,7 +120,7 @@ class BlobStream:
 
     def _check_length(self, response: Response) -> None:
         stated = response.headers.get("Content-Length", "")
-        if stated.isdigit() and int(stated) != self._blob.size:
+        if _NUMBER.fullmatch(stated) and int(stated) != self._blob.size:
             raise InvalidInput(
                 f"{self._session.step}: {self._blob.digest[:19]}… has {stated} bytes,"
                 f" its manifest says {self._blob.size}",

@@ -102,6 +102,6 @@ def number(request: Request, name: str, default: int = 0) -> int:
     text = request.own.get(name)
     if text is None:
         return default
-    if not text.lstrip("-").isdigit():
+    if not text.removeprefix("-").isdecimal():
         raise InvalidInput(f"{name}: {text!r} is not a number")
     return int(text)

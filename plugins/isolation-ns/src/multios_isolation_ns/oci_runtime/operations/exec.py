@@ -113,6 +113,6 @@ def _process(request: Request, former: dict[str, Any]) -> dict[str, Any]:
 
 
 def _id(text: str) -> int:
-    if not text.isdigit():
+    if not text.isdecimal():
         raise InvalidInput(f"{text!r} is not a numeric id", "give --user UID:GID")
     return int(text)

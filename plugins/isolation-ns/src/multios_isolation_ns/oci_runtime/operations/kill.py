@@ -40,14 +40,14 @@ def run(request: Request) -> int:
 
 def signal_number(text: str) -> int:
     """``9``, ``KILL`` or ``SIGKILL``; ``RTMIN+1`` too (signal(7))."""
-    if text.isdigit():
+    if text.isdecimal():
         number = int(text)
         if number in signal.valid_signals():
             return number
         raise InvalidInput(f"unknown signal {text!r}")
     name, plus, offset = text.upper().removeprefix("SIG").partition("+")
     names = [one.name.removeprefix("SIG") for one in signal.Signals]
-    if name not in names or (plus and not offset.isdigit()):
+    if name not in names or (plus and not offset.isdecimal()):
         guess = nearest(name, names)
         raise InvalidInput(f"unknown signal {text!r}", f"did you mean {guess}?" if guess else "")
     number = int(signal.Signals[f"SIG{name}"]) + int(offset or 0)
