@@ -41,6 +41,7 @@ ready = ["test", "-e", "/srv/keeper/ready"]
 
 [[services]]
 name = "flaky"
+prepare = "mkdir -p /srv"
 command = "echo once more >> /srv/tries; sleep 0.2; [ $(wc -l < /srv/tries) -lt 2 ] && exit 3; exec sleep 1000"
 
 [[checks]]

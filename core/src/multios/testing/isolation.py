@@ -473,8 +473,9 @@ class IsolationDriverSuite(IsolationFixtures, DriverSuite):
         box.process["args"] = ["sh", "-c", "while :; do :; done"]
         box.create()
         box.start()
+        # runc's start ends before its threads have become the command.
+        eventually(lambda: box.driver.stats(box.id).pids == 1, "it is one process")
         first = box.driver.stats(box.id)
-        assert first.pids == 1
         eventually(
             lambda: (box.driver.stats(box.id).cpu_nanoseconds or 0) > (first.cpu_nanoseconds or 0),
             "CPU time grows",
