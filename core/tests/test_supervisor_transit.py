@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -122,23 +123,34 @@ def test_killed_before_any_line_and_the_successor_too_no_byte_is_lost_and_none_i
     assert step > 100
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
-def test_killed_in_a_write_that_is_half_done_no_line_is_cut(
-    tap: Tap, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    genuine = os.write
-    os.write(tap.end, TEXT)
+def pump_and_die_in(tap: Tap, call: str, does: Callable[..., object]) -> None:
+    """Pump in a process that is killed in a function of ``os``, of which it has done what ``does`` does."""
 
     def work() -> None:
-        def write(descriptor: int, data: bytes) -> int:
-            genuine(descriptor, data[: int(len(data) * share)])
+        def die(*arguments: Any, **options: Any) -> None:
+            does(*arguments, **options)
             os.kill(os.getpid(), signal.SIGKILL)
-            return 0
 
-        monkeypatch.setattr(os, "write", write)
+        setattr(os, call, die)
         tap.pump()
 
     assert killed(work, 10_000)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_killed_in_a_write_that_is_half_done_no_line_is_cut(tap: Tap, share: float) -> None:
+    genuine = os.write
+    os.write(tap.end, TEXT)
+    pump_and_die_in(
+        tap, "write", lambda descriptor, data: genuine(descriptor, data[: int(len(data) * share)])
+    )
+    tap.go_on()
+    assert tap.text() == TEXT
+
+
+def test_killed_when_it_does_not_know_yet_how_much_it_has_taken(tap: Tap) -> None:
+    os.write(tap.end, TEXT)
+    pump_and_die_in(tap, "splice", os.splice)
     tap.go_on()
     assert tap.text() == TEXT
 
@@ -153,26 +165,6 @@ def test_a_log_of_one_file_goes_on_at_its_beginning(tap: Tap) -> None:
         os.write(tap.end, TEXT)
         step += 1
     assert step > 100
-
-
-def test_killed_when_it_does_not_know_yet_how_much_it_has_taken(
-    tap: Tap, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    genuine = os.splice
-    os.write(tap.end, TEXT)
-
-    def work() -> None:
-        def splice(*words: int, flags: int) -> int:
-            genuine(*words, flags=flags)
-            os.kill(os.getpid(), signal.SIGKILL)
-            return 0
-
-        monkeypatch.setattr(os, "splice", splice)
-        tap.pump()
-
-    assert killed(work, 10_000)
-    tap.go_on()
-    assert tap.text() == TEXT
 
 
 def test_what_a_removed_container_left_reaches_no_other(tap: Tap, tmp_path: Path) -> None:

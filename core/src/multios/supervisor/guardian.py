@@ -1,7 +1,7 @@
 """The daemon's watch over its supervisor: it follows the events, holds copies, and provides a successor.
 
-The copies are of each process's pidfd, outputs and terminal, and of what is on its way to a log. When the supervisor dies, a new one is started
-and gets them; the processes go on, their pipes never having been without a reader.
+The copies are of each process's pidfd, outputs and terminal, and of what is on its way to a log. When the supervisor
+dies, a new one is started and gets them; the processes go on, their pipes never having been without a reader.
 """
 
 from __future__ import annotations
